@@ -1,0 +1,122 @@
+"""The array backend: a namespace `xp`, a device, and the few operations the array standard lacks.
+
+`Backend` holds to the standard (https://data-apis.org/array-api) plus `out=`, so it runs on any namespace; the NumPy
+and CuPy backends replace single methods where their library has a faster call. Nothing above this package asks which
+library it runs on.
+
+Two things are taken from the libraries rather than from the standard: `array[i, ...]` and `reshape` of contiguous
+arrays are views, and elementwise functions take `out=`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any
+"""An array of the backend's namespace; the standard has no type for it yet."""
+
+BLOCK = 4096
+"""Most columns of a one-hot matrix that `sum_rows` makes at once: at a vocabulary of 60,000 it would be gigabytes."""
+
+
+class Backend:
+    """Arrays on one device.
+
+    Attributes:
+        xp: the array namespace; its elementwise functions take `out=`.
+        device: what the namespace calls the device, passed wherever an array is born.
+        name: `cpu`, `cuda:0`, ...: what configurations and metrics say.
+        label: the device in words, for people.
+        most_shards: how many slices of a batch the device can work on at once, or 0 for any number.
+    """
+
+    def __init__(self, xp: Any, device: Any, *, name: str, label: str, most_shards: int = 0) -> None:
+        self.xp = xp
+        self.device = device
+        self.name = name
+        self.label = label
+        self.most_shards = most_shards
+
+    # -- birth and transport ------------------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """A new array whose contents are arbitrary."""
+        return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """A new array of zeros."""
+        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
+        """A copy of a NumPy array on the device, as `dtype` or its own."""
+        array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+        return self.xp.asarray(array, device=self.device, copy=True)
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """A NumPy copy of `array`. Waits for the device."""  # sync
+        return np.array(array)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done everything asked of it."""  # sync
+
+    # -- products, and rows by index: each gather stands above its adjoint --------------------------------------------
+
+    def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
+        """Write the product of two 2-D arrays into `out`."""
+        return self.xp.matmul(a, b, out=out)
+
+    def indices(self, ids: Array) -> Array:
+        """A fresh contiguous copy of `ids` in the integer type that indexing wants."""
+        return self.xp.astype(ids, self.xp.int64, copy=True)
+
+    def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
+        """out[n, :] = table[ids[n], :] for ids (N,), table (V, H), out (N, H)."""
+        out[...] = self.xp.take(table, ids, axis=0)
+        return out
+
+    def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
+        """The adjoint of `take_rows`: out[v, :] = the sum of rows[n, :] over every n with ids[n] == v.
+
+        A product with a one-hot matrix: additions at indices would be atomic on a GPU, and so not deterministic.
+        """
+        for first in range(0, out.shape[0], BLOCK):
+            block = out[first : first + BLOCK, ...]
+            values = self.xp.arange(first, first + block.shape[0], dtype=ids.dtype, device=self.device)
+            one_hot = self.xp.astype(values[:, None] == ids[None, :], rows.dtype)
+            self.matmul(one_hot, rows, out=block)
+        return out
+
+    def pick(self, matrix: Array, ids: Array) -> Array:
+        """A new array (N,): matrix[n, ids[n]] for matrix (N, V), ids (N,)."""
+        return self.xp.take_along_axis(matrix, ids[:, None], axis=1)[:, 0]
+
+    def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
+        """The adjoint of `pick`, in place: matrix[n, ids[n]] -= amount."""
+        values = self.xp.arange(matrix.shape[1], dtype=ids.dtype, device=self.device)
+        matrix -= self.xp.astype(ids[:, None] == values[None, :], matrix.dtype) * amount
+
+    # -- choices made on the device, without a wait -------------------------------------------------------------------
+
+    def zero_unless(self, ok: Array, array: Array) -> None:
+        """Zero the whole `array` in place unless the 0-d boolean `ok` holds. A mask: 0 · NaN would be NaN."""
+        array[...] = self.xp.where(ok, array, self.xp.zeros_like(array))
+
+    def copy_if(self, ok: Array, source: Array, *, out: Array) -> None:
+        """Copy `source` to `out` if the 0-d boolean `ok` holds."""
+        out[...] = self.xp.where(ok, source, out)
+
+    def clip(self, array: Array, bound: float) -> None:
+        """Clip `array` to [-bound, bound] in place; NaN stays NaN."""
+        array[...] = self.xp.clip(array, -bound, bound)
+
+    def dot(self, a: Array, b: Array) -> Array:
+        """The inner product of two vectors, a 0-d array."""
+        return self.xp.vecdot(a, b)
+
+    # -- kernels ------------------------------------------------------------------------------------------------------
+
+    def recurrence(self, cell: Any) -> Any:
+        """What runs `recurrence_forward` and `recurrence_backward` of `cell` here: its own loop, or a device kernel."""
+        return cell

@@ -1,0 +1,118 @@
+"""NVIDIA GPUs: CuPy, imported only when a CUDA device is asked for."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.arrays import Array, Backend
+
+WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
+REMEDY = "install charrnn with the extra cuda13 (or cuda12, for an older driver): pip install '.[cuda13]'"
+
+
+class CupyBackend(Backend):
+    """CuPy arrays on one GPU. The standard's forms of the operations are inherited: none of them waits."""
+
+    def __init__(self, index: int) -> None:
+        import array_api_compat.cupy as xp
+        import cupy
+
+        self.cupy = cupy
+        device = cupy.cuda.Device(index)
+        device.use()
+        label = f"{describe(index)}, CuPy {cupy.__version__}"
+        super().__init__(xp, device, name=f"cuda:{index}", label=label, most_shards=1)
+
+    def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
+        """One upload."""
+        return self.cupy.array(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """One download. Waits for the device."""  # sync
+        return np.asarray(self.cupy.asnumpy(array))
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""  # sync
+        self.cupy.cuda.get_current_stream().synchronize()
+
+    def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
+        """cuBLAS, straight into `out`."""
+        return self.cupy.matmul(a, b, out=out)
+
+    def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
+        """CuPy's take has no `mode`; the ids were checked on the host."""
+        return self.cupy.take(table, ids, axis=0, out=out)
+
+    def clip(self, array: Array, bound: float) -> None:
+        """One launch in place."""
+        self.cupy.clip(array, -bound, bound, out=array)
+
+
+def count() -> int:
+    """How many CUDA devices the driver shows. Raises whatever CuPy raises without a driver."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
+
+
+def describe(index: int) -> str:
+    """Name, compute capability and memory of a GPU."""
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(index)
+    name = properties["name"].decode()
+    gibibytes = properties["totalGlobalMem"] / 2**30
+    return f"{name} (sm_{properties['major']}{properties['minor']}, {gibibytes:.0f} GiB)"
+
+
+def problem(index: int | None = None) -> str | None:
+    """Why CUDA device `index` (None: the first) cannot be used, in one line that ends with the remedy; None if it can.
+
+    The probe computes: with a driver but without the CUDA libraries everything looks well until the first kernel.
+    """
+    installed = wheels()
+    if len(installed) > 1:
+        return f"two CuPy packages are installed ({' and '.join(installed)}): pip uninstall both, then {REMEDY}"
+    if not installed:
+        return f"CuPy is not installed: {REMEDY}"
+    try:
+        import cupy
+    except Exception as error:
+        return f"{installed[0]} cannot be imported ({first_line(error)}): {REMEDY}"
+    try:
+        found = count()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        reason = "there is no NVIDIA driver" if "InsufficientDriver" in str(error) or "NoDevice" in str(error) else ""
+        return f"{reason or 'CUDA does not start'} ({first_line(error)}): install or update the NVIDIA driver"
+    if not found:
+        return "the driver shows no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    if index is not None and index >= found:
+        return f"there is no cuda:{index}, only {', '.join(f'cuda:{n}' for n in range(found))}"
+    try:
+        with cupy.cuda.Device(index or 0):
+            ones = cupy.ones((8, 8), dtype=cupy.float32)
+            if float(cupy.tanh(ones @ ones).sum()) <= 0:  # sync
+                return "the GPU computes wrong results"
+    except Exception as error:
+        return f"the GPU cannot compute ({first_line(error)}): a CUDA library is missing or too old for it; {REMEDY}"
+    return None
+
+
+def wheels() -> list[str]:
+    """The CuPy distributions installed here; more than one is a broken installation."""
+    found = []
+    for name in WHEELS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, or its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

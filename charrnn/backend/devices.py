@@ -1,0 +1,55 @@
+"""Which device computes: `auto`, `cpu`, `cuda` or `cuda:N`, the fallback to the CPU, and a report of all of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from charrnn.backend import cupy_backend as cupy
+from charrnn.backend import numpy_backend as numpy
+from charrnn.backend.arrays import Backend
+from charrnn.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, the one line that says why it was chosen, and whether that line is a warning."""
+
+    backend: Backend
+    reason: str
+    fell_back: bool = False
+
+
+def choose(device: str, *, fallback: bool = True) -> Choice:
+    """The backend for `device`.
+
+    `auto` takes the first GPU that can really compute, else the CPU. A CUDA device that cannot be used falls back to
+    the CPU with a warning in `Choice.reason`, or raises `DeviceError` where `fallback` is false.
+    """
+    if device == "cpu":
+        backend = numpy.NumpyBackend()
+        return Choice(backend, f"device: {backend.label}")
+    index = int(device[5:]) if device.startswith("cuda:") else None
+    trouble = cupy.problem(index)
+    if trouble is None:
+        gpu = cupy.CupyBackend(index or 0)
+        return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
+    backend = numpy.NumpyBackend()
+    if device == "auto":
+        return Choice(backend, f"device: {backend.label}; no GPU is used: {trouble}")
+    if not fallback:
+        raise DeviceError(f"--device {device} cannot be used: {trouble}")
+    return Choice(backend, f"WARNING: --device {device} cannot be used, running on the CPU: {trouble}", fell_back=True)
+
+
+def report() -> list[str]:
+    """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
+    cpu = numpy.NumpyBackend()
+    lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {numpy.memory()} of memory"]
+    trouble = cupy.problem()
+    if trouble is None:
+        lines += [f"cuda:{n}  {cupy.describe(n)}" for n in range(cupy.count())]
+    else:
+        lines.append(f"cuda    not usable: {trouble}")
+    lines.append(f"cupy    {' and '.join(cupy.wheels()) or 'not installed'}")
+    return [*lines, f"auto    {'cuda:0' if trouble is None else 'cpu'}"]

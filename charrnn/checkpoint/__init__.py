@@ -1,0 +1,20 @@
+"""Atomic, safe, device-free checkpoints."""
+
+from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, steps
+from charrnn.checkpoint.file import Best, Checkpoint, Meta, load, named, save, write_atomically
+
+__all__ = [
+    "FOLDER",
+    "Best",
+    "Checkpoint",
+    "Meta",
+    "find",
+    "last",
+    "load",
+    "named",
+    "path_of",
+    "prune",
+    "save",
+    "steps",
+    "write_atomically",
+]

@@ -1,0 +1,81 @@
+"""The checkpoints of a run directory: their names, finding one, and keeping few."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.errors import CheckpointError
+
+FOLDER = "checkpoints"
+PATTERN = re.compile(r"step-(\d{8,})\.safetensors")
+
+
+def path_of(run: Path, step: int) -> Path:
+    """Where the checkpoint of `step` is kept."""
+    return run / FOLDER / f"step-{step:08d}.safetensors"
+
+
+def steps(run: Path) -> list[int]:
+    """The steps that have a checkpoint, ascending."""
+    folder = run / FOLDER
+    names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(match[1]) for match in names if match)
+
+
+def last(run: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+    """The newest checkpoint that can be read, with a line about each newer one that cannot; None if there is none.
+
+    Raises the newest one's `CheckpointError` if there are checkpoints and none can be read.
+    """
+    problems: list[str] = []
+    for step in reversed(steps(run)):
+        path = path_of(run, step)
+        try:
+            return path, load(path), problems
+        except CheckpointError as error:
+            problems.append(f"{error}; using an earlier checkpoint")
+    if problems:
+        raise CheckpointError(problems[0].replace("; using an earlier checkpoint", "; no other can be read either"))
+    return None
+
+
+def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]:
+    """The checkpoint that `where` (a run directory or a checkpoint file) means, and lines about damaged ones.
+
+    Args:
+        where: the path.
+        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated), `last` or a step.
+
+    Raises `CheckpointError` if there is no such checkpoint.
+    """
+    if where.is_file():
+        return where, load(where), []
+    if not where.is_dir():
+        raise CheckpointError(f"there is no run directory or checkpoint {where}")
+    available = steps(where)
+    if which.isdecimal():
+        if int(which) not in available:
+            listed = ", ".join(map(str, available)) or "none"
+            raise CheckpointError(f"{where} has no checkpoint of step {which}; there are: {listed}")
+        return path_of(where, int(which)), load(path_of(where, int(which))), []
+    if which not in ("best", "last"):
+        raise CheckpointError(f"--checkpoint must be best, last or a step, not {which!r}")
+    found = last(where)
+    if found is None:
+        raise CheckpointError(f"{where} has no checkpoint: it is not a run directory, or training has not started")
+    best = found[1].meta.best
+    if which == "best" and best and best.step in available and best.step != found[1].meta.step:
+        path = path_of(where, best.step)
+        return path, load(path), found[2]
+    return found
+
+
+def prune(run: Path, keep: int, best: int | None) -> None:
+    """Delete all but step 0, the last `keep` and the best checkpoint, and temporary files of an interrupted write."""
+    available = steps(run)
+    for step in set(available[:-keep]) - {0, best}:
+        path_of(run, step).unlink(missing_ok=True)
+    for stray in (run / FOLDER).glob(".step-*.tmp"):
+        stray.unlink(missing_ok=True)

@@ -1,0 +1,170 @@
+"""One checkpoint, one safetensors file: plain CPU arrays, one JSON string of metadata, nothing executable.
+
+Tensors: `parameters/NAME`, `optimizer/SLOT/NAME`, `state/NAME` (L, B, H), `guard/NAME`. The metadata's single key
+`charrnn` holds everything else as JSON with sorted keys: the format's own map has no stable order, and without times
+the same run makes the same bytes. The file appears under its name only when it is complete and on the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from charrnn import config as configuration
+from charrnn.config import Config
+from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.model import Layout
+from charrnn.text import Vocabulary
+
+FORMAT = 1
+HostArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best evaluation so far."""
+
+    step: int
+    val_loss: float  # nats/char
+
+
+@dataclasses.dataclass(frozen=True)
+class Meta:
+    """Everything in a checkpoint that is not an array.
+
+    Attributes:
+        step: updates done.
+        chunk: index in the sweep of the next chunk to train on: the data position.
+        config: the resolved configuration.
+        vocabulary: of the corpus.
+        corpus: its name.
+        sha256: its hash.
+        smooth_loss: nats/char, after `step`.
+        best: the best evaluation up to here, if there was one.
+        samples_size: bytes of samples.txt up to here; what follows is cut off on resume.
+    """
+
+    step: int
+    chunk: int
+    config: Config
+    vocabulary: Vocabulary
+    corpus: str
+    sha256: str
+    smooth_loss: float
+    best: Best | None
+    samples_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory: `tensors` by full name, on the host."""
+
+    meta: Meta
+    tensors: Mapping[str, HostArray]
+
+    def flat(self, prefix: str, layout: Layout) -> HostArray:
+        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
+
+        Raises `CheckpointError` naming the tensor that is missing, superfluous, of the wrong shape or type, or not
+        finite: NaN parameters would otherwise surface much later, as a sampler that fails.
+        """
+        expected = {f"{prefix}/{name}": shape for name, shape in layout.shapes}
+        found = {name for name in self.tensors if name.startswith(prefix + "/")}
+        for name in sorted(found ^ set(expected)):
+            raise CheckpointError(f"the tensor {name} {'does not belong' if name in found else 'is missing'}")
+        dtype = np.dtype(self.meta.config.model.dtype)
+        vector = np.zeros(layout.size, dtype)
+        views = layout.views(vector)
+        for name, shape in expected.items():
+            tensor = self.tensors[name]
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise CheckpointError(f"{name} is {tensor.dtype}{list(tensor.shape)}, not {dtype}{list(shape)}")
+            if not np.isfinite(tensor).all():
+                raise CheckpointError(f"{name} holds numbers that are not finite: use an earlier checkpoint")
+            views[name.removeprefix(prefix + "/")][...] = tensor
+        return vector
+
+
+def named(prefix: str, layout: Layout, vector: HostArray) -> dict[str, HostArray]:
+    """The inverse of `Checkpoint.flat`: `prefix/NAME` -> the part of `vector` (P,)."""
+    return {f"{prefix}/{name}": view for name, view in layout.views(vector).items()}
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` to `path` atomically: a reader, or a crash, meets the whole file or none.
+
+    Raises `CheckpointError` where the file system refuses; a file that was there before is then untouched.
+    """
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()}
+    data = safetensors.numpy.save(tensors, metadata={"charrnn": json.dumps(encode(checkpoint.meta), sort_keys=True)})
+    write_atomically(path, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: a temporary name beside it, fsync, rename, fsync of the directory."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        if os.name == "posix":
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises `CheckpointError` for a file that is not one or is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            meta = decode(json.loads((file.metadata() or {})["charrnn"]))
+            return Checkpoint(meta, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+    except CharrnnError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged or not a charrnn checkpoint ({error})") from None
+
+
+def encode(meta: Meta) -> dict[str, Any]:
+    """`meta` as JSON values."""
+    return {
+        **{name: getattr(meta, name) for name in ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size")},
+        "format": FORMAT,
+        "config": configuration.table(meta.config),
+        "vocabulary": dataclasses.asdict(meta.vocabulary),
+        "best": dataclasses.asdict(meta.best) if meta.best else None,
+    }
+
+
+def decode(values: dict[str, Any]) -> Meta:
+    """The inverse of `encode`. Raises `CheckpointError` for a format of another version."""
+    values = dict(values)
+    version = values.pop("format")
+    if version != FORMAT:
+        raise CheckpointError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
+    vocabulary = Vocabulary(values["vocabulary"]["characters"], tuple(values["vocabulary"]["counts"]))
+    if list(vocabulary.characters) != sorted(set(vocabulary.characters)) or len(vocabulary.counts) != len(vocabulary):
+        raise CheckpointError("its vocabulary is damaged")
+    values |= {
+        "config": configuration.build(configuration.checked(values["config"], "its configuration")),
+        "vocabulary": vocabulary,
+        "best": Best(**values["best"]) if values["best"] else None,
+    }
+    return Meta(**values)

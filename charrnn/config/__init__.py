@@ -1,0 +1,22 @@
+"""Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
+
+from charrnn.config.files import Table, build, checked, dump, merged, parse_settings, presets, read, table
+from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Table",
+    "TrainConfig",
+    "build",
+    "checked",
+    "dump",
+    "merged",
+    "parse_settings",
+    "presets",
+    "read",
+    "table",
+]

@@ -1,0 +1,138 @@
+"""Fill the configuration: defaults <- TOML file or preset <- `section.key=value` settings, every mistake named.
+
+The three sources are *tables*: `{"section": {"key": value}}`, holding only what was said. `build` checks a table
+against the schema and fills the rest with defaults; `table` and `dump` go the other way.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from charrnn.config.schema import Config
+from charrnn.errors import ConfigError
+
+Table = dict[str, dict[str, Any]]
+
+SECTIONS = {section.name: type(section.default) for section in dataclasses.fields(Config)}
+FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+
+
+def build(table: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The configuration that `table` describes, defaults filled in. The table must have been checked (`checked`)."""
+    return Config(**{name: cls(**table.get(name, {})) for name, cls in SECTIONS.items()})
+
+
+def table(config: Config) -> Table:
+    """The complete table of `config`: the inverse of `build`."""
+    return dataclasses.asdict(config)
+
+
+def merged(*tables: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The tables laid over one another, the last on top."""
+    names = dict.fromkeys(name for each in tables for name in each)
+    return {name: {k: v for each in tables for k, v in each.get(name, {}).items()} for name in names}
+
+
+def dump(config: Config) -> str:
+    """`config` as TOML text; reading it back gives an equal configuration."""
+    return tomli_w.dumps(table(config))
+
+
+def read(name: str) -> Table:
+    """The checked table of a TOML file, or of a preset named without a path.
+
+    Raises `ConfigError` for a file or preset that does not exist, text that is not TOML, an unknown key or a value
+    out of bounds.
+    """
+    path = Path(name)
+    if not path.suffix and not path.is_file():
+        path = presets().get(name, path)
+    try:
+        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, (tomllib.TOMLDecodeError, UnicodeDecodeError)):
+            raise ConfigError(f"{path} is not a TOML file: {error}") from None
+        known = ", ".join(presets())
+        raise ConfigError(f"cannot read the configuration {name!r}: no such file or preset (presets: {known})") from None
+    return checked(parsed, str(path))
+
+
+def presets() -> dict[str, Path]:
+    """The configurations shipped with the package, by name."""
+    package = Path(__file__).parent.parent
+    # Installed, configs/ lies inside the package; in a checkout (or an editable install) beside it.
+    folder = next((f for f in (package / "configs", package.parent / "configs") if f.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def parse_settings(settings: Iterable[str]) -> Table:
+    """The checked table of `section.key=value` words; values are TOML, and a bare word may stand for a string."""
+    result: Table = {}
+    for setting in settings:
+        place = f"--set {setting}"
+        dotted, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"{place}: write it as section.key=value")
+        section, _, key = dotted.strip().partition(".")
+        known(f"{section}.{key}", place)
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        result = merged(result, checked({section: {key: value}}, place))
+    return result
+
+
+def checked(raw: Mapping[str, Any], place: str) -> Table:
+    """`raw` as a table of known keys and values of the right type and within bounds, or a `ConfigError` naming `place`."""
+    result: Table = {}
+    for section, values in raw.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{place}: {section!r} stands outside a section; {near(section)}")
+        if section not in SECTIONS:
+            raise ConfigError(f"{place}: there is no section [{section}]; {near(section)}")
+        result[section] = {key: value_of(f"{section}.{key}", value, place) for key, value in values.items()}
+    return result
+
+
+def known(dotted: str, place: str) -> None:
+    """Raise `ConfigError` with the nearest valid key unless `dotted` is a key."""
+    if dotted not in FIELDS:
+        raise ConfigError(f"{place}: there is no key {dotted!r}; {near(dotted)}")
+
+
+def near(word: str) -> str:
+    """The hint that ends an error about an unknown name: the nearest key or section."""
+    bare = {dotted.partition(".")[2]: dotted for dotted in FIELDS}
+    candidates = [*FIELDS, *SECTIONS, *bare]
+    found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
+    found = found or difflib.get_close_matches(word.rpartition(".")[2], list(bare), n=1, cutoff=0.5)
+    return f"did you mean {bare.get(found[0], found[0])!r}?" if found else "the sections are " + ", ".join(SECTIONS)
+
+
+def value_of(dotted: str, value: Any, place: str) -> Any:
+    """`value` as the type of the key `dotted`, checked against its bounds."""
+    known(dotted, place)
+    spec = FIELDS[dotted]
+    if isinstance(spec.default, tuple):
+        if not (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
+            raise ConfigError(f"{place}: {dotted} must be a list of strings, not {value!r}")
+        return tuple(value)
+    if isinstance(spec.default, float) and type(value) is int:
+        value = float(value) if abs(value) < 2**1000 else math.inf
+    if type(value) is not type(spec.default):
+        wanted = {int: "a whole number", float: "a number", str: "a string"}[type(spec.default)]
+        raise ConfigError(f"{place}: {dotted} must be {wanted}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place}: {dotted} must be a finite number, not {value!r}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ConfigError(f"{place}: {dotted} must be below 2**63, not {value!r}")
+    if "holds" in spec.metadata and not spec.metadata["holds"](value):
+        raise ConfigError(f"{place}: {dotted} must be {spec.metadata['words']}, not {value!r}")
+    return value

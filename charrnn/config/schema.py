@@ -1,0 +1,97 @@
+"""The configuration as frozen dataclasses: every key, its default and its bounds. `charrnn.config.files` fills them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def bounded(default: Any, words: str, holds: Callable[[Any], bool]) -> Any:
+    """A field whose value must satisfy `holds`; `words` completes the sentence "must be ..."."""
+    return field(default=default, metadata={"words": words, "holds": holds})
+
+
+def at_least(default: Any, least: float) -> Any:
+    """A number not below `least`."""
+    return bounded(default, f"at least {least}", lambda value: value >= least)
+
+
+def above_zero(default: float) -> Any:
+    """A positive number."""
+    return bounded(default, "above 0", lambda value: value > 0)
+
+
+def one_of(default: str, *names: str) -> Any:
+    """One of a few words."""
+    return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text, and how much of its end is held out."""
+
+    files: tuple[str, ...] = ()  # empty: the embedded corpus
+    encoding: str = "utf-8"
+    val_fraction: float = bounded(0.1, "at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    cell: str = one_of("rnn", "rnn")
+    hidden_size: int = at_least(256, 1)
+    num_layers: int = at_least(1, 1)
+    dropout: float = bounded(0.0, "0 (dropout is not available yet)", lambda value: value == 0)
+    dtype: str = one_of("float32", "float32", "float64")
+    init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The batch and the budget."""
+
+    batch_size: int = at_least(32, 1)  # B, parallel streams
+    seq_length: int = at_least(64, 1)  # T, characters between two updates
+    steps: int = at_least(6000, 0)  # the planned total
+    shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
+    seed: int = at_least(0, 0)
+    device: str = bounded(
+        "auto",
+        "auto, cpu, cuda or cuda:N",
+        lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdigit()),
+    )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule. A clip of 0 is off."""
+
+    name: str = one_of("adagrad", "adagrad")
+    learning_rate: float = above_zero(0.02)
+    clip_value: float = at_least(0.0, 0)
+    clip_norm: float = at_least(0.0, 0)
+    eps: float = above_zero(1e-8)
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """When to say and save what, in steps; 0 switches one off."""
+
+    every: int = at_least(100, 0)
+    eval_every: int = at_least(1000, 0)
+    sample_every: int = at_least(1000, 0)
+    checkpoint_every: int = at_least(1000, 0)
+    keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
+    sample_length: int = at_least(200, 1)  # characters
+    smoothing: float = bounded(0.99, "at least 0 and below 1", lambda value: 0 <= value < 1)  # of smooth_loss
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    log: LogConfig = LogConfig()

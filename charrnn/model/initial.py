@@ -1,0 +1,45 @@
+"""Initial weights, drawn on the host: the same seed is the same network on every device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from charrnn.model.network import Network
+
+HostArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def initial(network: Network, scheme: str, rng: np.random.Generator) -> dict[str, HostArray]:
+    """name -> float64 weights for every parameter of `network`.
+
+    `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
+    explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,
+    of which a character selects one, have standard deviation 0.1.
+
+    `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in); zero biases in both.
+    """
+    return {
+        name: weight(name, shape, scheme, rng, network.hidden_size)
+        for name, shape in network.layout.shapes
+    }
+
+
+def weight(name: str, shape: tuple[int, ...], scheme: str, rng: np.random.Generator, H: int) -> HostArray:
+    """The initial value of one parameter."""
+    if len(shape) == 1:
+        return np.zeros(shape)
+    if scheme == "min-char-rnn":
+        return rng.standard_normal(shape[::-1]).T * 0.01
+    if name.endswith("W_hh"):
+        return np.concatenate([orthogonal(rng, H) for _ in range(shape[1] // H)], axis=1)
+    if name == "layer0.W_xh":
+        return rng.standard_normal(shape) * 0.1
+    return rng.standard_normal(shape) / np.sqrt(shape[0])
+
+
+def orthogonal(rng: np.random.Generator, n: int) -> HostArray:
+    """A random orthogonal (n, n) matrix: the Q of a normal matrix, signs fixed by R's diagonal (Mezzadri, 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))

@@ -1,0 +1,6 @@
+"""Temperature, top-k, top-p; prompts, stop strings, streaming."""
+
+from charrnn.sampling.distribution import Settings, choose
+from charrnn.sampling.generate import generate, pieces
+
+__all__ = ["Settings", "choose", "generate", "pieces"]

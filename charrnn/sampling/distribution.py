@@ -1,0 +1,88 @@
+"""Logits to characters: on the host in float64, one uniform number a character, no way to a NaN.
+
+The distribution is never normalised: exp(logits - max) is cut by top-k and top-p, summed up, and searched for u times
+its total (inverse CDF). Finite logits give finite sums of at least 1 at any temperature above 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.text import Ids
+
+HostArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to choose the next character.
+
+    Attributes:
+        temperature: divides the logits; 0 always takes the likeliest character.
+        top_k: only the k likeliest characters; 0 for all.
+        top_p: only the likeliest characters whose probabilities reach p together; 1 for all.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < np.inf:
+            raise ConfigError(f"--temperature must be 0 or a positive number, not {self.temperature}")
+        if self.top_k < 0:
+            raise ConfigError(f"--top-k must be 0 (all characters) or more, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"--top-p must be above 0 and at most 1, not {self.top_p}")
+
+
+def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
+    """The next character of each of B streams.
+
+    Args:
+        logits: (B, V) finite float64.
+        uniforms: (B,) in [0, 1).
+        settings: how.
+
+    Returns:
+        ids (B,).
+    """
+    weights = truncated(logits, settings)
+    cumulative = np.cumsum(weights, axis=1)
+    targets = uniforms * cumulative[:, -1]
+    ids = np.sum(cumulative <= targets[:, None], axis=1)
+    # u · total may round up to the total, past the last character of positive weight.
+    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+    return np.minimum(ids, last)
+
+
+def truncated(logits: HostArray, settings: Settings) -> HostArray:
+    """(B, V) weights, the likeliest 1, of the tempered and cut distribution; not normalised."""
+    shifted = logits - np.max(logits, axis=1, keepdims=True)
+    if settings.temperature == 0:
+        weights = np.zeros_like(shifted)
+        weights[np.arange(len(weights)), np.argmax(shifted, axis=1)] = 1.0
+        return weights
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf, and their weight to 0
+        weights = np.exp(shifted / settings.temperature)
+    V = weights.shape[1]
+    if 0 < settings.top_k < V or settings.top_p < 1:
+        order = np.argsort(-weights, axis=1, kind="stable")
+        ranked = np.take_along_axis(weights, order, axis=1)
+        if 0 < settings.top_k < V:
+            ranked[:, settings.top_k :] = 0
+        if settings.top_p < 1:
+            above = np.cumsum(ranked, axis=1) - ranked  # the weight of everything likelier
+            ranked[above >= settings.top_p * ranked.sum(axis=1, keepdims=True)] = 0
+        np.put_along_axis(weights, order, ranked, axis=1)
+    return weights
+
+
+def first_characters(counts: tuple[int, ...], uniforms: HostArray) -> Ids:
+    """Ids (B,) drawn from the corpus's own frequencies, for samples without a prompt."""
+    cumulative = np.cumsum(np.asarray(counts, dtype=np.float64))
+    return np.searchsorted(cumulative, uniforms * cumulative[-1], side="right").clip(max=len(counts) - 1)

@@ -1,0 +1,21 @@
+"""Text as numbers: reading, vocabulary, split, (T, B) streams. Host only."""
+
+from charrnn.text.corpus import Corpus, Part, from_files, from_text
+from charrnn.text.sources import EMBEDDED, blocks, expand
+from charrnn.text.streams import Streams, fitted, streams
+from charrnn.text.vocabulary import Ids, Vocabulary
+
+__all__ = [
+    "EMBEDDED",
+    "Corpus",
+    "Ids",
+    "Part",
+    "Streams",
+    "Vocabulary",
+    "blocks",
+    "expand",
+    "fitted",
+    "from_files",
+    "from_text",
+    "streams",
+]

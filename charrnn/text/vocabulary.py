@@ -1,0 +1,87 @@
+"""Characters and their ids. A character is a Unicode code point; ids follow code point order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import TextError
+
+Ids = np.ndarray[Any, np.dtype[Any]]
+
+CODE_POINTS = 0x110000
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The characters of a corpus, sorted by code point, and how often each occurs in it.
+
+    Attributes:
+        characters: V distinct characters; the id of a character is its index.
+        counts: V occurrences, from which a sample without a prompt draws its first character.
+    """
+
+    characters: str
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    @cached_property
+    def ids_by_code_point(self) -> Ids:
+        """(0x110000,) int32: the id of each code point, -1 for one the vocabulary lacks."""
+        table = np.full(CODE_POINTS, -1, np.int32)
+        table[code_points(self.characters)] = np.arange(len(self), dtype=np.int32)
+        return table
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned integer type that holds every id."""
+        return np.min_scalar_type(max(len(self) - 1, 0))
+
+    def encode(self, text: str, *, what: str = "the text", unknown: str = "error") -> Ids:
+        """The ids (N,) of `text`, in `dtype`.
+
+        Args:
+            text: any text.
+            what: names the text in the error.
+            unknown: what happens to a character that the corpus never had: `error` raises `TextError` showing it,
+                `skip` leaves it out, `replace` puts U+FFFD, a space, or the commonest character for it.
+        """
+        ids = self.ids_by_code_point[code_points(text)]
+        strange = ids < 0
+        if strange.any():
+            if unknown == "error":
+                shown = " ".join(map(repr, sorted({text[i] for i in np.flatnonzero(strange)})[:SHOWN]))
+                more = f" (the first {SHOWN} of them)" if len(set(text) - set(self.characters)) > SHOWN else ""
+                raise TextError(
+                    f"{what} has characters that the network never saw: {shown}{more}; "
+                    "leave them out or say --unknown skip or --unknown replace"
+                )
+            ids = ids[~strange] if unknown == "skip" else np.where(strange, self.substitute, ids)
+        return ids.astype(self.dtype)
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids (N,)."""
+        return code_points(self.characters)[np.asarray(ids)].tobytes().decode("utf-32-le")
+
+    @property
+    def substitute(self) -> int:
+        """The id that stands for an unknown character under `unknown="replace"`."""
+        known = [self.characters.index(c) for c in "\ufffd " if c in self.characters]
+        return known[0] if known else int(np.argmax(self.counts))
+
+
+def code_points(text: str) -> Ids:
+    """The code points (N,) uint32 of `text`. Raises `TextError` for a lone surrogate, which no file can hold."""
+    try:
+        return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"character {error.start} of the text is the lone surrogate {text[error.start]!r}: it is half a character; "
+            "decode the text with another encoding"
+        ) from None

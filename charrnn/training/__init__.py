@@ -1,0 +1,36 @@
+"""The loop as a generator of events; sessions, evaluation, guard, the run directory."""
+
+from charrnn.training.evaluation import Evaluation, carried, surprises, windows
+from charrnn.training.events import (
+    Ended,
+    Evaluated,
+    Event,
+    Guarded,
+    Moment,
+    Sampled,
+    Snapshot,
+    Trained,
+)
+from charrnn.training.guard import LIMIT
+from charrnn.training.record import default_out
+from charrnn.training.session import Request, Session, prepare
+
+__all__ = [
+    "LIMIT",
+    "Ended",
+    "Evaluated",
+    "Evaluation",
+    "Event",
+    "Guarded",
+    "Moment",
+    "Request",
+    "Sampled",
+    "Session",
+    "Snapshot",
+    "Trained",
+    "carried",
+    "default_out",
+    "prepare",
+    "surprises",
+    "windows",
+]

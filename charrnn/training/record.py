@@ -1,0 +1,121 @@
+"""The run directory: `config.toml`, `metrics.jsonl`, `samples.txt`, `checkpoints/`, and nothing else of anyone's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+from charrnn import checkpoint, config
+from charrnn.checkpoint import Meta
+from charrnn.config import Config
+from charrnn.errors import CheckpointError
+from charrnn.training.events import Event, Metric, Sampled, Snapshot, as_json
+
+CONFIG, METRICS, SAMPLES, CORPUS = "config.toml", "metrics.jsonl", "samples.txt", "corpus.txt"
+
+
+def started(run: Path) -> bool:
+    """Whether `run` is a run directory."""
+    return (run / CONFIG).is_file()
+
+
+def claim(run: Path, *, overwrite: bool) -> None:
+    """Make `run` ready for a new run. Raises `CheckpointError` where one would be lost.
+
+    With `overwrite` an earlier run's own files are deleted and everything else in the directory is left.
+    """
+    if run.exists() and not run.is_dir():
+        raise CheckpointError(f"{run} is not a directory: name another --out")
+    if run.is_dir() and any(run.iterdir()):
+        if not overwrite:
+            raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
+        if not started(run):
+            raise CheckpointError(f"{run} exists and is not a run directory, so it is not overwritten: name another --out")
+        for step in checkpoint.steps(run):
+            checkpoint.path_of(run, step).unlink()
+        for name in (METRICS, SAMPLES, CORPUS, CONFIG):
+            (run / name).unlink(missing_ok=True)
+    try:
+        (run / checkpoint.FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the run directory {run}: {error.strerror or error}") from None
+
+
+def default_out(corpus: str, *, resume: bool, overwrite: bool) -> Path:
+    """Where a run goes when nobody says: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
+
+    To resume it is the newest of them; to overwrite, the first.
+    """
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus).name.split(".")[0]).strip("-.") or "run"
+    number, paths = 1, [Path("runs") / name]
+    while paths[-1].exists():
+        number += 1
+        paths.append(Path("runs") / f"{name}-{number}")
+    if overwrite:
+        return paths[0]
+    return paths[-2] if resume and len(paths) > 1 else paths[-1]
+
+
+class Recorder:
+    """Writes what happens in a run into its directory. Use it as a context manager."""
+
+    def __init__(self, run: Path, settings: Config, resumed: Meta | None) -> None:
+        self.run, self.keep = run, settings.log.keep
+        checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
+        cut(run, resumed)
+        self.metrics: IO[bytes] = (run / METRICS).open("ab")
+        self.samples: IO[bytes] = (run / SAMPLES).open("ab")
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.metrics.close()
+        self.samples.close()
+
+    def record(self, event: Event) -> None:
+        """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
+
+        Raises `CheckpointError` where the file system refuses.
+        """
+        try:
+            if isinstance(event, Metric):
+                self.metrics.write(json.dumps(as_json(event), allow_nan=False).encode() + b"\n")
+                self.metrics.flush()
+            elif isinstance(event, Sampled):
+                self.samples.write(event.entry)
+                self.samples.flush()
+            elif isinstance(event, Snapshot):
+                for log in (self.metrics, self.samples):
+                    os.fsync(log.fileno())
+                meta = event.checkpoint.meta
+                checkpoint.save(checkpoint.path_of(self.run, meta.step), event.checkpoint)
+                checkpoint.prune(self.run, self.keep, meta.best.step if meta.best else None)
+        except OSError as error:
+            raise CheckpointError(f"cannot write to {self.run}: {error.strerror or error}") from None
+
+
+def cut(run: Path, resumed: Meta | None) -> None:
+    """Cut the logs to the checkpoint that is resumed (None: to nothing), torn lines included."""
+    kept = []
+    if resumed is not None:
+        for line in (run / METRICS).read_bytes().splitlines(keepends=True) if (run / METRICS).is_file() else []:
+            try:
+                if line.endswith(b"\n") and json.loads(line)["step"] <= resumed.step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+    checkpoint.write_atomically(run / METRICS, b"".join(kept))
+    samples = (run / SAMPLES).read_bytes() if (run / SAMPLES).is_file() else b""
+    checkpoint.write_atomically(run / SAMPLES, samples[: resumed.samples_size if resumed else 0])
+
+
+def seconds(run: Path) -> float:
+    """The time that a run has taken so far: that of its last metric."""
+    try:
+        return float(json.loads((run / METRICS).read_bytes().splitlines()[-1])["seconds"])
+    except (OSError, IndexError, ValueError, KeyError, TypeError):
+        return 0.0

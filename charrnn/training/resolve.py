@@ -1,0 +1,119 @@
+"""Decisions made once at the start of a run, so that its configuration repeats it; and starting or restoring a trainer."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from charrnn import seeds, text
+from charrnn.backend import Backend, Workers, cores
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Config
+from charrnn.errors import CheckpointError
+from charrnn.model import Network, initial
+from charrnn.text import Corpus, Part
+from charrnn.training.guard import LIMIT
+from charrnn.training.loop import Progress
+from charrnn.training.step import CAPACITY, Trainer
+
+PLAN_SHARE = 0.9
+"""Of the time left, what planned steps may fill; the rest is for evaluations, samples and checkpoints."""
+
+
+def resolved(
+    config: Config, files: tuple[str, ...], corpus: Corpus, backend: Backend, notices: list[str]
+) -> tuple[Config, Part, Part | None]:
+    """The configuration with every open choice decided, and the training and validation parts of the corpus.
+
+    A line for each choice that a user might not expect is added to `notices`.
+    """
+    train_part, validation = corpus.split(config.data.val_fraction)
+    if validation is None and config.data.val_fraction:
+        notices.append("the text is too short for a validation split: all of it is trained on")
+    data = replace(config.data, files=files, val_fraction=config.data.val_fraction if validation else 0.0)
+    B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
+    for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
+        if before != after:
+            notices.append(f"the text is short: train.{name} is {after} instead of {before}")
+    shards = min(config.train.shards or (2 if B >= 32 else 1), B)
+    if backend.name == "cpu" and shards < cores():
+        notices.append(f"train.shards is {shards}: the other {cores() - shards} of {cores()} cores have nothing to do")
+    train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
+    return replace(config, data=data, train=train), train_part, validation
+
+
+def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The files that `names` mean, by absolute path; standard input stays `-`."""
+    return tuple(name if name == "-" else str(Path(name).absolute()) for name in text.expand(list(names)))
+
+
+def start(config: Config, network: Network, part: Part, workers: Workers) -> Trainer:
+    """A trainer at step 0 with the seed's weights."""
+    train = config.train
+    trainer = Trainer(config, network, text.streams(part, train.batch_size, train.seq_length), workers)
+    for name, weights in initial(network, config.model.init, seeds.stream(train.seed, "weights")).items():
+        trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
+    return trainer
+
+
+def restored(trainer: Trainer, saved: Checkpoint) -> None:
+    """Put `trainer` where `saved` was made. Raises `CheckpointError` for a tensor that is missing or does not fit."""
+    network, backend = trainer.network, trainer.network.backend
+    trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
+    for slot, vector in trainer.slots.items():
+        vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))
+    zero = network.zero_state(trainer.streams.ids.shape[1])
+    trainer.restore_state({name: backend.from_host(exact(saved, f"state/{name}", z.shape)) for name, z in zero.items()})
+    trainer.guard.scale = backend.from_host(exact(saved, "guard/scale", ()))
+    bad = exact(saved, "guard/bad", ())
+    # A run that the guard stopped goes on, when resumed, at the lower rate it was left with.
+    trainer.guard.bad = backend.from_host(bad if bad < LIMIT else np.zeros_like(bad))
+    trainer.done = trainer.drained = saved.meta.step
+
+
+def exact(saved: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
+    """The tensor `name` of a checkpoint, which must be finite and have `shape`."""
+    tensor = saved.tensors.get(name)
+    if tensor is None or tensor.shape != shape or tensor.dtype != saved.meta.config.model.dtype:
+        raise CheckpointError(f"the checkpoint's {name} is missing or not {saved.meta.config.model.dtype}{list(shape)}")
+    if not np.isfinite(tensor).all():
+        raise CheckpointError(f"the checkpoint's {name} is not finite")
+    return tensor
+
+
+def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Progress:
+    """The host's side of a run: from a checkpoint, or at the start, where the expected loss is ln V."""
+    if saved is None:
+        return Progress(smooth_loss=math.log(vocab_size))
+    meta = saved.meta
+    bad = int(saved.tensors["guard/bad"])
+    return Progress(
+        smooth_loss=meta.smooth_loss,
+        scale=float(saved.tensors["guard/scale"]),
+        bad=bad if bad < LIMIT else 0,
+        best=meta.best,
+        samples_size=meta.samples_size,
+        seconds=seconds,
+    )
+
+
+def plan_steps(config: Config, probe: Trainer, seconds: float, notices: list[str]) -> Config:
+    """`config` with as many steps as fit into `seconds`, by timing a trainer that is then thrown away."""
+    began, budget, done = time.perf_counter(), min(2.0, seconds * 0.03), 0
+    probe.step()
+    probe.drain()  # the first step makes the workspaces
+    started = time.perf_counter()
+    while done == 0 or time.perf_counter() - started < budget:
+        for _ in range(min(CAPACITY, max(1, done))):
+            probe.step()
+            done += 1
+        probe.drain()
+    rate = done / (time.perf_counter() - started)
+    left = seconds - (time.perf_counter() - began)
+    steps = max(1, int(rate * left * PLAN_SHARE))
+    notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {left:,.0f} s left")
+    return replace(config, train=replace(config.train, steps=steps))

@@ -1,0 +1,222 @@
+"""A run from request to events: what was asked for, resolved, started or resumed, and recorded on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from charrnn import backend, checkpoint, config, text
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Config, Table
+from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.model import Network, build
+from charrnn.text import Corpus
+from charrnn.training import record
+from charrnn.training.events import Event
+from charrnn.training.loop import Loop
+from charrnn.training.resolve import absolute, plan_steps, progress_of, resolved, restored, start
+
+FREE_TO_CHANGE = {"train.steps", "train.device", "data.files", "data.encoding"}
+"""What a resumed run may do differently. The text itself is compared by its hash."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of `train`.
+
+    Attributes:
+        files: names of texts, `-` for standard input; empty: those of the configuration, else the embedded corpus.
+        text: the text itself, in place of files.
+        preset: the table of a configuration file.
+        options: the table of everything said besides; it lies on top.
+        out: the run directory; None: nothing is written.
+        resume: go on with the run in `out`.
+        overwrite: replace it.
+        fallback: whether a CUDA device that cannot be used gives way to the CPU.
+        threads: worker threads; 0: one for each core.
+        minutes: after which training ends, from `began`.
+        stop_after: save and stop after so many steps of this process.
+        began: `time.monotonic()` at the start of the command.
+        interrupted: asked after each step: whether to save and stop.
+    """
+
+    files: tuple[str, ...] = ()
+    text: str | None = None
+    preset: Table = field(default_factory=dict)
+    options: Table = field(default_factory=dict)
+    out: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    fallback: bool = True
+    threads: int = 0
+    minutes: float | None = None
+    stop_after: int | None = None
+    began: float = field(default_factory=time.monotonic)
+    interrupted: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes < 1e6:
+            raise ConfigError(f"--minutes must be above 0, not {self.minutes}")
+        if self.stop_after is not None and self.stop_after < 1:
+            raise ConfigError(f"--stop-after must be at least 1, not {self.stop_after}")
+        if self.threads < 0:
+            raise ConfigError(f"--threads must be 1 or more, or 0 for one a core, not {self.threads}")
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume and --overwrite exclude each other")
+        if self.resume and self.out is None:
+            raise ConfigError("--resume needs the run directory: add --out DIR")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run that is ready to go on.
+
+    Attributes:
+        config: resolved: a rerun with it repeats the run.
+        corpus: the text.
+        network: the shape and device.
+        notices: lines for the user about what was decided.
+        finished: whether the planned steps were done before.
+        loop: what trains.
+        out: the run directory, if there is one.
+    """
+
+    config: Config
+    corpus: Corpus
+    network: Network
+    notices: tuple[str, ...]
+    finished: bool
+    loop: Loop
+    out: Path | None
+    checkpoint: Checkpoint | None
+
+    def events(self) -> Iterator[Event]:
+        """Train; each event is recorded in the run directory before it is yielded. For a finished run there are none."""
+        if self.finished:
+            return
+        try:
+            if self.out is None:
+                yield from self.loop.events()
+                return
+            with record.Recorder(self.out, self.config, self.checkpoint.meta if self.checkpoint else None) as recorder:
+                for event in self.loop.events():
+                    recorder.record(event)
+                    yield event
+        finally:
+            self.loop.trainer.workers.close()
+
+
+def prepare(request: Request) -> Session:
+    """Read, resolve, and start or resume what `request` asks for. Raises `CharrnnError` for whatever does not fit."""
+    found = checkpoint.last(request.out) if request.resume and request.out else None
+    saved = found[1] if found else None
+    notices = list(found[2]) if found else []
+    table = config.merged(recorded_table(request, saved), request.preset, request.options)
+    corpus = read_corpus(request, table, saved)
+    choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
+    notices.append(choice.reason)
+    files = ("-",) if request.text is not None else absolute(request.files or table.get("data", {}).get("files", ()))
+    settings, train, validation = resolved(config.build(table), files, corpus, choice.backend, notices)
+    if saved is not None:
+        compare(saved.meta.config, settings)
+    network = build(settings.model, len(corpus.vocabulary), choice.backend)
+    workers = backend.Workers(request.threads)
+    trainer = start(settings, network, train, workers)
+    if saved is not None:
+        restored(trainer, saved)
+    elif request.minutes and "steps" not in request.options.get("train", {}):
+        left = request.minutes * 60 - (time.monotonic() - request.began)
+        settings = plan_steps(settings, start(settings, network, train, workers), left, notices)
+        trainer.config = settings
+    if saved is None and request.out is not None:
+        settings = open_run(request, settings, corpus)
+        trainer.config = settings
+    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
+    loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
+    finished = saved is not None and trainer.done >= settings.train.steps
+    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved)
+
+
+def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
+    """What the run in `out` was started with: from its checkpoint, or its config.toml if it has none yet."""
+    if saved is not None:
+        return config.table(saved.meta.config)
+    if request.resume and request.out and record.started(request.out):
+        return config.read(str(request.out / record.CONFIG))
+    return {}
+
+
+def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Corpus:
+    """The text that was asked for; when resuming it must be the run's own."""
+    if request.text is not None:
+        corpus = text.from_text(request.text)
+    else:
+        data = table.get("data", {})
+        names = request.files or data.get("files", ())
+        if "-" in names and len(names) > 1:
+            raise ConfigError("standard input (-) must be the only text")
+        try:
+            corpus = text.from_files(names, data.get("encoding", "utf-8"))
+        except TextError as error:
+            hint = f"; the run in {request.out} needs its text: name the file" if saved and not request.files else ""
+            raise TextError(f"{error}{hint}") from None
+    if saved is not None and corpus.sha256 != saved.meta.sha256:
+        raise CheckpointError(f"--resume needs the text that the run was trained on: {difference(saved, corpus)}")
+    return corpus
+
+
+def difference(saved: Checkpoint, corpus: Corpus) -> str:
+    """In words, how `corpus` differs from the one of a checkpoint."""
+    had, has = saved.meta.vocabulary, corpus.vocabulary
+    words = f"{saved.meta.corpus} had {sum(had.counts):,} characters, {corpus.name} has {len(corpus.ids):,}"
+    for label, characters in (
+        ("new", set(has.characters) - set(had.characters)),
+        ("missing", set(had.characters) - set(has.characters)),
+    ):
+        if characters:
+            words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
+    if saved.meta.corpus == text.EMBEDDED:
+        words += " (the embedded corpus is that of the running Python: resume with the Python that started it)"
+    return words
+
+
+def compare(recorded: Config, wanted: Config) -> None:
+    """Raise `ConfigError` naming every key in which a resumed run would differ."""
+    before, after = config.table(recorded), config.table(wanted)
+    changes = [
+        f"{section}.{key} (the run has {before[section][key]!r}, not {value!r})"
+        for section, values in after.items()
+        for key, value in values.items()
+        if value != before[section][key] and f"{section}.{key}" not in FREE_TO_CHANGE
+    ]
+    if changes:
+        raise ConfigError("--resume cannot change " + ", ".join(changes) + ": leave it out, or start a new run")
+
+
+def open_run(request: Request, settings: Config, corpus: Corpus) -> Config:
+    """Claim the run directory. Text that is in no file is kept in it, so that the run can be resumed and evaluated."""
+    assert request.out is not None
+    if not (request.resume and record.started(request.out)):
+        record.claim(request.out, overwrite=request.overwrite)
+    if settings.data.files != ("-",):
+        return settings
+    path = request.out.absolute() / record.CORPUS
+    checkpoint.write_atomically(path, corpus.vocabulary.decode(corpus.ids).encode())
+    return replace(settings, data=replace(settings.data, files=(str(path),), encoding="utf-8"))
+
+
+def stopper(request: Request) -> Callable[[int], str | None]:
+    """Why to stop after so many steps of this process, or None."""
+
+    def reason(steps: int) -> str | None:
+        if request.interrupted():
+            return "interrupted"
+        if request.stop_after is not None and steps >= request.stop_after:
+            return "stop_after"
+        if request.minutes is not None and time.monotonic() - request.began >= request.minutes * 60:
+            return "minutes"
+        return None
+
+    return reason

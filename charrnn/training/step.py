@@ -1,0 +1,137 @@
+"""One training step: shards, gradient, guard, clip, update. Nothing in it waits for the device.
+
+The batch is cut into shards by configuration. Each computes its flat gradient alone, already divided by the whole B;
+the gradients are added in shard order. How many threads do it changes the time, never the bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.backend import Array, Workers
+from charrnn.config import Config
+from charrnn.model import Chunk, Network, State, Views, Workspace, loss_and_grad, next_state
+from charrnn.optim import clip, learning_rate, rule
+from charrnn.text import Streams
+from charrnn.training.guard import Guard
+
+CAPACITY = 100
+"""Most steps whose loss and gradient norm stay on the device before someone must read them (`Trainer.drain`)."""
+
+
+@dataclass
+class Shard:
+    """A slice of the batch: the state before and after its last chunk, both its own, and its gradient."""
+
+    columns: slice
+    state: State
+    after: State
+    grad: Array
+    grads: Views
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step measured: `step` counts from 1, `loss` is in nats/char, `grad_norm` before clipping."""
+
+    step: int
+    loss: float
+    grad_norm: float
+
+
+class Trainer:
+    """Parameters, optimiser memory and streams on a device, and the step that moves them.
+
+    Attributes:
+        done: steps done; it decides the next chunk.
+        vector: (P,) the parameters; `params` are its named views.
+        slots: the update rule's memory, (P,) each.
+        guard: the judge of each step.
+    """
+
+    def __init__(self, config: Config, network: Network, streams: Streams, workers: Workers) -> None:
+        backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
+        self.config, self.network, self.streams, self.workers = config, network, streams, workers
+        self.ids = backend.from_host(streams.ids)
+        self.keeps = {i: backend.from_host(mask) for i in streams.resets if (mask := streams.keep(i)) is not None}
+        self.rule = rule(config.optimizer)
+        self.done = 0
+        self.vector, self.scratch = (backend.zeros((network.layout.size,), dtype) for _ in range(2))
+        self.params = network.layout.views(self.vector)
+        self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
+        self.guard = Guard(backend, dtype)
+        shards = min(config.train.shards, B, backend.most_shards or B)
+        self.shards = [self.shard(slice(B * i // shards, B * (i + 1) // shards)) for i in range(shards)]
+        self.free: dict[int, list[Workspace]] = {}
+        self.trace = backend.zeros((CAPACITY, 2), dtype)
+        self.drained = 0
+
+    def shard(self, columns: slice) -> Shard:
+        """The shard of these streams, in the state before a text begins."""
+        width = columns.stop - columns.start
+        grad = self.network.backend.zeros((self.network.layout.size,), self.network.dtype)
+        state, after = self.network.zero_state(width), self.network.zero_state(width)
+        return Shard(columns, state, after, grad, self.network.layout.views(grad))
+
+    def step(self) -> None:
+        """Train on the next chunk. Loss and norm stay on the device until `drain`."""
+        backend = self.network.backend
+        losses = self.workers.map(self.compute, self.shards)
+        grad, loss = self.shards[0].grad, losses[0]
+        for shard, other in zip(self.shards[1:], losses[1:], strict=True):
+            backend.xp.add(grad, shard.grad, out=grad)
+            loss = loss + other
+        loss = loss / (self.streams.seq_length * self.streams.ids.shape[1])
+        norm = backend.xp.sqrt(backend.dot(grad, grad))
+        slot = self.done - self.drained
+        self.trace[slot, 0], self.trace[slot, 1] = loss, norm
+        ok = self.guard.judge(loss, norm)
+        backend.zero_unless(ok, grad)
+        clip(grad, norm, self.config.optimizer, backend=backend)
+        rate = self.guard.scale * learning_rate(self.config.optimizer, self.done)
+        self.rule.update(self.vector, grad, self.slots, rate, self.scratch, backend=backend)
+        for shard in self.shards:
+            for name, state in shard.state.items():
+                backend.copy_if(ok, shard.after[name], out=state)
+        self.done += 1
+
+    def compute(self, shard: Shard) -> Array:
+        """Loss (0-d, summed nats) of the shard's part of the current chunk; its gradient and next state are left in it."""
+        backend, B = self.network.backend, self.streams.ids.shape[1]
+        index, row = self.streams.chunk(self.done)
+        ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
+        keep = self.keeps.get(index)
+        if keep is not None:
+            keep = backend.xp.astype(keep[:, shard.columns], self.vector.dtype)
+        chunk = Chunk(ids[:-1, :].reshape((-1,)), ids[1:, :].reshape((-1,)), keep)
+        width = shard.columns.stop - shard.columns.start
+        spare = self.free.setdefault(width, [])
+        work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width)
+        loss = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
+        next_state(self.network, work, out=shard.after)
+        spare.append(work)
+        return loss
+
+    @property
+    def full(self) -> bool:
+        """Whether `drain` must come before the next step."""
+        return self.done - self.drained == CAPACITY
+
+    def drain(self) -> list[Measured]:
+        """What the steps since the last call measured. Waits for the device."""  # sync
+        values = self.network.backend.to_host(self.trace)[: self.done - self.drained].astype(np.float64)
+        first, self.drained = self.drained + 1, self.done
+        return [Measured(first + i, float(loss), float(norm)) for i, (loss, norm) in enumerate(values)]
+
+    def state(self) -> State:
+        """The state of all streams, (L, B, H) by name, in the batch's order."""
+        concat = self.network.backend.xp.concat
+        return {name: concat([s.state[name] for s in self.shards], axis=1) for name in self.shards[0].state}
+
+    def restore_state(self, state: State) -> None:
+        """The inverse of `state`, for any number of shards."""
+        for shard in self.shards:
+            for name, array in shard.state.items():
+                array[...] = state[name][:, shard.columns, :]
