@@ -51,8 +51,7 @@ class Backend:
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """A copy of a NumPy array on the device, as `dtype` or its own."""
-        array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
-        return self.xp.asarray(array, device=self.device, copy=True)
+        return self.xp.asarray(np.asarray(array, dtype=dtype, order="C"), device=self.device, copy=True)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A NumPy copy of `array`. Waits for the device."""  # sync

@@ -28,7 +28,7 @@ class CupyBackend(Backend):
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """One upload."""
-        return self.cupy.array(np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+        return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """One download. Waits for the device."""  # sync

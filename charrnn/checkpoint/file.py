@@ -103,7 +103,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises `CheckpointError` where the file system refuses; a file that was there before is then untouched.
     """
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
     data = safetensors.numpy.save(tensors, metadata={"charrnn": json.dumps(encode(checkpoint.meta), sort_keys=True)})
     write_atomically(path, data)
 

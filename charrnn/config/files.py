@@ -19,7 +19,7 @@ from charrnn.errors import ConfigError
 
 Table = dict[str, dict[str, Any]]
 
-SECTIONS = {section.name: type(section.default) for section in dataclasses.fields(Config)}
+SECTIONS: dict[str, Any] = {section.name: type(section.default) for section in dataclasses.fields(Config)}
 FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
 
 
@@ -59,7 +59,9 @@ def read(name: str) -> Table:
         if isinstance(error, (tomllib.TOMLDecodeError, UnicodeDecodeError)):
             raise ConfigError(f"{path} is not a TOML file: {error}") from None
         known = ", ".join(presets())
-        raise ConfigError(f"cannot read the configuration {name!r}: no such file or preset (presets: {known})") from None
+        raise ConfigError(
+            f"cannot read the configuration {name!r}: no such file or preset (presets: {known})"
+        ) from None
     return checked(parsed, str(path))
 
 
@@ -90,7 +92,7 @@ def parse_settings(settings: Iterable[str]) -> Table:
 
 
 def checked(raw: Mapping[str, Any], place: str) -> Table:
-    """`raw` as a table of known keys and values of the right type and within bounds, or a `ConfigError` naming `place`."""
+    """`raw` as a table of known keys, values of the right type and within bounds; else a `ConfigError` naming `place`."""
     result: Table = {}
     for section, values in raw.items():
         if not isinstance(values, dict):

@@ -52,7 +52,7 @@ class TrainConfig:
 
     batch_size: int = at_least(32, 1)  # B, parallel streams
     seq_length: int = at_least(64, 1)  # T, characters between two updates
-    steps: int = at_least(6000, 0)  # the planned total
+    steps: int = at_least(3000, 0)  # the planned total
     shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
     seed: int = at_least(0, 0)
     device: str = bounded(
@@ -78,7 +78,7 @@ class LogConfig:
     """When to say and save what, in steps; 0 switches one off."""
 
     every: int = at_least(100, 0)
-    eval_every: int = at_least(1000, 0)
+    eval_every: int = at_least(500, 0)
     sample_every: int = at_least(1000, 0)
     checkpoint_every: int = at_least(1000, 0)
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best

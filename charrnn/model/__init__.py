@@ -1,5 +1,6 @@
 """The network: layout, cells, loss, forward and backward pass, initial weights."""
 
+from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial
 from charrnn.model.layout import Layout
 from charrnn.model.loss import cross_entropy
@@ -25,6 +26,7 @@ __all__ = [
     "build",
     "cross_entropy",
     "forward",
+    "gradcheck",
     "initial",
     "loss_and_grad",
     "next_state",

@@ -12,7 +12,7 @@ HostArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def initial(network: Network, scheme: str, rng: np.random.Generator) -> dict[str, HostArray]:
-    """name -> float64 weights for every parameter of `network`.
+    """Name -> float64 weights for every parameter of `network`.
 
     `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
     explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,
@@ -20,10 +20,7 @@ def initial(network: Network, scheme: str, rng: np.random.Generator) -> dict[str
 
     `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in); zero biases in both.
     """
-    return {
-        name: weight(name, shape, scheme, rng, network.hidden_size)
-        for name, shape in network.layout.shapes
-    }
+    return {name: weight(name, shape, scheme, rng, network.hidden_size) for name, shape in network.layout.shapes}
 
 
 def weight(name: str, shape: tuple[int, ...], scheme: str, rng: np.random.Generator, H: int) -> HostArray:

@@ -23,7 +23,7 @@ class Layout:
 
     @property
     def offsets(self) -> dict[str, int]:
-        """name -> index of its first element."""
+        """Name -> index of its first element."""
         result, end = {}, 0
         for name, shape in self.shapes:
             result[name] = end
@@ -41,6 +41,6 @@ class Layout:
         return sum(prod(shape) for _, shape in self.shapes)
 
     def views(self, flat: Array) -> dict[str, Array]:
-        """name -> the view of `flat` (P,) in the parameter's shape: writing to a view writes to the vector."""
+        """Name -> the view of `flat` (P,) in the parameter's shape: writing to a view writes to the vector."""
         offsets = self.offsets
         return {name: flat[offsets[name] : offsets[name] + prod(s)].reshape(s) for name, s in self.shapes}

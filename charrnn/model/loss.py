@@ -24,7 +24,9 @@ def cross_entropy(logits: Array, targets: Array, *, backend: Backend) -> tuple[A
     return xp.log(sums[:, 0]) - shifted, sums
 
 
-def cross_entropy_backward(exponentials: Array, sums: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
+def cross_entropy_backward(
+    exponentials: Array, sums: Array, targets: Array, scale: float, *, backend: Backend
+) -> Array:
     """The gradient of `scale` times the sum of nats: scale · (softmax - one_hot(target)).
 
     Args:

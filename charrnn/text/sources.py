@@ -52,7 +52,8 @@ def expand(names: list[str]) -> list[str]:
         elif path.exists():
             found = [name]
         else:
-            found = [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+            found = [match for match in matches if Path(match).is_file()]
         if not found:
             kind = "this directory holds no text file" if path.is_dir() else "there is no such file"
             raise TextError(f"{name}: {kind}")
@@ -73,7 +74,7 @@ def is_text(path: Path, *, below: Path) -> bool:
 
 def opened(name: str) -> BinaryIO:
     """The bytes of a file, unpacked if its name ends in `.gz`."""
-    return io.BufferedReader(gzip.open(name)) if name.endswith(".gz") else Path(name).open("rb")  # type: ignore[arg-type]
+    return io.BufferedReader(gzip.open(name)) if name.endswith(".gz") else Path(name).open("rb")
 
 
 def blocks(name: str, encoding: str) -> Iterator[str]:

@@ -86,7 +86,9 @@ class Loop:
                     yield self.trained(self.last_train, (step - logged) / spent)
                 logged, spent = step, 0.0
             yield from self.look(
-                evaluate=due(step, log.eval_every), sample=due(step, log.sample_every), save=due(step, log.checkpoint_every)
+                evaluate=due(step, log.eval_every),
+                sample=due(step, log.sample_every),
+                save=due(step, log.checkpoint_every),
             )
             started = time.perf_counter()
         if reason != "diverged" and trainer.done >= self.config.train.steps:
@@ -140,7 +142,10 @@ class Loop:
         """Evaluate, sample and save as asked. A best evaluation is always saved."""
         step, best = self.trainer.done, False
         if evaluate and self.validation is not None:
-            result = evaluation.streams(self.trainer.network, self.trainer.params, self.validation, self.trainer.workers)
+            trainer = self.trainer
+            result = evaluation.streams(
+                trainer.network, trainer.params, self.validation, trainer.workers, trainer.state()
+            )
             loss = result.nats_per_char
             if math.isfinite(loss):
                 best = self.progress.best is None or loss < self.progress.best.val_loss

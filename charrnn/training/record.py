@@ -33,7 +33,9 @@ def claim(run: Path, *, overwrite: bool) -> None:
         if not overwrite:
             raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
         if not started(run):
-            raise CheckpointError(f"{run} exists and is not a run directory, so it is not overwritten: name another --out")
+            raise CheckpointError(
+                f"{run} exists and is not a run directory, so it is not overwritten: name another --out"
+            )
         for step in checkpoint.steps(run):
             checkpoint.path_of(run, step).unlink()
         for name in (METRICS, SAMPLES, CORPUS, CONFIG):

@@ -1,4 +1,4 @@
-"""Decisions made once at the start of a run, so that its configuration repeats it; and starting or restoring a trainer."""
+"""What is decided once at the start of a run, so that its configuration repeats it; starting or restoring a trainer."""
 
 from __future__ import annotations
 

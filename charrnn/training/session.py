@@ -93,7 +93,7 @@ class Session:
     checkpoint: Checkpoint | None
 
     def events(self) -> Iterator[Event]:
-        """Train; each event is recorded in the run directory before it is yielded. For a finished run there are none."""
+        """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
             return
         try:

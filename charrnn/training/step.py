@@ -98,7 +98,7 @@ class Trainer:
         self.done += 1
 
     def compute(self, shard: Shard) -> Array:
-        """Loss (0-d, summed nats) of the shard's part of the current chunk; its gradient and next state are left in it."""
+        """Loss (0-d, summed nats) of the shard's part of the current chunk; gradient and next state stay in the shard."""
         backend, B = self.network.backend, self.streams.ids.shape[1]
         index, row = self.streams.chunk(self.done)
         ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])

@@ -60,7 +60,7 @@ def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Bac
 
 
 def recurrence_backward(tape: Tape, dhidden: Array, W: Array, keep: Array | None, *, backend: Backend) -> None:
-    """Write dz into `tape.z`, from the last step to the first: dz[t] = (1 - h[t]²) · (dh[t] + keep[t+1] · dz[t+1] @ Wᵀ).
+    """Write dz[t] = (1 - h[t]²) · (dh[t] + keep[t+1] · dz[t+1] @ Wᵀ) into `tape.z`, from the last step to the first.
 
     Args:
         tape: as the forward pass left it.

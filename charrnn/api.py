@@ -1,0 +1,248 @@
+"""The Python API: `train`, `load`, and the `Model` that both return."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import backend, seeds
+from charrnn import checkpoint as checkpoints
+from charrnn import config as configuration
+from charrnn import text as texts
+from charrnn.config import Config
+from charrnn.errors import CheckpointError, ConfigError, DivergedError, TextError
+from charrnn.model import Network, Views, build
+from charrnn.sampling import Settings, pieces
+from charrnn.text import Corpus, Part, Vocabulary
+from charrnn.training import Ended, Evaluation, Event, Request, carried, prepare, surprises, windows
+
+SIDE_BY_SIDE = 64
+"""Most samples made in one batch."""
+
+
+class Model:
+    """A trained network and its vocabulary.
+
+    Attributes:
+        config: of the run.
+        vocabulary: the characters it knows.
+        step: updates behind it.
+        source: the checkpoint file it comes from, if any.
+        notices: lines about how it was loaded.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: Views,
+        settings: Config,
+        vocabulary: Vocabulary,
+        step: int,
+        *,
+        source: Path | None = None,
+        sha256: str = "",
+        notices: tuple[str, ...] = (),
+        corpus: Corpus | None = None,
+    ) -> None:
+        self.network, self.params = network, params
+        self.config, self.vocabulary, self.step = settings, vocabulary, step
+        self.source, self.sha256, self.notices, self.corpus = source, sha256, notices, corpus
+
+    def __repr__(self) -> str:
+        model = self.config.model
+        shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
+        return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
+
+    def sample(self, prompt: str = "", **options: Any) -> str:
+        """A text of `length` characters after `prompt`, which is not repeated. Options: as for `stream`."""
+        return "".join(self.stream(prompt, **options))
+
+    def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
+        """The same text as `sample`, piece by piece as it is made. Options: as for `side_by_side`, but for `count`."""
+        return (text for (text,) in self.side_by_side(prompt, count=1, **options))
+
+    def side_by_side(
+        self,
+        prompt: str = "",
+        *,
+        count: int,
+        length: int = 500,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop: str = "",
+        seed: int | None = None,
+        unknown: str = "error",
+    ) -> Iterator[list[str]]:
+        """`count` texts at once, piece by piece.
+
+        Args:
+            prompt: the text to continue; without one the first character is drawn from the corpus's frequencies.
+            count: how many.
+            length: characters of each.
+            temperature: divides the logits; 0 always takes the likeliest character.
+            top_k: only the k likeliest characters; 0 for all.
+            top_p: only the likeliest characters that reach this probability together; 1 for all.
+            stop: a text ends before this string.
+            seed: of the random numbers; None draws one.
+            unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
+
+        Raises `ConfigError` or `TextError` at once, before the first piece is asked for.
+        """
+        settings = Settings(temperature, top_k, top_p)
+        if length < 0 or count < 1:
+            raise ConfigError(
+                f"a sample needs a length of at least 0 and a count of at least 1, not {length} and {count}"
+            )
+        ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
+        rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation")
+        return pieces(
+            self.network,
+            self.params,
+            self.vocabulary,
+            prompt=ids,
+            length=length,
+            count=count,
+            settings=settings,
+            stop=stop,
+            rng=rng,
+        )
+
+    def evaluate(self, text: str | None = None, *, window: int | None = None, unknown: str = "error") -> Evaluation:
+        """How well the network predicts `text`; without one, the run's own validation split.
+
+        Args:
+            text: the text.
+            window: None carries the state over one pass; W starts every window of W characters from a cold state.
+            unknown: what to do with characters that the network never saw: `error`, `skip` or `replace`.
+        """
+        part = self.validation() if text is None else self.part(text, unknown)
+        one = backend.Workers(1)
+        if window is None:
+            return carried(self.network, self.params, part, one)
+        return windows(self.network, self.params, part, window, one)
+
+    def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state."""
+        part = self.part(text, unknown)
+        blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
+        return np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+
+    def known(self, text: str, unknown: str) -> str:
+        """`text` as the network reads it: unknown characters skipped or replaced, or a `TextError`."""
+        return self.vocabulary.decode(self.vocabulary.encode(text, unknown=unknown))
+
+    def part(self, text: str, unknown: str) -> Part:
+        """`text` as ids."""
+        return Part(self.vocabulary.encode(text, unknown=unknown))
+
+    def validation(self) -> Part:
+        """The held-out part of the corpus that the run was trained on, which must still be what it was."""
+        if self.config.data.val_fraction == 0:
+            raise TextError("the run has no validation split: name a text to evaluate")
+        corpus = self.corpus or texts.from_files(self.config.data.files, self.config.data.encoding)
+        if self.sha256 and corpus.sha256 != self.sha256:
+            raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
+        part = corpus.split(self.config.data.val_fraction)[1]
+        assert part is not None
+        return part
+
+
+def load(run: str | Path, *, checkpoint: str = "best", device: str = "auto", fallback: bool = True) -> Model:
+    """The model of a run directory or checkpoint file.
+
+    Args:
+        run: the path.
+        checkpoint: of a run directory: `best` (lowest validation loss), `last`, or a step.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        fallback: whether a CUDA device that cannot be used gives way to the CPU.
+
+    Raises `CheckpointError` or `DeviceError`.
+    """
+    path, saved, notices = checkpoints.find(Path(run), checkpoint)
+    choice = backend.choose(device, fallback=fallback)
+    network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
+    try:
+        vector = choice.backend.from_host(saved.flat("parameters", network.layout))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    lines = (*notices, *([choice.reason] if choice.fell_back else []))
+    meta = saved.meta
+    return Model(
+        network,
+        network.layout.views(vector),
+        meta.config,
+        meta.vocabulary,
+        meta.step,
+        source=path,
+        sha256=meta.sha256,
+        notices=lines,
+    )
+
+
+def train(
+    text: str | None = None,
+    *,
+    files: Iterable[str | Path] = (),
+    config: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    fallback: bool = True,
+    threads: int = 0,
+    minutes: float | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Model:
+    """Train a network and return it.
+
+    Args:
+        text: the text to learn, or
+        files: names of files, globs or directories; neither: the embedded corpus.
+        config: a TOML file or preset to start from.
+        settings: `{"section.key": value}` on top of it, for instance `{"train.steps": 1000}`.
+        out: the run directory; None writes nothing.
+        resume: go on with the run in `out`.
+        overwrite: replace it.
+        fallback: whether a CUDA device that cannot be used gives way to the CPU.
+        threads: worker threads; 0 for one a core.
+        minutes: the time to take.
+        on_event: called with every event, see `charrnn.training.events`.
+
+    Raises `CharrnnError` for what does not fit; `DivergedError` where the guard stopped the run.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for dotted, value in (settings or {}).items():
+        section, _, key = dotted.partition(".")
+        options = configuration.merged(options, configuration.checked({section: {key: value}}, "settings"))
+    session = prepare(
+        Request(
+            files=tuple(map(str, files)),
+            text=text,
+            preset=configuration.read(config) if config else {},
+            options=options,
+            out=Path(out) if out is not None else None,
+            resume=resume,
+            overwrite=overwrite,
+            fallback=fallback,
+            threads=threads,
+            minutes=minutes,
+        )
+    )
+    for event in session.events():
+        on_event(event)
+        if isinstance(event, Ended) and event.reason == "diverged":
+            raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+    return Model(
+        session.network,
+        session.loop.trainer.params,
+        session.config,
+        session.corpus.vocabulary,
+        session.loop.trainer.done,
+        notices=session.notices,
+        corpus=session.corpus,
+    )

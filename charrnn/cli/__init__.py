@@ -1,0 +1,55 @@
+"""The command line: parse, build, print. Every error that a user can cause is one line on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from charrnn import __version__
+from charrnn.cli.check import devices_command, gradcheck_command
+from charrnn.cli.read import eval_command, sample_command, score_command
+from charrnn.cli.train import train_command
+from charrnn.errors import CharrnnError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="charrnn")
+def charrnn() -> None:
+    """Train character-level recurrent networks and sample from them.
+
+    Exit status: 0 done, 1 a check failed, 2 a user's mistake, 3 stopped by the guard, 130/143 interrupted.
+    """
+
+
+for command in (train_command, sample_command, eval_command, score_command, devices_command, gradcheck_command):
+    charrnn.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its status."""
+    try:
+        status = charrnn.main(prog_name="charrnn", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        status = 0
+    except click.ClickException as error:
+        status = fail(error.format_message(), error.exit_code)
+    except CharrnnError as error:
+        status = fail(str(error), error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        status = fail("interrupted", 130)
+    except BrokenPipeError:  # whoever reads has had enough, as in `| head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes the broken pipe at exit)
+        status = 0
+    except MemoryError as error:
+        status = fail(f"out of memory ({error}): lower train.batch_size, train.seq_length or model.hidden_size", 2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str, status: int) -> int:
+    """Print an error as one line; return the exit status."""
+    click.echo("charrnn: " + " ".join(message.split()), err=True)
+    return status

@@ -1,0 +1,71 @@
+"""What several commands share: options, notices, and how this program is called."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from charrnn.errors import TextError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+fallback_option = click.option(
+    "--no-fallback", is_flag=True, help="An unusable GPU is an error (exit 2) instead of a fallback to the CPU."
+)
+checkpoint_option = click.option(
+    "--checkpoint", default="best", show_default=True, metavar="best|last|STEP", help="Which checkpoint of a run."
+)
+unknown_option = click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip", "replace"]),
+    default="error",
+    show_default=True,
+    help="What to do with characters that the network never saw.",
+)
+
+
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, listed in order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+model_options = options(run_argument, checkpoint_option, device_option, fallback_option, unknown_option)
+
+
+def note(message: str) -> None:
+    """A line for the user on standard error."""
+    click.echo(message, err=True)
+
+
+def read_text(name: str, encoding: str) -> str:
+    """The whole text of a file, `-` for standard input."""
+    from charrnn.text import blocks
+
+    if name != "-" and not Path(name).exists():
+        raise TextError(f"{name}: there is no such file")
+    return "".join(blocks(name, encoding))
+
+
+def command_line(*words: str | Path) -> str:
+    """A command that a user can paste: this program, called as it was called now, with `words`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        program = [sys.executable, "-m", "charrnn"]
+    else:
+        found = shutil.which("charrnn")
+        program = ["charrnn" if found and Path(found).resolve() == called.resolve() else sys.argv[0]]
+    return shlex.join([*program, *map(str, words)])

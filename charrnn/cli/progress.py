@@ -1,0 +1,106 @@
+"""What `train` shows: plain lines in a pipe, and on a terminal a progress bar with rate and time left below them."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import click
+from tqdm import tqdm
+
+from charrnn.cli.common import note
+from charrnn.training import LIMIT, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
+
+
+class Printer:
+    """Runs a session and prints what happens."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.width = len(f"{session.config.train.steps:,}")
+        self.best: Evaluated | None = None
+
+    def run(self) -> str:
+        """Run to the end; return the reason of it."""
+        self.introduce()
+        if self.session.finished:
+            click.echo(f"this run is finished: {self.session.config.train.steps:,} steps are done (--steps extends it)")
+            return "steps"
+        reason = ""
+        bar = tqdm(
+            total=self.session.config.train.steps,
+            initial=self.session.loop.trainer.done,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            leave=False,
+        )
+        with bar:
+            for event in self.session.events():
+                bar.update(event.at.step - bar.n)
+                for line in self.lines(event):
+                    tqdm.write(line, file=sys.stdout) if sys.stderr.isatty() else click.echo(line)
+                if isinstance(event, Ended):
+                    reason = event.reason
+                    self.conclude(event)
+        return reason
+
+    def introduce(self) -> None:
+        """Say what was decided."""
+        session = self.session
+        corpus, model, network = session.corpus, session.config.model, session.network
+        for line in session.notices:
+            note(line)
+        click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary)} distinct")
+        click.echo(
+            f"network: {model.cell}, {model.num_layers} x {model.hidden_size}, "
+            f"{network.layout.parameters:,} parameters, {model.dtype}, on {network.backend.name}"
+        )
+        if session.checkpoint is not None:
+            click.echo(f"resuming {session.out} at step {session.checkpoint.meta.step:,}")
+
+    def lines(self, event: Event) -> list[str]:
+        """An event in words."""
+        step = f"step {event.at.step:{self.width},}/{self.session.config.train.steps:,}"
+        if isinstance(event, Trained):
+            left = self.session.config.train.steps - event.at.step
+            train = self.session.config.train
+            seconds = left * train.batch_size * train.seq_length / max(event.chars_per_second, 1e-9)
+            return [
+                f"{step}  loss {event.loss:.3f}  smooth {event.smooth_loss:.3f}  "
+                f"{event.chars_per_second:,.0f} chars/s  {clock(seconds)} left"
+            ]
+        if isinstance(event, Evaluated):
+            self.best = event if event.best else self.best
+            words = "  best so far" if event.best and event.at.step else ""
+            return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
+        if isinstance(event, Sampled):
+            body = textwrap.indent(printable(event.text), "  | ", lambda _: True)
+            return [f"{step}  a sample:", body]
+        if isinstance(event, Guarded):
+            return [
+                f"{step}  GUARD: the step was skipped, its loss {event.loss} or gradient norm {event.grad_norm} is not "
+                f"finite ({event.bad_in_a_row} of {LIMIT} in a row); learning rate now {event.learning_rate:g}"
+            ]
+        return []
+
+    def conclude(self, event: Ended) -> None:
+        """The last lines about the training itself."""
+        best = (
+            f", best validation loss {self.best.val_loss:.4f} nats/char at step {self.best.at.step:,}"
+            if self.best
+            else ""
+        )
+        words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
+        click.echo(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{best}")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, but for line feed and tab, escaped: a sample must not drive the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

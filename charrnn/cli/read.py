@@ -1,0 +1,172 @@
+"""`charrnn sample`, `eval` and `score`: what reads a trained network."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli.common import model_options, note, read_text
+from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from charrnn.api import Model
+
+DASHES = "-" * 40
+encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Of the text.")
+
+
+def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
+    """The model of RUN; says on standard error which checkpoint it is."""
+    from charrnn.api import load
+
+    model = load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback)
+    for line in model.notices:
+        note(line)
+    note(f"checkpoint: {model.source} on {model.network.backend.name}")
+    return model
+
+
+@click.command("sample")
+@model_options
+@click.option("--prompt", help="Text to continue.  [default: a first character by the corpus's frequencies]")
+@click.option("--prompt-file", metavar="F", help="The prompt from a file, - for standard input.")
+@click.option("--no-echo", is_flag=True, help="Do not repeat the prompt.")
+@click.option("--length", type=click.IntRange(0), default=500, show_default=True, help="Characters after the prompt.")
+@click.option(
+    "--temperature", type=float, default=0.8, show_default=True, help="0 always takes the likeliest character."
+)
+@click.option("--top-k", type=int, default=0, help="Only the K likeliest characters.  [default: all]")
+@click.option(
+    "--top-p", type=float, default=1.0, help="Only the likeliest that reach this probability.  [default: all]"
+)
+@click.option("--stop", default="", metavar="STRING", help="End before this string.")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Number of samples.")
+@click.option("--seed", type=click.IntRange(0), help="Of the random numbers.  [default: a new one, said]")
+@click.option("-0", "nul", is_flag=True, help="Part several samples by NUL instead of a line of dashes.")
+@encoding_option
+def sample_command(
+    run: Path,
+    checkpoint: str,
+    device: str,
+    no_fallback: bool,
+    unknown: str,
+    prompt: str | None,
+    prompt_file: str | None,
+    no_echo: bool,
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    stop: str,
+    count: int,
+    seed: int | None,
+    nul: bool,
+    encoding: str,
+) -> None:
+    """Write text with the network of RUN, a run directory or a checkpoint file.
+
+    The text alone goes to standard output, as it is made; everything else to standard error.
+    """
+    from charrnn.api import SIDE_BY_SIDE
+
+    if prompt is not None and prompt_file is not None:
+        raise ConfigError("--prompt and --prompt-file exclude each other")
+    if prompt_file is not None:
+        prompt = read_text(prompt_file, encoding)
+    prompt = prompt or ""
+    model = loaded(run, checkpoint, device, no_fallback)
+    if seed is None:
+        seed = secrets.randbits(31)
+        note(f"seed: {seed}")
+    parting = "\0" if nul else f"\n{DASHES}\n"
+    echoed = "" if no_echo else prompt
+    for first in range(0, count, SIDE_BY_SIDE):
+        texts = model.side_by_side(
+            prompt,
+            count=min(SIDE_BY_SIDE, count - first),
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
+            seed=seed + first,
+            unknown=unknown,
+        )
+        later: list[str] = [""] * (min(SIDE_BY_SIDE, count - first) - 1)
+        write((parting if first else "") + echoed)
+        for live, *others in texts:
+            write(live)
+            later = [text + more for text, more in zip(later, others, strict=True)]
+        for text in later:
+            write(parting + echoed + text)
+    if not nul:
+        write("\n")
+
+
+def write(text: str) -> None:
+    """Text on standard output at once, as UTF-8 with line ends as they are, wherever this runs."""
+    if text:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+
+
+@click.command("eval")
+@model_options
+@click.argument("file", required=False)
+@click.option("--window", type=int, metavar="W", help="Every window of W characters from a cold state.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@encoding_option
+def eval_command(
+    run: Path,
+    checkpoint: str,
+    device: str,
+    no_fallback: bool,
+    unknown: str,
+    file: str | None,
+    window: int | None,
+    as_json: bool,
+    encoding: str,
+) -> None:
+    """How well the network of RUN predicts FILE, or without FILE the run's own validation split.
+
+    The state is carried over one pass, unless --window is given.
+    """
+    model = loaded(run, checkpoint, device, no_fallback)
+    text = None if file is None else read_text(file, encoding)
+    result = model.evaluate(text, window=window, unknown=unknown)
+    values = {
+        "nats_per_char": result.nats_per_char,
+        "bits_per_char": result.bits_per_char,
+        "perplexity": result.perplexity,
+        "characters": result.characters,
+        "protocol": result.protocol,
+        "checkpoint": str(model.source),
+    }
+    if as_json:
+        click.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        click.echo(f"{name:14} {value:.4f}" if isinstance(value, float) else f"{name:14} {value}")
+
+
+@click.command("score")
+@model_options
+@click.argument("file")
+@encoding_option
+def score_command(
+    run: Path, checkpoint: str, device: str, no_fallback: bool, unknown: str, file: str, encoding: str
+) -> None:
+    r"""The surprise of each character of FILE, a line each: nats, a tab, the character as a JSON string.
+
+    The first character has no context and so no surprise: its line begins with `-`.
+    """
+    model = loaded(run, checkpoint, device, no_fallback)
+    text = model.known(read_text(file, encoding), unknown)
+    surprises = ["-", *(f"{nats:.4f}" for nats in model.score(text))]
+    for nats, character in zip(surprises, text, strict=False):
+        write(f"{nats}\t{json.dumps(character)}\n")

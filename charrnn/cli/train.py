@@ -1,0 +1,125 @@
+"""`charrnn train`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from charrnn.cli.common import command_line, device_option, fallback_option, note
+
+DIVERGED = 3
+
+
+@click.command("train")
+@click.argument("files", nargs=-1)
+@click.option("--config", "preset", metavar="NAME_OR_FILE", help="A TOML file, or a preset by name.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
+@device_option
+@fallback_option
+@click.option("--seed", type=int, help="Of every random number.  [default: 0]")
+@click.option("--steps", type=int, help="Updates to make in all.  [default: 3000, or the preset's]")
+@click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
+@click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
+@click.option("--encoding", help="Of the files.  [default: utf-8]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, bit for bit.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+@click.option(
+    "--threads", type=int, default=0, help="Worker threads; changes the time, never the result.  [default: cores]"
+)
+def train_command(
+    files: tuple[str, ...],
+    preset: str | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    device: str,
+    no_fallback: bool,
+    minutes: float | None,
+    stop_after: int | None,
+    resume: bool,
+    overwrite: bool,
+    threads: int,
+    **keys: Any,
+) -> int:
+    """Learn a text: FILES, globs, directories, `-` for standard input; without any, an embedded corpus.
+
+    The embedded corpus is Python's own reference topics (`pydoc_data.topics`, about 465,000 characters, PSF license).
+    """
+    began = time.monotonic()
+    from charrnn import config
+    from charrnn.cli.progress import Printer
+    from charrnn.training import Request, default_out, prepare
+
+    said = {"train.seed": keys["seed"], "train.steps": keys["steps"], "data.encoding": keys["encoding"]}
+    if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
+        said["train.device"] = device
+    named = {dotted: value for dotted, value in said.items() if value is not None}
+    tables = [config.checked({s: {k: v}}, f"--{k}") for (s, k), v in ((d.split("."), v) for d, v in named.items())]
+    table = config.read(preset) if preset else {}
+    corpus = (*files, *table.get("data", {}).get("files", ()), "python-topics")[0]
+    with interruptible() as interruption:
+        session = prepare(
+            Request(
+                files=files,
+                preset=table,
+                options=config.merged(config.parse_settings(settings), *tables),
+                out=out or default_out("stdin" if corpus == "-" else corpus, resume=resume, overwrite=overwrite),
+                resume=resume,
+                overwrite=overwrite,
+                fallback=not no_fallback,
+                threads=threads,
+                minutes=minutes,
+                stop_after=stop_after,
+                began=began,
+                interrupted=lambda: interruption.signal is not None,
+            )
+        )
+        reason = Printer(session).run()
+    status = {"diverged": DIVERGED, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
+    assert session.out is not None
+    if reason in ("interrupted", "stop_after"):
+        note(f"resume: {command_line('train', '--resume', '--out', session.out)}")
+    if reason == "diverged":
+        note(
+            "charrnn: training diverged: three steps in a row had a loss or gradient that is not finite; "
+            "lower optimizer.learning_rate (the last finite parameters are saved)"
+        )
+    click.echo(f"run: {session.out}")
+    click.echo(f"sample from it: {command_line('sample', session.out)}")
+    return status
+
+
+class Interruption:
+    """The signal that asked for the end, if any."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Let Ctrl-C and SIGTERM finish the step and save; a second one ends the process at once."""
+    interruption = Interruption()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if interruption.signal is not None:
+            sys.exit(128 + number)
+        interruption.signal = number
+        note("finishing the step and saving ... (again to leave at once)")
+
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
