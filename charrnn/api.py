@@ -174,7 +174,7 @@ def load(run: str | Path, *, checkpoint: str = "best", device: str = "auto", fal
     meta = saved.meta
     return Model(
         network,
-        network.layout.views(vector),
+        network.views(vector),
         meta.config,
         meta.vocabulary,
         meta.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager
 from typing import Any
 
 import array_api_compat.numpy
@@ -17,6 +18,14 @@ class NumpyBackend(Backend):
     def __init__(self) -> None:
         label = f"CPU ({platform.processor() or platform.machine()}), NumPy {np.__version__}"
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """A copy, of an array or a scalar."""
+        return np.array(array)
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """NumPy warns, thread by thread; a GPU does not."""
+        return np.errstate(all="ignore")
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """`numpy.dot(out=)` is NumPy's fastest product of small matrices."""

@@ -82,7 +82,7 @@ class Checkpoint:
             raise CheckpointError(f"the tensor {name} {'does not belong' if name in found else 'is missing'}")
         dtype = np.dtype(self.meta.config.model.dtype)
         vector = np.zeros(layout.size, dtype)
-        views = layout.views(vector)
+        views = layout.views(vector, xp=np)
         for name, shape in expected.items():
             tensor = self.tensors[name]
             if tensor.shape != shape or tensor.dtype != dtype:
@@ -95,7 +95,7 @@ class Checkpoint:
 
 def named(prefix: str, layout: Layout, vector: HostArray) -> dict[str, HostArray]:
     """The inverse of `Checkpoint.flat`: `prefix/NAME` -> the part of `vector` (P,)."""
-    return {f"{prefix}/{name}": view for name, view in layout.views(vector).items()}
+    return {f"{prefix}/{name}": view for name, view in layout.views(vector, xp=np).items()}
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,19 @@ def read(name: str) -> Table:
     out of bounds.
     """
     path = Path(name)
-    if not path.suffix and not path.is_file():
-        path = presets().get(name, path)
     try:
-        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, (tomllib.TOMLDecodeError, UnicodeDecodeError)):
-            raise ConfigError(f"{path} is not a TOML file: {error}") from None
+        if not path.suffix and not path.is_file():
+            path = presets().get(name, path)
+        content = path.read_bytes()
+    except (OSError, ValueError):
         known = ", ".join(presets())
         raise ConfigError(
             f"cannot read the configuration {name!r}: no such file or preset (presets: {known})"
         ) from None
+    try:
+        parsed = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # besides bad TOML: numbers or nesting beyond Python's limits
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
     return checked(parsed, str(path))
 
 
@@ -82,19 +85,21 @@ def parse_settings(settings: Iterable[str]) -> Table:
         if not equals:
             raise ConfigError(f"{place}: write it as section.key=value")
         section, _, key = dotted.strip().partition(".")
-        known(f"{section}.{key}", place)
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
+        known(dotted.strip(), place)
+        value: Any = text.strip()
+        with suppress(ValueError, RecursionError):
+            parsed = tomllib.loads(f"value = {text}")
+            value = parsed["value"] if len(parsed) == 1 else value  # more than one: lines that smuggle in other keys
         result = merged(result, checked({section: {key: value}}, place))
     return result
 
 
 def checked(raw: Mapping[str, Any], place: str) -> Table:
-    """`raw` as a table of known keys, values of the right type and within bounds; else a `ConfigError` naming `place`."""
+    """`raw` as a table of known keys, values of the right type and within bounds; a `ConfigError` names `place`."""
     result: Table = {}
     for section, values in raw.items():
+        if not isinstance(values, dict) and section in SECTIONS:
+            raise ConfigError(f"{place}: {section!r} must be a section, [{section}], not {shown(values)}")
         if not isinstance(values, dict):
             raise ConfigError(f"{place}: {section!r} stands outside a section; {near(section)}")
         if section not in SECTIONS:
@@ -118,23 +123,31 @@ def near(word: str) -> str:
     return f"did you mean {bare.get(found[0], found[0])!r}?" if found else "the sections are " + ", ".join(SECTIONS)
 
 
+def shown(value: Any) -> str:
+    """`value` in an error; Python refuses to print integers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def value_of(dotted: str, value: Any, place: str) -> Any:
     """`value` as the type of the key `dotted`, checked against its bounds."""
     known(dotted, place)
     spec = FIELDS[dotted]
     if isinstance(spec.default, tuple):
         if not (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)):
-            raise ConfigError(f"{place}: {dotted} must be a list of strings, not {value!r}")
+            raise ConfigError(f"{place}: {dotted} must be a list of strings, not {shown(value)}")
         return tuple(value)
     if isinstance(spec.default, float) and type(value) is int:
         value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not type(spec.default):
         wanted = {int: "a whole number", float: "a number", str: "a string"}[type(spec.default)]
-        raise ConfigError(f"{place}: {dotted} must be {wanted}, not {value!r}")
+        raise ConfigError(f"{place}: {dotted} must be {wanted}, not {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{place}: {dotted} must be a finite number, not {value!r}")
+        raise ConfigError(f"{place}: {dotted} must be a finite number, not {shown(value)}")
     if isinstance(value, int) and value >= 2**63:
-        raise ConfigError(f"{place}: {dotted} must be below 2**63, not {value!r}")
+        raise ConfigError(f"{place}: {dotted} must be below 2**63, not {shown(value)}")
     if "holds" in spec.metadata and not spec.metadata["holds"](value):
-        raise ConfigError(f"{place}: {dotted} must be {spec.metadata['words']}, not {value!r}")
+        raise ConfigError(f"{place}: {dotted} must be {spec.metadata['words']}, not {shown(value)}")
     return value

@@ -58,7 +58,7 @@ class TrainConfig:
     device: str = bounded(
         "auto",
         "auto, cpu, cuda or cuda:N",
-        lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdigit()),
+        lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdecimal()),
     )
 
 

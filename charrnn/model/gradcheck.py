@@ -40,7 +40,7 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator) -> dict[str,
     keep[T // 2, 1] = 0.0
     inputs, targets = (backend.indices(backend.from_host(rng.integers(0, V, T * B))) for _ in range(2))
     chunk, work = Chunk(inputs, targets, keep), Workspace(network, T, B)
-    params, grads = layout.views(vector), layout.views(gradient)
+    params, grads = network.views(vector), network.views(gradient)
 
     def loss() -> float:
         """The scaled loss at `vector`; fills `grads`."""

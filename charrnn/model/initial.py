@@ -12,7 +12,7 @@ HostArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def initial(network: Network, scheme: str, rng: np.random.Generator) -> dict[str, HostArray]:
-    """Name -> float64 weights for every parameter of `network`.
+    """name -> float64 weights for every parameter of `network`.
 
     `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
     explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,

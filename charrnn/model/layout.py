@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from charrnn.backend import Array
 
@@ -23,7 +24,7 @@ class Layout:
 
     @property
     def offsets(self) -> dict[str, int]:
-        """Name -> index of its first element."""
+        """name -> index of its first element."""
         result, end = {}, 0
         for name, shape in self.shapes:
             result[name] = end
@@ -40,7 +41,10 @@ class Layout:
         """The number of parameters, padding excluded."""
         return sum(prod(shape) for _, shape in self.shapes)
 
-    def views(self, flat: Array) -> dict[str, Array]:
-        """Name -> the view of `flat` (P,) in the parameter's shape: writing to a view writes to the vector."""
+    def views(self, flat: Array, *, xp: Any) -> dict[str, Array]:
+        """name -> the view of `flat` (P,) in the parameter's shape: writing to a view writes to the vector.
+
+        `xp` is the namespace of `flat`.
+        """
         offsets = self.offsets
-        return {name: flat[offsets[name] : offsets[name] + prod(s)].reshape(s) for name, s in self.shapes}
+        return {name: xp.reshape(flat[offsets[name] : offsets[name] + prod(s)], s) for name, s in self.shapes}

@@ -36,6 +36,10 @@ class Network:
     layout: Layout
     backend: Backend
 
+    def views(self, vector: Array) -> Views:
+        """name -> the parameter's view of a flat vector (P,) on the device."""
+        return self.layout.views(vector, xp=self.backend.xp)
+
     def zero_state(self, B: int) -> State:
         """The state before a text begins: for each of the cell's states (L, B, H) zeros."""
         shape = (self.num_layers, B, self.hidden_size)
@@ -69,6 +73,23 @@ class Chunk(NamedTuple):
     keep: Array | None
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One layer's part of a workspace: the cell's tape, and three of its arrays with time and streams as one axis.
+
+    Attributes:
+        tape: see the cell.
+        z: (T·B, G·H), the projected input.
+        before: (T·B, H), the hidden state before each step.
+        after: (T·B, H), the hidden state after each step: the layer's output.
+    """
+
+    tape: Any
+    z: Array
+    before: Array
+    after: Array
+
+
 class Workspace:
     """The memory of one pass over (T, B), made once and written again at every step. Nothing outside keeps a view."""
 
@@ -76,28 +97,33 @@ class Workspace:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V, network.cell.GATES * H), dtype)
-        self.tapes: list[Any] = [network.cell.tape(T, B, H, dtype, backend=backend) for _ in range(network.num_layers)]
         self.logits = backend.empty((T * B, V), dtype)
-        self.dhidden = backend.empty((T, B, H), dtype)
-        self.before = backend.empty((T, B, H), dtype)
+        self.dhidden = backend.empty((T * B, H), dtype)
+        self.dhidden_steps = backend.xp.reshape(self.dhidden, (T, B, H))
+        self.kept = backend.empty((T * B, H), dtype)
+        self.layers = []
+        for _ in range(network.num_layers):
+            tape = network.cell.tape(T, B, H, dtype, backend=backend)
+            parts = (tape.z, tape.hidden[:-1, ...], tape.hidden[1:, ...])
+            self.layers.append(Layer(tape, *(backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)))
 
 
 def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
-    """Read a chunk from `state`; leave each layer's history in `work.tapes`. Returns `work.logits` (T·B, V)."""
+    """Read a chunk from `state`; leave each layer's history in `work.layers`. Returns `work.logits` (T·B, V)."""
     backend, xp = network.backend, network.backend.xp
-    run = backend.recurrence(network.cell)
-    for layer, tape in enumerate(work.tapes):
-        W_xh, b_h = params[f"layer{layer}.W_xh"], params[f"layer{layer}.b_h"]
-        if layer == 0:  # x is one-hot, so x @ W + b is a row of W + b
+    recurrence = backend.recurrence(network.cell)
+    for i, layer in enumerate(work.layers):
+        W_xh, b_h = params[f"layer{i}.W_xh"], params[f"layer{i}.b_h"]
+        if i == 0:  # x is one-hot, so x @ W + b is a row of W + b
             xp.add(W_xh, b_h, out=work.table)
-            backend.take_rows(work.table, inputs, out=flat(tape.z))
+            backend.take_rows(work.table, inputs, out=layer.z)
         else:
-            backend.matmul(flat(work.tapes[layer - 1].hidden[1:, ...]), W_xh, out=flat(tape.z))
-            xp.add(tape.z, b_h, out=tape.z)
+            backend.matmul(work.layers[i - 1].after, W_xh, out=layer.z)
+            xp.add(layer.z, b_h, out=layer.z)
         for name in network.cell.STATES:
-            getattr(tape, name)[0, ...] = state[name][layer, ...]
-        run.recurrence_forward(tape, params[f"layer{layer}.W_hh"], keep, backend=backend)
-    backend.matmul(flat(work.tapes[-1].hidden[1:, ...]), params["output.W_hy"], out=work.logits)
+            getattr(layer.tape, name)[0, ...] = state[name][i, ...]
+        recurrence.recurrence_forward(layer.tape, params[f"layer{i}.W_hh"], keep, backend=backend)
+    backend.matmul(work.layers[-1].after, params["output.W_hy"], out=work.logits)
     xp.add(work.logits, params["output.b_y"], out=work.logits)
     return work.logits
 
@@ -105,24 +131,23 @@ def forward(network: Network, params: Views, inputs: Array, keep: Array | None, 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `forward`: from the gradient in `work.logits` write that of every parameter into `grads`."""
     backend, xp = network.backend, network.backend.xp
-    run = backend.recurrence(network.cell)
-    dlogits = work.logits
-    backend.matmul(flat(work.tapes[-1].hidden[1:, ...]).T, dlogits, out=grads["output.W_hy"])
+    recurrence = backend.recurrence(network.cell)
+    dlogits, keep = work.logits, chunk.keep
+    backend.matmul(work.layers[-1].after.T, dlogits, out=grads["output.W_hy"])
     grads["output.b_y"][...] = xp.sum(dlogits, axis=0)
-    backend.matmul(dlogits, params["output.W_hy"].T, out=flat(work.dhidden))
-    for layer, tape in reversed(list(enumerate(work.tapes))):
-        run.recurrence_backward(tape, work.dhidden, params[f"layer{layer}.W_hh"], chunk.keep, backend=backend)
-        dz = flat(tape.z)
-        before = tape.hidden[:-1, ...]
-        if chunk.keep is not None:
-            before = xp.multiply(before, chunk.keep[..., None], out=work.before)
-        backend.matmul(flat(before).T, dz, out=grads[f"layer{layer}.W_hh"])
-        grads[f"layer{layer}.b_h"][...] = xp.sum(dz, axis=0)
-        if layer == 0:
+    backend.matmul(dlogits, params["output.W_hy"].T, out=work.dhidden)
+    for i, layer in reversed(list(enumerate(work.layers))):
+        recurrence.recurrence_backward(layer.tape, work.dhidden_steps, params[f"layer{i}.W_hh"], keep, backend=backend)
+        before, dz = layer.before, layer.z
+        if keep is not None:
+            before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)
+        backend.matmul(before.T, dz, out=grads[f"layer{i}.W_hh"])
+        grads[f"layer{i}.b_h"][...] = xp.sum(dz, axis=0)
+        if i == 0:
             backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
         else:
-            backend.matmul(flat(work.tapes[layer - 1].hidden[1:, ...]).T, dz, out=grads[f"layer{layer}.W_xh"])
-            backend.matmul(dz, params[f"layer{layer}.W_xh"].T, out=flat(work.dhidden))
+            backend.matmul(work.layers[i - 1].after.T, dz, out=grads[f"layer{i}.W_xh"])
+            backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
 
 
 def loss_and_grad(
@@ -142,21 +167,17 @@ def loss_and_grad(
     Returns:
         The loss (0-d), nats summed over the chunk's T·B characters.
     """
-    logits = forward(network, params, chunk.inputs, chunk.keep, state, work)
-    nats, sums = cross_entropy(logits, chunk.targets, backend=network.backend)
-    loss = network.backend.xp.sum(nats)
-    cross_entropy_backward(logits, sums, chunk.targets, scale, backend=network.backend)
-    backward(network, params, grads, chunk, work)
-    return loss
+    backend = network.backend
+    with backend.quiet():
+        logits = forward(network, params, chunk.inputs, chunk.keep, state, work)
+        nats, sums = cross_entropy(logits, chunk.targets, backend=backend)
+        cross_entropy_backward(logits, sums, chunk.targets, scale, backend=backend)
+        backward(network, params, grads, chunk, work)
+        return backend.xp.sum(nats)
 
 
 def next_state(network: Network, work: Workspace, *, out: State) -> None:
     """Copy the state after the last forward pass in `work` to `out`: what is kept is never a view of a workspace."""
     for name in network.cell.STATES:
-        for layer, tape in enumerate(work.tapes):
-            out[name][layer, ...] = getattr(tape, name)[-1, ...]
-
-
-def flat(array: Array) -> Array:
-    """(T, B, X) as the (T·B, X) view of the same contiguous memory."""
-    return array.reshape((array.shape[0] * array.shape[1], array.shape[2]))
+        for i, layer in enumerate(work.layers):
+            out[name][i, ...] = getattr(layer.tape, name)[-1, ...]

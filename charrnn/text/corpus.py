@@ -66,7 +66,7 @@ class Builder:
         """Add one document; one without a character is passed over."""
         start = self.length
         for text in texts:
-            points = code_points(text)
+            points = code_points(text, first=self.length - start)
             seen = np.bincount(points)
             self.counts[: len(seen)] += seen
             self.blocks.append(points.astype(np.min_scalar_type(len(seen) - 1)))

@@ -44,21 +44,28 @@ def expand(names: list[str]) -> list[str]:
     """
     files: list[str] = []
     for name in names:
-        path = Path(name)
-        if name == "-" or path.is_file():
-            found = [name]
-        elif path.is_dir():
-            found = [str(p) for p in sorted(path.rglob("*")) if is_text(p, below=path)]
-        elif path.exists():
-            found = [name]
-        else:
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-            found = [match for match in matches if Path(match).is_file()]
+        try:
+            found = meant(name)
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise TextError(f"{name}: cannot be read ({error.strerror})") from None
         if not found:
-            kind = "this directory holds no text file" if path.is_dir() else "there is no such file"
+            kind = "this directory holds no text file" if Path(name).is_dir() else "there is no such file"
             raise TextError(f"{name}: {kind}")
         files += found
     return list(dict.fromkeys(files))
+
+
+def meant(name: str) -> list[str]:
+    """The files that one name means."""
+    path = Path(name)
+    if name == "-" or path.is_file():
+        return [name]
+    if path.is_dir():
+        return [str(p) for p in sorted(path.rglob("*")) if is_text(p, below=path)]
+    if path.exists():
+        return [name]
+    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return [match for match in matches if Path(match).is_file()]
 
 
 def is_text(path: Path, *, below: Path) -> bool:
@@ -87,10 +94,11 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
     offset = 0
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else opened(name) as stream:
+            head = stream.read(len(BOM))
+            if head == BOM and is_utf8(encoding):
+                head, offset = b"", len(BOM)
             while True:
-                block = stream.read(BLOCK)
-                if offset == 0 and block.startswith(BOM) and codecs.lookup(encoding).name == "utf-8":
-                    block, offset = block[len(BOM) :], len(BOM)
+                block, head = head + stream.read(BLOCK), b""
                 held = len(decoder.getstate()[0])
                 try:
                     text = decoder.decode(block, final=not block)
@@ -105,13 +113,18 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
         raise TextError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
+def is_utf8(encoding: str) -> bool:
+    """Whether `encoding`, which Python knows, is UTF-8 under any of its names, with or without a byte order mark."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+
 def decoder_for(encoding: str) -> codecs.IncrementalDecoder:
-    """The strict decoder of a text encoding that Python knows."""
+    """The strict decoder of a text encoding that Python knows; of UTF-8 the one that leaves the mark to `blocks`."""
     try:
         info = codecs.lookup(encoding)
         if not info._is_text_encoding:
             raise LookupError
-        return codecs.getincrementaldecoder(encoding)("strict")
+        return codecs.getincrementaldecoder("utf-8" if is_utf8(encoding) else encoding)("strict")
     except (LookupError, ValueError):
         raise TextError(f"there is no text encoding {encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
 
@@ -120,5 +133,5 @@ def undecodable(name: str, encoding: str, start: int, error: UnicodeError) -> Te
     """The error for bytes that are not in `encoding`; `start` is the file offset of the bytes that were decoded."""
     where = f"byte {start + error.start}" if isinstance(error, UnicodeDecodeError) else f"after byte {start}"
     what = f" (0x{error.object[error.start]:02X})" if isinstance(error, UnicodeDecodeError) else ""
-    other = "latin-1" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else "utf-8"
+    other = "latin-1" if is_utf8(encoding) else "utf-8"
     return TextError(f"{name}: {where}{what} is not {encoding}; name the file's encoding, as in --encoding {other}")

@@ -76,12 +76,15 @@ class Vocabulary:
         return known[0] if known else int(np.argmax(self.counts))
 
 
-def code_points(text: str) -> Ids:
-    """The code points (N,) uint32 of `text`. Raises `TextError` for a lone surrogate, which no file can hold."""
+def code_points(text: str, *, first: int = 0) -> Ids:
+    """The code points (N,) uint32 of `text`. Raises `TextError` for a lone surrogate, which no file can hold.
+
+    `first` is the position of `text` in the whole that the error speaks of.
+    """
     try:
         return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:
         raise TextError(
-            f"character {error.start} of the text is the lone surrogate {text[error.start]!r}: it is half a character; "
-            "decode the text with another encoding"
+            f"character {first + error.start} of the text is the lone surrogate {text[error.start]!r}: "
+            "it is half a character; decode the text with another encoding"
         ) from None

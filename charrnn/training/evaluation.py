@@ -84,8 +84,9 @@ def surprises(
         keep = backend.from_host(~fresh, network.dtype) if fresh.any() else None
         if work is None or len(rows) != work.T:
             work = Workspace(network, len(rows), len(offsets))
-        logits = forward(network, params, inputs, keep, state, work)
-        nats, _ = cross_entropy(logits, targets, backend=backend)
+        with backend.quiet():
+            logits = forward(network, params, inputs, keep, state, work)
+            nats, _ = cross_entropy(logits, targets, backend=backend)
         next_state(network, work, out=state)
         yield backend.to_host(nats).reshape(positions.shape)  # sync
 

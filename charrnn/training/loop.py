@@ -74,7 +74,8 @@ class Loop:
             trainer.step()
             step = trainer.done
             reason = self.should_stop(step - before)
-            if reason is None and not trainer.full and not any(due(step, n) for n in self.intervals):
+            last = reason is not None or step == self.config.train.steps
+            if not (last or trainer.full or any(due(step, n) for n in self.intervals)):
                 continue
             yield from self.drained()
             if self.progress.bad >= LIMIT:

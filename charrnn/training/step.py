@@ -59,7 +59,7 @@ class Trainer:
         self.rule = rule(config.optimizer)
         self.done = 0
         self.vector, self.scratch = (backend.zeros((network.layout.size,), dtype) for _ in range(2))
-        self.params = network.layout.views(self.vector)
+        self.params = network.views(self.vector)
         self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
         shards = min(config.train.shards, B, backend.most_shards or B)
@@ -73,12 +73,18 @@ class Trainer:
         width = columns.stop - columns.start
         grad = self.network.backend.zeros((self.network.layout.size,), self.network.dtype)
         state, after = self.network.zero_state(width), self.network.zero_state(width)
-        return Shard(columns, state, after, grad, self.network.layout.views(grad))
+        return Shard(columns, state, after, grad, self.network.views(grad))
 
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
-        backend = self.network.backend
         losses = self.workers.map(self.compute, self.shards)
+        with self.network.backend.quiet():
+            self.update(losses)
+        self.done += 1
+
+    def update(self, losses: list[Array]) -> None:
+        """Add up what the shards left, judge it, and move the parameters and states if it counts."""
+        backend = self.network.backend
         grad, loss = self.shards[0].grad, losses[0]
         for shard, other in zip(self.shards[1:], losses[1:], strict=True):
             backend.xp.add(grad, shard.grad, out=grad)
@@ -95,7 +101,6 @@ class Trainer:
         for shard in self.shards:
             for name, state in shard.state.items():
                 backend.copy_if(ok, shard.after[name], out=state)
-        self.done += 1
 
     def compute(self, shard: Shard) -> Array:
         """Loss (0-d, summed nats) of the shard's part of the current chunk; gradient and next state stay in the shard."""
@@ -105,7 +110,8 @@ class Trainer:
         keep = self.keeps.get(index)
         if keep is not None:
             keep = backend.xp.astype(keep[:, shard.columns], self.vector.dtype)
-        chunk = Chunk(ids[:-1, :].reshape((-1,)), ids[1:, :].reshape((-1,)), keep)
+        reshape = backend.xp.reshape
+        chunk = Chunk(reshape(ids[:-1, :], (-1,)), reshape(ids[1:, :], (-1,)), keep)
         width = shard.columns.stop - shard.columns.start
         spare = self.free.setdefault(width, [])
         work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width)

@@ -1,0 +1,214 @@
+"""The mathematics, written once: the same claims on every namespace. Oracles are textbook loops in conftest."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import close, problem, reference_gradient, reference_loss
+from namespaces import CASES, Case
+
+from charrnn import optim
+from charrnn.config import OptimizerConfig
+from charrnn.model import Workspace, cross_entropy, forward, loss_and_grad, next_state
+from charrnn.model.loss import cross_entropy_backward
+from charrnn.training.guard import Guard
+
+
+def step(net: SimpleNamespace, scale: float = 0.25) -> float:
+    """Loss of one pass; the gradient is left in `net.grads`."""
+    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=scale)
+    return float(net.backend.to_host(loss))
+
+
+def test_loss_agrees_with_the_textbook(net: SimpleNamespace) -> None:
+    """Two layers, a non-zero state and a dropped stream give the loss of a loop over single characters."""
+    assert step(net) == pytest.approx(reference_loss(net.host, net.host.weights, 1.0), rel=net.case.tolerance)
+
+
+def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
+    """Each named gradient equals the complex-step derivative of the textbook loss, and none is zero."""
+    step(net)
+    for name, expected in reference_gradient(net.host, 0.25).items():
+        actual = net.backend.to_host(net.grads[name])
+        assert close(actual, expected, net.case.tolerance), name
+        assert np.max(np.abs(expected)) > 1e-3, name
+
+
+def test_gradient_is_written_not_added(net: SimpleNamespace) -> None:
+    """A second pass over the same workspace and gradient vector gives the same bits; the padding stays zero."""
+    step(net)
+    first = net.backend.to_host(net.gradient)
+    step(net)
+    assert np.array_equal(first, net.backend.to_host(net.gradient))
+    used = np.zeros(net.network.layout.size)
+    for view in net.network.layout.views(used, xp=np).values():
+        view[...] = 1
+    assert not np.any(first[used == 0])
+    assert np.all(first[used == 1] != 0) or np.count_nonzero(first) > 0.9 * used.sum()
+
+
+def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
+    """Whatever comes in goes out: the loss, the gradients and the state are of the network's kind."""
+    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
+    wanted = net.params["output.b_y"]
+    state = net.network.zero_state(net.B)
+    next_state(net.network, net.work, out=state)
+    for array in (loss, net.grads["layer0.W_xh"], state["hidden"], net.work.logits):
+        assert array.dtype == wanted.dtype
+        assert getattr(array, "device", None) == getattr(wanted, "device", None)
+
+
+def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
+    """Reading T characters and then T more from the carried state gives the logits of reading 2T."""
+    half, n = net.T // 2, net.T // 2 * net.B
+    whole = net.backend.to_host(
+        forward(net.network, net.params, net.chunk.inputs, net.chunk.keep, net.state, net.work)
+    ).copy()
+    state = {"hidden": net.backend.from_host(net.host.state, net.case.dtype) + 0.0}
+    work, parts = Workspace(net.network, half, net.B), []
+    for i in range(2):
+        keep = net.chunk.keep[i * half : (i + 1) * half, :]
+        logits = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
+        parts.append(net.backend.to_host(logits).copy())
+        next_state(net.network, work, out=state)
+    assert close(np.concatenate(parts), whole, net.case.tolerance)
+
+
+def test_kept_state_is_no_view_of_the_workspace(net: SimpleNamespace) -> None:
+    """Nothing that a step returns or keeps changes when the workspace is written again."""
+    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
+    state = net.network.zero_state(net.B)
+    next_state(net.network, net.work, out=state)
+    before = net.backend.to_host(state["hidden"]).copy(), float(net.backend.to_host(loss))
+    for layer in net.work.layers:
+        layer.tape.hidden[...] = net.backend.zeros((), net.case.dtype)
+    net.work.logits[...] = net.backend.zeros((), net.case.dtype)
+    assert np.array_equal(before[0], net.backend.to_host(state["hidden"]))
+    assert before[1] == float(net.backend.to_host(loss))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_cross_entropy_of_huge_logits_is_finite_and_exact(case: Case, size: float) -> None:
+    """Logits of ±1e4 give the nats and gradients of the mathematical definition, finite everywhere."""
+    backend, rng = case.make(), np.random.default_rng(3)
+    logits = rng.choice([-1.0, 0.5, 1.0], (5, 4)) * size
+    targets = np.array([0, 3, 2, 1, 1])
+    exact = [[Decimal(z).exp() for z in row] for row in logits]
+    expected = [float((sum(row) / row[t]).ln()) for row, t in zip(exact, targets, strict=True)]
+    on_device, ids = backend.from_host(logits, case.dtype) + 0.0, backend.indices(backend.from_host(targets))
+    nats, sums = cross_entropy(on_device, ids, backend=backend)
+    assert np.allclose(backend.to_host(nats), expected, rtol=1e-5, atol=1e-6)
+    gradient = backend.to_host(cross_entropy_backward(on_device, sums, ids, 0.5, backend=backend))
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = shifted / shifted.sum(1, keepdims=True)
+    assert np.allclose(gradient, 0.5 * (probabilities - np.eye(4)[targets]), rtol=1e-5, atol=1e-7)
+
+
+def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """take_rows, sum_rows, pick and subtract_at equal loops over the elements, also by blocks of the vocabulary."""
+    monkeypatch.setattr("charrnn.backend.arrays.BLOCK", 4)
+    backend, rng = case.make(), np.random.default_rng(5)
+    V, H, N = 11, 3, 40
+    table, rows, ids = rng.standard_normal((V, H)), rng.standard_normal((N, H)), rng.integers(0, V - 1, N)
+    device_ids = backend.indices(backend.from_host(ids.astype(np.uint8)))
+    out = backend.empty((N, H), case.dtype)
+    backend.take_rows(backend.from_host(table, case.dtype), device_ids, out=out)
+    assert close(backend.to_host(out), np.array([table[i] for i in ids]), case.tolerance)
+    sums, expected = backend.empty((V, H), case.dtype), np.zeros((V, H))
+    for i, row in zip(ids, rows, strict=True):
+        expected[i] += row
+    backend.sum_rows(device_ids, backend.from_host(rows, case.dtype), out=sums)
+    assert close(backend.to_host(sums), expected, case.tolerance)
+    matrix = rng.standard_normal((N, V))
+    on_device = backend.from_host(matrix, case.dtype) + 0.0
+    picked = backend.to_host(backend.pick(on_device, device_ids))
+    assert close(picked, np.array([matrix[n, i] for n, i in enumerate(ids)]), case.tolerance)
+    backend.subtract_at(on_device, device_ids, 0.75)
+    for n, i in enumerate(ids):
+        matrix[n, i] -= 0.75
+    assert close(backend.to_host(on_device), matrix, case.tolerance)
+
+
+def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:
+    """Clip to ±c, mem += g², p -= lr · g / sqrt(mem + eps), element by element."""
+    backend, rng = case.make(), np.random.default_rng(7)
+    p, g, m = rng.standard_normal(20), rng.standard_normal(20) * 9, rng.random(20)
+    expected_p, expected_m = [], []
+    for value, gradient, memory in zip(p, g, m, strict=True):
+        gradient = max(-5.0, min(5.0, gradient))
+        expected_m.append(memory + gradient**2)
+        expected_p.append(value - 0.1 * gradient / math.sqrt(expected_m[-1] + 1e-8))
+    params, grad, memory, scratch = (backend.from_host(a, case.dtype) + 0.0 for a in (p, g, m, m))
+    config = OptimizerConfig(clip_value=5.0, learning_rate=0.1)
+    rate = (backend.zeros((), case.dtype) + 1.0) * config.learning_rate
+    optim.clip(grad, backend.zeros((), case.dtype), config, backend=backend)
+    optim.rule(config).update(params, grad, {"memory": memory}, rate, scratch, backend=backend)
+    assert close(backend.to_host(params), np.array(expected_p), case.tolerance)
+    assert close(backend.to_host(memory), np.array(expected_m), case.tolerance)
+
+
+@pytest.mark.parametrize(("bound", "factor"), [(2.0, 0.4), (6.0, 1.0)])
+def test_clip_by_norm_scales_only_above_the_bound(case: Case, bound: float, factor: float) -> None:
+    """A gradient of norm 5 is scaled to norm 2 by a bound of 2, and left by a bound of 6."""
+    backend = case.make()
+    grad = backend.from_host(np.array([3.0, 4.0]), case.dtype) + 0.0
+    norm = backend.xp.sqrt(backend.dot(grad, grad))
+    optim.clip(grad, norm, OptimizerConfig(clip_norm=bound), backend=backend)
+    assert np.allclose(backend.to_host(grad), np.array([3.0, 4.0]) * factor, rtol=1e-6)
+
+
+def test_guard_judges_halves_and_shuts(case: Case) -> None:
+    """Finite steps count; each bad one halves the rate; three in a row shut the guard, whatever comes after."""
+    backend = case.make()
+    guard, nan, one = Guard(backend, case.dtype), math.nan, 1.0
+    seen = []
+    for loss, norm in [
+        (one, one),
+        (nan, one),
+        (one, one),
+        (one, math.inf),
+        (nan, nan),
+        (nan, one),
+        (one, one),
+        (nan, one),
+    ]:
+        scalars = (backend.from_host(np.array(v), case.dtype) for v in (loss, norm))
+        ok = guard.judge(*scalars)
+        seen.append([bool(backend.to_host(ok)), float(backend.to_host(guard.scale)), int(backend.to_host(guard.bad))])
+    assert seen == [
+        [True, 1.0, 0],
+        [False, 0.5, 1],
+        [True, 0.5, 0],
+        [False, 0.25, 1],
+        [False, 0.125, 2],
+        [False, 0.0625, 3],
+        [False, 0.0625, 3],
+        [False, 0.0625, 3],
+    ]
+
+
+def test_masks_stop_nan(case: Case) -> None:
+    """zero_unless and copy_if select, they do not multiply: no NaN comes through."""
+    backend = case.make()
+    true, false = (backend.from_host(np.array(v)) for v in (True, False))
+    poison = backend.from_host(np.array([np.nan, np.inf, 1.0]), case.dtype) + 0.0
+    kept = backend.from_host(np.array([1.0, 2.0, 3.0]), case.dtype) + 0.0
+    backend.copy_if(false, poison, out=kept)
+    backend.zero_unless(true, kept)
+    assert backend.to_host(kept).tolist() == [1.0, 2.0, 3.0]
+    backend.copy_if(true, kept, out=poison)
+    assert backend.to_host(poison).tolist() == [1.0, 2.0, 3.0]
+    backend.zero_unless(false, poison)
+    assert backend.to_host(poison).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_float32_agrees_with_float64() -> None:
+    """The same network in float32 has the loss and gradients of float64 to single precision."""
+    double, single = (problem(next(c for c in CASES if c.name == f"numpy-{d}")) for d in ("float64", "float32"))
+    assert step(single) == pytest.approx(step(double), rel=1e-6)
+    for name in double.grads:
+        assert close(single.grads[name], double.grads[name], 1e-5), name

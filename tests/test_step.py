@@ -1,0 +1,267 @@
+"""The training step: alike on every namespace and at any number of threads, never waiting, and min-char-rnn exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import close
+from namespaces import Case, StrictBackend, strict
+
+from charrnn import config, text
+from charrnn.backend import Backend, Workers
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.config import Config
+from charrnn.model import build
+from charrnn.training.resolve import start
+from charrnn.training.step import CAPACITY, Trainer
+
+TINY = {
+    "model": {"hidden_size": 6, "num_layers": 2},
+    "train": {"batch_size": 4, "seq_length": 5, "shards": 2, "seed": 3},
+    "optimizer": {"clip_norm": 1.0, "clip_value": 0.1, "learning_rate": 0.05},
+}
+
+
+def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = None, *, threads: int = 1) -> Trainer:
+    """A trainer at step 0."""
+    network = build(settings.model, len(corpus.vocabulary), backend or NumpyBackend())
+    return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
+
+
+def settings_for(case: Case) -> Config:
+    """A tiny network of the case's dtype."""
+    return config.build(config.merged(TINY, {"model": {"dtype": case.dtype}}))
+
+
+def test_steps_are_the_same_on_every_namespace(case: Case, text: str) -> None:
+    """Twenty steps, over the end of a sweep, give the parameters, losses and states of NumPy in float64."""
+    corpus = text_corpus(text)
+    here, there = (
+        trainer(settings_for(case), corpus, case.make()),
+        trainer(config.build(config.merged(TINY, {"model": {"dtype": "float64"}})), corpus),
+    )
+    for _ in range(there.streams.chunks + 3):
+        here.step()
+        there.step()
+    host = here.network.backend.to_host
+    tolerance = case.tolerance * 50
+    assert close(host(here.vector), there.vector, tolerance)
+    assert close(host(here.state()["hidden"]), there.state()["hidden"], tolerance)
+    losses = [[m.loss for m in t.drain()] for t in (here, there)]
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+    assert losses[1][-1] < losses[1][0] - 0.2
+
+
+def text_corpus(words: str) -> text.Corpus:
+    """A corpus of three documents, so that states are dropped inside the chunks too."""
+    builder = text.corpus.Builder()
+    for part in (words[:100], words[100:333], words[333:]):
+        builder.document([part])
+    return builder.corpus("test")
+
+
+WAITS = (
+    "__float__",
+    "__int__",
+    "__bool__",
+    "__index__",
+    "__complex__",
+    "__array__",
+    "__iter__",
+    "to_device",
+    "__len__",
+)
+
+
+@pytest.mark.parametrize("poison", [False, True])
+def test_a_step_never_waits(text: str, monkeypatch: pytest.MonkeyPatch, poison: bool) -> None:
+    """Not one conversion to a Python number, host index or transfer happens inside a step, a bad one included."""
+    backend = strict("device1")
+    subject = trainer(config.build(config.merged(TINY, {"model": {"dtype": "float64"}})), text_corpus(text), backend)
+    subject.step()  # the first step makes the workspaces
+    if poison:
+        subject.params["output.W_hy"][0, 0] = float("nan")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("the step waited for the device")
+
+    with monkeypatch.context() as patch:
+        for name in WAITS:
+            patch.setattr(type(subject.vector), name, refuse, raising=False)
+        patch.setattr(StrictBackend, "to_host", refuse)
+        patch.setattr(StrictBackend, "from_host", refuse)
+        for _ in range(subject.streams.chunks + 1):
+            subject.step()
+        with pytest.raises(AssertionError, match="waited"):
+            float(subject.vector[0])
+    assert np.isnan(subject.drain()[-1].loss) == poison
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int) -> None:
+    """The same configuration has bit-identical parameters and losses at any number of threads."""
+    settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}}))
+    one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
+    for _ in range(12):
+        one.step()
+        many.step()
+    many.workers.close()
+    assert np.array_equal(one.vector, many.vector)
+    assert one.drain() == many.drain()
+
+
+def test_shards_change_only_rounding(text: str) -> None:
+    """One, two and three shards of uneven width compute the same gradient."""
+    vectors = []
+    for shards in (1, 2, 3):
+        settings = config.build(
+            config.merged(TINY, {"train": {"shards": shards, "batch_size": 7}, "model": {"dtype": "float64"}})
+        )
+        subject = trainer(settings, text_corpus(text))
+        for _ in range(10):
+            subject.step()
+        vectors.append(subject.vector.copy())
+    assert close(vectors[1], vectors[0], 1e-10)
+    assert close(vectors[2], vectors[0], 1e-10)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bad_step_changes_nothing_but_the_position(text: str, monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
+    """A gradient that is not finite, even in a single element, leaves parameters, memory and state; the rate halves."""
+    subject = trainer(config.build(TINY), text_corpus(text))
+    for _ in range(3):
+        subject.step()
+    before = subject.vector.copy(), subject.slots["memory"].copy(), subject.state()["hidden"].copy()
+    original = Trainer.compute
+
+    def poisoned(self: Trainer, shard: object) -> object:
+        loss = original(self, shard)
+        self.shards[1].grad[7] = bad
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "compute", poisoned)
+        subject.step()
+    assert np.array_equal(before[0], subject.vector)
+    assert np.array_equal(before[1], subject.slots["memory"])
+    assert np.array_equal(before[2], subject.state()["hidden"])
+    assert (subject.done, float(subject.guard.scale), int(subject.guard.bad)) == (4, 0.5, 1)
+    subject.step()
+    assert not np.array_equal(before[0], subject.vector)
+    assert int(subject.guard.bad) == 0
+
+
+def test_threads_and_limits_are_given_back(text: str) -> None:
+    """BLAS has the process's own number of threads again after a step."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def limits() -> list[int]:
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+
+    before = limits()
+    subject = trainer(config.build(TINY), text_corpus(text), threads=2)
+    subject.step()
+    subject.workers.close()
+    assert limits() == before
+
+
+def min_char_rnn(data: list[int], V: int, seed: int, steps: int, lr: float = 0.1) -> tuple[list[float], list[dict]]:
+    """min-char-rnn's loop in an own hand: column vectors, one character at a time; step losses and gradients.
+
+    After A. Karpathy, 2015: forward, backward and Adagrad exactly, with the weights drawn as the configuration says.
+    """
+    H, T = 100, 25
+    rng = np.random.default_rng(seed)
+    Wxh, Whh, Why = (rng.standard_normal(shape) * 0.01 for shape in ((H, V), (H, H), (V, H)))
+    bh, by = np.zeros((H, 1)), np.zeros((V, 1))
+    weights = [Wxh, Whh, Why, bh, by]
+    memories = [np.zeros_like(w) for w in weights]
+    n, p, losses, history = 0, 0, [], []
+    h = np.zeros((H, 1))
+    while n < steps:
+        if p + T + 1 >= len(data) or n == 0:
+            h, p = np.zeros((H, 1)), 0
+        inputs, targets = data[p : p + T], data[p + 1 : p + T + 1]
+        hs, ps, loss = {-1: h}, {}, 0.0
+        for t, i in enumerate(inputs):
+            hs[t] = np.tanh(Wxh[:, [i]] + Whh @ hs[t - 1] + bh)
+            y = Why @ hs[t] + by
+            ps[t] = np.exp(y) / np.sum(np.exp(y))
+            loss += -np.log(ps[t][targets[t], 0])
+        grads = [np.zeros_like(w) for w in weights]
+        dhnext = np.zeros_like(h)
+        for t in reversed(range(T)):
+            dy = ps[t].copy()
+            dy[targets[t]] -= 1
+            dh = Why.T @ dy + dhnext
+            draw = (1 - hs[t] ** 2) * dh
+            grads[2] += dy @ hs[t].T
+            grads[4] += dy
+            grads[3] += draw
+            grads[0][:, [inputs[t]]] += draw
+            grads[1] += draw @ hs[t - 1].T
+            dhnext = Whh.T @ draw
+        history.append({"weights": [w.copy() for w in weights], "grads": [g.copy() for g in grads], "h": h.copy()})
+        for w, g, m in zip(weights, grads, memories, strict=True):
+            np.clip(g, -5, 5, out=g)
+            m += g * g
+            w += -lr * g / np.sqrt(m + 1e-8)
+        losses.append(loss / T)
+        h, p, n = hs[T - 1], p + T, n + 1
+    return losses, history
+
+
+def ancestor(corpus: text.Corpus, **train: int) -> Trainer:
+    """The configuration `min-char-rnn` as it ships."""
+    settings = config.build(config.read("min-char-rnn"))
+    return trainer(replace(settings, train=replace(settings.train, **train)), corpus)
+
+
+NAMES = ("layer0.W_xh", "layer0.W_hh", "output.W_hy", "layer0.b_h", "output.b_y")
+
+
+def test_min_char_rnn_losses_are_the_ancestors(text: str) -> None:
+    """The shipped configuration has the ancestor's first ten step losses to 1e-9 relative."""
+    corpus = text_from(text)
+    subject = ancestor(corpus, seed=5)
+    for _ in range(10):
+        subject.step()
+    expected, _ = min_char_rnn(corpus.ids.tolist(), len(corpus.vocabulary), 5, 10)
+    assert [m.loss for m in subject.drain()] == pytest.approx(expected, rel=1e-9)
+
+
+def test_min_char_rnn_gradients_are_the_ancestors_from_equal_states(text: str) -> None:
+    """Put into the ancestor's weights and state at each of 50 steps, over two resets, the gradient agrees to 1e-10."""
+    corpus = text_from(text)
+    assert len(corpus.ids) // 25 < 25
+    _, history = min_char_rnn(corpus.ids.tolist(), len(corpus.vocabulary), 5, 50)
+    subject = ancestor(corpus, seed=5)
+    for step, then in enumerate(history):
+        for name, weight in zip(NAMES, then["weights"], strict=True):
+            subject.params[name][...] = weight.T.reshape(subject.params[name].shape)
+        subject.done = subject.drained = step
+        subject.shards[0].state["hidden"][0, 0, :] = then["h"][:, 0]
+        subject.compute(subject.shards[0])
+        for name, gradient in zip(NAMES, then["grads"], strict=True):
+            actual = subject.shards[0].grads[name]
+            assert close(actual, gradient.T.reshape(actual.shape), 1e-10), (step, name)
+
+
+def text_from(words: str) -> text.Corpus:
+    """A corpus of one document."""
+    return text.from_text(words)
+
+
+def test_losses_are_kept_until_read(text: str) -> None:
+    """As many losses as promised stay on the device, and reading them in pieces or at once is the same."""
+    corpus = text_from(text)
+    one, other = (trainer(config.build(TINY), corpus) for _ in range(2))
+    pieces = []
+    for i in range(CAPACITY):
+        one.step()
+        other.step()
+        pieces += other.drain() if i % 7 == 0 else []
+    assert one.full
+    assert one.drain() == pieces + other.drain()

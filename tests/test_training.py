@@ -1,0 +1,250 @@
+"""Whole runs: resumed bit for bit, guarded, undisturbed by looking, repeatable from their own configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn import checkpoint, config
+from charrnn.backend import Workers
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.training import Ended, Evaluated, Request, Sampled, Snapshot, evaluation, prepare
+from charrnn.training.step import Trainer
+
+TINY = {
+    "model": {"hidden_size": 8, "num_layers": 2},
+    "train": {"batch_size": 4, "seq_length": 6, "steps": 40, "shards": 2},
+    "optimizer": {"learning_rate": 0.05, "clip_norm": 3.0},
+    "log": {"every": 4, "eval_every": 10, "sample_every": 10, "checkpoint_every": 8, "sample_length": 30, "keep": 50},
+}
+
+
+def run(out: Path | None, corpus: Path, *tables: dict, **request: object) -> list[object]:
+    """All events of a tiny run on one thread."""
+    request = {"files": (str(corpus),), "out": out, "options": config.merged(TINY, *tables), "threads": 1} | request
+    return list(prepare(Request(**request)).events())
+
+
+def metrics(out: Path) -> list[dict]:
+    """The metrics of a run without times and rates."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, text: str) -> Path:
+    """A text file."""
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    return path
+
+
+def last_bytes(out: Path) -> bytes:
+    """The newest checkpoint, as bytes."""
+    return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()
+
+
+@pytest.mark.parametrize("stops", [(1,), (8,), (13, 7), (3, 3, 3, 3, 20), (39,)])
+def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, corpus: Path, stops: tuple[int, ...]) -> None:
+    """However often a run is stopped and resumed, weights, memory, state, metrics and samples are the same bytes."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, corpus)
+    for stop in stops:
+        run(parts, corpus, stop_after=stop, resume=True)
+    events = run(parts, corpus, resume=True, files=())
+    assert events[-1].reason == "steps"
+    assert last_bytes(parts) == last_bytes(whole)
+    assert metrics(parts) == metrics(whole)
+    assert (parts / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
+    assert (parts / "config.toml").read_bytes() == (whole / "config.toml").read_bytes()
+
+
+def test_what_was_written_after_the_checkpoint_is_cut_off(tmp_path: Path, corpus: Path) -> None:
+    """A run killed between two checkpoints, in the middle of a line, resumes to the bytes of an uninterrupted one."""
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    run(whole, corpus)
+    run(torn, corpus)
+    for step in checkpoint.steps(torn):
+        if step > 16:
+            checkpoint.path_of(torn, step).unlink()
+    with (torn / "metrics.jsonl").open("a") as stream:
+        stream.write('{"event": "train", "step": 4')
+    run(torn, corpus, resume=True)
+    assert metrics(torn) == metrics(whole)
+    assert last_bytes(torn) == last_bytes(whole)
+    assert (torn / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
+
+
+def test_looking_does_not_disturb(tmp_path: Path, corpus: Path) -> None:
+    """With and without evaluations, samples, logs and checkpoints the parameters take the same course."""
+    looked, blind = tmp_path / "looked", tmp_path / "blind"
+    run(looked, corpus)
+    run(blind, corpus, {"log": {"every": 0, "eval_every": 0, "sample_every": 0, "checkpoint_every": 0}})
+    last = [checkpoint.load(checkpoint.path_of(out, 40)).tensors for out in (looked, blind)]
+    assert last[0].keys() == last[1].keys()
+    assert all(np.array_equal(last[0][name], last[1][name]) for name in last[0])
+
+
+def test_threads_change_no_byte(tmp_path: Path, corpus: Path) -> None:
+    """One and three threads write the same checkpoint and metrics."""
+    for threads in (1, 3):
+        run(tmp_path / str(threads), corpus, threads=threads)
+    assert last_bytes(tmp_path / "1") == last_bytes(tmp_path / "3")
+    assert metrics(tmp_path / "1") == metrics(tmp_path / "3")
+
+
+def test_a_run_repeats_from_its_own_configuration(tmp_path: Path, corpus: Path) -> None:
+    """The config.toml that a run wrote makes the same run."""
+    run(tmp_path / "first", corpus)
+    table = config.read(str(tmp_path / "first" / "config.toml"))
+    list(prepare(Request(preset=table, out=tmp_path / "again")).events())
+    assert last_bytes(tmp_path / "first") == last_bytes(tmp_path / "again")
+    assert metrics(tmp_path / "first") == metrics(tmp_path / "again")
+
+
+def test_steps_extend_a_finished_run(tmp_path: Path, corpus: Path) -> None:
+    """A finished run does nothing when resumed; with more steps it goes on to the bytes of a longer run."""
+    run(tmp_path / "long", corpus, {"train": {"steps": 48}})
+    run(tmp_path / "short", corpus)
+    assert run(tmp_path / "short", corpus, resume=True) == []
+    run(tmp_path / "short", corpus, {"train": {"steps": 48}}, resume=True)
+    assert last_bytes(tmp_path / "short") == last_bytes(tmp_path / "long")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"model": {"hidden_size": 9}}, "model.hidden_size"),
+        ({"train": {"seed": 1}}, "train.seed"),
+        ({"optimizer": {"learning_rate": 0.01}}, "optimizer.learning_rate"),
+        ({"data": {"val_fraction": 0.2}}, "data.val_fraction"),
+    ],
+)
+def test_resume_refuses_a_change_by_name(tmp_path: Path, corpus: Path, change: dict, key: str) -> None:
+    """Whatever would make it another run is refused, by name, and nothing is written."""
+    run(tmp_path / "a", corpus, stop_after=9)
+    before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    with pytest.raises(ConfigError, match=key):
+        run(tmp_path / "a", corpus, change, resume=True)
+    assert before == {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+
+
+def test_resume_refuses_another_text(tmp_path: Path, corpus: Path, text: str) -> None:
+    """Another corpus is an error that says what differs; the same text under another name is accepted."""
+    run(tmp_path / "a", corpus, stop_after=9)
+    corpus.write_text(text + "Z")
+    with pytest.raises(CheckpointError, match=r"517.*new: 'Z'"):
+        run(tmp_path / "a", corpus, resume=True, files=())
+    (tmp_path / "moved.txt").write_text(text)
+    assert run(tmp_path / "a", tmp_path / "moved.txt", resume=True)[-1].at.step == 40
+
+
+def poisoning(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
+    """Make the gradient of every step for which `bad(steps done)` holds NaN."""
+    original = Trainer.compute
+
+    def compute(self: Trainer, shard: object) -> object:
+        loss = original(self, shard)
+        if bad(self.done):
+            self.shards[0].grad[0] = np.nan
+        return loss
+
+    monkeypatch.setattr(Trainer, "compute", compute)
+
+
+@pytest.mark.parametrize("every", [1, 4, 0])
+def test_three_bad_steps_stop_the_run_wherever_they_are_seen(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """The run ends at its third bad step in a row, however often anyone looks, with finite parameters on the disk."""
+    log = {"log": {"every": every, "eval_every": 0, "sample_every": 0, "checkpoint_every": 0}}
+    poisoning(monkeypatch, lambda done: done in (5, 10, 11) or done >= 21)
+    events = run(tmp_path / "a", corpus, log)
+    assert events[-1] == Ended(events[-1].at, "diverged")
+    assert events[-1].at.step == 24
+    _, saved, _ = checkpoint.find(tmp_path / "a", "last")
+    assert saved.meta.step == 24
+    assert all(np.isfinite(tensor).all() for tensor in saved.tensors.values())
+    assert (float(saved.tensors["guard/scale"]), int(saved.tensors["guard/bad"])) == (0.5**6, 3)
+    guards = [line for line in metrics(tmp_path / "a") if line["event"] == "guard"]
+    assert [(g["step"], g["bad_in_a_row"], g["grad_norm"]) for g in guards] == [
+        (6, 1, "nan"),
+        (11, 1, "nan"),
+        (12, 2, "nan"),
+        (22, 1, "nan"),
+        (23, 2, "nan"),
+        (24, 3, "nan"),
+    ]
+
+
+def test_a_guarded_run_resumes_bit_for_bit(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bad steps before and after an interruption leave the same bytes as without the interruption."""
+    poisoning(monkeypatch, lambda done: done in (5, 6, 14, 15, 30))
+    run(tmp_path / "whole", corpus)
+    for stop in (6, 9):
+        run(tmp_path / "parts", corpus, stop_after=stop, resume=True)
+    run(tmp_path / "parts", corpus, resume=True)
+    assert last_bytes(tmp_path / "whole") == last_bytes(tmp_path / "parts")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+def test_an_absurd_learning_rate_is_stopped(tmp_path: Path, corpus: Path) -> None:
+    """With no poison but a learning rate that overflows, the guard stops the run and what is saved can be read."""
+    events = run(tmp_path / "a", corpus, {"optimizer": {"learning_rate": 1e38}})
+    assert events[-1].reason == "diverged"
+    for step in checkpoint.steps(tmp_path / "a"):
+        saved = checkpoint.load(checkpoint.path_of(tmp_path / "a", step))
+        assert all(np.isfinite(tensor).all() for tensor in saved.tensors.values())
+    for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_the_best_checkpoint_is_kept(tmp_path: Path, corpus: Path) -> None:
+    """Of many checkpoints step 0, the last `keep` and the best remain, and the best is the lowest evaluation."""
+    run(tmp_path / "a", corpus, {"log": {"keep": 2, "checkpoint_every": 3}, "optimizer": {"learning_rate": 0.3}})
+    evaluations = {line["step"]: line["val_loss"] for line in metrics(tmp_path / "a") if line["event"] == "eval"}
+    best = min(evaluations, key=evaluations.__getitem__)
+    assert checkpoint.steps(tmp_path / "a") == sorted({0, best, 39, 40})
+    assert checkpoint.find(tmp_path / "a", "best")[1].meta.best == checkpoint.Best(best, evaluations[best])
+
+
+def test_training_evaluation_agrees_with_the_carried_pass(tmp_path: Path, text: str) -> None:
+    """The val_loss of training, from warmed-up streams, is what one carried pass says, for every evaluation."""
+    path = tmp_path / "long.txt"
+    path.write_text(text * 40)
+    session = prepare(
+        Request(files=(str(path),), options=config.merged(TINY, {"data": {"val_fraction": 0.4}}), threads=1)
+    )
+    seen = 0
+    for event in session.events():
+        if isinstance(event, Evaluated):
+            trainer, seen = session.loop.trainer, seen + 1
+            exact = evaluation.carried(trainer.network, trainer.params, session.loop.validation, Workers(1))
+            assert event.val_loss == pytest.approx(exact.nats_per_char, rel=1e-5)
+    assert seen == 5
+
+
+def test_a_tiny_network_learns_a_short_text_by_heart(tmp_path: Path, corpus: Path) -> None:
+    """The loss starts at ln V and falls below 0.1 nats/char on a text that repeats."""
+    options = {"model": {"hidden_size": 64, "num_layers": 1}, "train": {"steps": 400}, "data": {"val_fraction": 0.0}}
+    quiet = {"log": {"every": 1, "sample_every": 400, "checkpoint_every": 0, "sample_length": 300}}
+    events = run(None, corpus, options, quiet)
+    losses = [event.loss for event in events if hasattr(event, "smooth_loss")]
+    assert losses[0] == pytest.approx(np.log(29), rel=0.02)
+    assert losses[-1] < 0.1
+    assert "over the lazy dog; pack my box" in [event.text for event in events if isinstance(event, Sampled)][-1]
+
+
+def test_events_carry_snapshots_in_order(tmp_path: Path, corpus: Path) -> None:
+    """Steps never go back, step 0 is saved first, and the last event says why the run ended."""
+    events = run(None, corpus)
+    steps = [event.at.step for event in events]
+    assert steps == sorted(steps)
+    saved = [event.checkpoint.meta.step for event in events if isinstance(event, Snapshot)]
+    assert set(saved) >= {0, 8, 16, 24, 32, 40}
+    assert saved[0] == 0
+    assert events[-1].reason == "steps"
