@@ -46,6 +46,10 @@ class CupyBackend(Backend):
         """CuPy's take has no `mode`; the ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
 
+    def dot(self, a: Array, b: Array) -> Array:
+        """One reduction; the compatibility layer's vecdot would make a batched product of it."""
+        return self.cupy.dot(a, b)
+
     def clip(self, array: Array, bound: float) -> None:
         """One launch in place."""
         self.cupy.clip(array, -bound, bound, out=array)
@@ -85,8 +89,9 @@ def problem(index: int | None = None) -> str | None:
     try:
         found = count()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        reason = "there is no NVIDIA driver" if "InsufficientDriver" in str(error) or "NoDevice" in str(error) else ""
-        return f"{reason or 'CUDA does not start'} ({first_line(error)}): install or update the NVIDIA driver"
+        if "InsufficientDriver" in str(error):
+            return f"no NVIDIA driver, or one too old for {installed[0]}: install a newer driver, or the other CuPy extra"
+        return f"CUDA does not start ({first_line(error)}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if not found:
         return "the driver shows no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if index is not None and index >= found:

@@ -1,0 +1,169 @@
+"""Which device computes, and why: every way in which a GPU can be missing or broken, and a stand-in that works."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+import pytest
+
+from charrnn import backend
+from charrnn.backend import cupy_backend
+from charrnn.errors import DeviceError
+from charrnn.training import Request, Trained, prepare
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy has it."""
+
+
+def stand_in(count: int = 1, failure: Exception | None = None, broken: Exception | None = None) -> ModuleType:
+    """A module that looks like CuPy and computes with NumPy.
+
+    `failure` is what asking for the devices raises, `broken` what the first kernel raises.
+    """
+    module = ModuleType("cupy")
+
+    def device_count() -> int:
+        if failure:
+            raise failure
+        return count
+
+    def ones(*args: object, **options: object) -> np.ndarray:
+        if broken:
+            raise broken
+        return np.ones(*args, **options)
+
+    properties = {"name": b"Stand-in", "totalGlobalMem": 8 * 2**30, "major": 9, "minor": 0}
+    runtime = SimpleNamespace(
+        getDeviceCount=device_count, getDeviceProperties=lambda _: properties, CUDARuntimeError=CUDARuntimeError
+    )
+
+    class Device(nullcontext):
+        """A device that can be entered and used."""
+
+        def use(self) -> None:
+            """Nothing to switch."""
+
+    stream = SimpleNamespace(synchronize=lambda: None)
+    names = ("float32", "tanh", "array", "matmul", "dot", "clip")
+    vars(module).update({name: getattr(np, name) for name in names})
+    module.__version__, module.asnumpy, module.ones = "14.0", np.array, ones
+    module.take = lambda a, indices, axis=None, out=None: np.take(a, indices, axis=axis, out=out, mode="clip")
+    module.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream)
+    return module
+
+
+def deviceless(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with a `device` that is ignored."""
+
+    def born(*args: object, device: object, **options: object) -> object:
+        del device
+        return function(*args, **options)
+
+    return born
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Install a stand-in as the wheels named."""
+
+    def wheels(module: ModuleType | None, *names: str) -> None:
+        def version(name: str) -> str:
+            if name in names:
+                return "14.0"
+            raise metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr(cupy_backend.metadata, "version", version)
+        monkeypatch.setitem(sys.modules, "cupy", module)  # None makes the import fail
+        xp = ModuleType("array_api_compat.cupy")
+        vars(xp).update({k: v for k, v in vars(array_api_compat.numpy).items() if not k.startswith("__")})
+        for birth in ("zeros", "empty", "arange"):
+            setattr(xp, birth, deviceless(getattr(np, birth)))
+        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", xp)
+
+    return wheels
+
+
+OLD = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+NONE = CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared object file\nmore lines")
+
+
+@pytest.mark.parametrize(
+    ("module", "wheels", "device", "words"),
+    [
+        (None, (), "cuda", ["not installed", "cuda13"]),
+        (stand_in(), ("cupy-cuda12x", "cupy-cuda13x"), "cuda", ["two CuPy packages", "uninstall"]),
+        (None, ("cupy-cuda13x",), "cuda", ["cannot be imported", "cuda13"]),
+        (stand_in(failure=OLD), ("cupy-cuda13x",), "cuda", ["no NVIDIA driver", "newer driver"]),
+        (stand_in(failure=NONE), ("cupy-cuda13x",), "cuda", ["cudaErrorNoDevice", "nvidia-smi"]),
+        (stand_in(count=0), ("cupy-cuda13x",), "cuda", ["no GPU", "nvidia-smi"]),
+        (stand_in(count=2), ("cupy-cuda13x",), "cuda:2", ["no cuda:2", "cuda:0, cuda:1"]),
+        (stand_in(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
+    ],
+)
+def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
+    install: object, module: ModuleType | None, wheels: tuple[str, ...], device: str, words: list[str]
+) -> None:
+    """The CPU takes over with one warning line that has reason and remedy; without fallback the same is an error."""
+    install(module, *wheels)
+    choice = backend.choose(device)
+    assert choice.backend.name == "cpu"
+    assert choice.fell_back
+    assert choice.reason.startswith("WARNING")
+    assert all(word in choice.reason for word in words), choice.reason
+    assert "\n" not in choice.reason
+    with pytest.raises(DeviceError) as error:
+        backend.choose(device, fallback=False)
+    assert all(word in str(error.value) for word in words)
+    if device == "cuda":
+        auto = backend.choose("auto")
+        assert auto.backend.name == "cpu"
+        assert not auto.fell_back
+        assert words[0] in auto.reason
+        assert any(words[0] in line for line in backend.report())
+        assert backend.report()[-1].split() == ["auto", "cpu"]
+
+
+def test_a_gpu_that_computes_is_taken(install: object) -> None:
+    """`auto` and `cuda` take the first GPU, `cuda:1` the second; the report lists both."""
+    install(stand_in(count=2), "cupy-cuda13x")
+    assert [backend.choose(d).backend.name for d in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda:0",
+        "cuda:0",
+        "cuda:1",
+        "cpu",
+    ]
+    report = backend.report()
+    assert [line.split()[0] for line in report] == ["cpu", "cuda:0", "cuda:1", "cupy", "auto"]
+    assert "Stand-in (sm_90, 8 GiB)" in report[1]
+    assert report[-1].split() == ["auto", "cuda:0"]
+
+
+def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:
+    """A run on the (stand-in) GPU has one shard, says its device everywhere, and resumes on the CPU."""
+    install(stand_in(), "cupy-cuda13x")
+    (tmp_path / "t.txt").write_text(text)
+    options = {
+        "model": {"hidden_size": 8},
+        "train": {"batch_size": 4, "seq_length": 6, "steps": 20, "shards": 2, "device": "cuda"},
+        "log": {"every": 5},
+    }
+    request = {"files": (str(tmp_path / "t.txt"),), "options": options, "out": tmp_path / "run"}
+    session = prepare(Request(**request, stop_after=10))
+    trained = [event for event in session.events() if isinstance(event, Trained)]
+    assert {event.device for event in trained} == {"cuda:0"}
+    assert session.config.train.device == "cuda:0"
+    assert len(session.loop.trainer.shards) == 1
+    options["train"]["device"] = "cpu"
+    events = list(prepare(Request(**request, resume=True)).events())
+    assert {event.device for event in events if isinstance(event, Trained)} == {"cpu"}
+    assert events[-1].at.step == 20
