@@ -18,7 +18,7 @@ from charrnn.errors import CheckpointError, ConfigError, DivergedError, TextErro
 from charrnn.model import Network, Views, build
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
-from charrnn.training import Ended, Evaluation, Event, Request, carried, prepare, surprises, windows
+from charrnn.training import Ended, Evaluation, Event, Request, carried, located, prepare, surprises, windows
 
 SIDE_BY_SIDE = 64
 """Most samples made in one batch."""
@@ -98,6 +98,8 @@ class Model:
             raise ConfigError(
                 f"a sample needs a length of at least 0 and a count of at least 1, not {length} and {count}"
             )
+        if seed is not None and seed < 0:
+            raise ConfigError(f"--seed must be at least 0, not {seed}")
         ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
         rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation")
         return pieces(
@@ -144,7 +146,8 @@ class Model:
         """The held-out part of the corpus that the run was trained on, which must still be what it was."""
         if self.config.data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
-        corpus = self.corpus or texts.from_files(self.config.data.files, self.config.data.encoding)
+        run = self.source.parent.parent if self.source else None
+        corpus = self.corpus or texts.from_files(located(run, self.config.data.files), self.config.data.encoding)
         if self.sha256 and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
         part = corpus.split(self.config.data.val_fraction)[1]
@@ -161,8 +164,9 @@ def load(run: str | Path, *, checkpoint: str = "best", device: str = "auto", fal
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
 
-    Raises `CheckpointError` or `DeviceError`.
+    Raises `CheckpointError`, `DeviceError`, or `ConfigError` for a device of another name.
     """
+    configuration.checked({"train": {"device": device}}, "--device")
     path, saved, notices = checkpoints.find(Path(run), checkpoint)
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)

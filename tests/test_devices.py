@@ -143,7 +143,7 @@ def test_a_gpu_that_computes_is_taken(install: object) -> None:
         "cpu",
     ]
     report = backend.report()
-    assert [line.split()[0] for line in report] == ["cpu", "cuda:0", "cuda:1", "cupy", "auto"]
+    assert [line.split()[0] for line in report] == ["cpu", "cuda:0", "cuda:1", "cupy", "python", "auto"]
     assert "Stand-in (sm_90, 8 GiB)" in report[1]
     assert report[-1].split() == ["auto", "cuda:0"]
 

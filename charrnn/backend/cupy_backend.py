@@ -90,7 +90,9 @@ def problem(index: int | None = None) -> str | None:
         found = count()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "InsufficientDriver" in str(error):
-            return f"no NVIDIA driver, or one too old for {installed[0]}: install a newer driver, or the other CuPy extra"
+            return (
+                f"no NVIDIA driver, or one too old for {installed[0]}: install a newer driver, or the other CuPy extra"
+            )
         return f"CUDA does not start ({first_line(error)}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if not found:
         return "the driver shows no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"

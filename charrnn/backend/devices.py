@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 
 from charrnn.backend import cupy_backend as cupy
 from charrnn.backend import numpy_backend as numpy
+from charrnn.backend import threads
 from charrnn.backend.arrays import Backend
 from charrnn.errors import DeviceError
 
@@ -52,4 +54,5 @@ def report() -> list[str]:
     else:
         lines.append(f"cuda    not usable: {trouble}")
     lines.append(f"cupy    {' and '.join(cupy.wheels()) or 'not installed'}")
+    lines.append(f"python  {platform.python_version()}, {threads.blas()}")
     return [*lines, f"auto    {'cuda:0' if trouble is None else 'cpu'}"]

@@ -50,9 +50,13 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
 
     Raises `CheckpointError` if there is no such checkpoint.
     """
-    if where.is_file():
+    try:
+        is_file, is_dir = where.is_file(), where.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise CheckpointError(f"cannot read {where}: {error.strerror or error}") from None
+    if is_file:
         return where, load(where), []
-    if not where.is_dir():
+    if not is_dir:
         raise CheckpointError(f"there is no run directory or checkpoint {where}")
     available = steps(where)
     if which.isdecimal():

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,15 @@ class Checkpoint:
         for name in sorted(found ^ set(expected)):
             raise CheckpointError(f"the tensor {name} {'does not belong' if name in found else 'is missing'}")
         dtype = np.dtype(self.meta.config.model.dtype)
-        vector = np.zeros(layout.size, dtype)
-        views = layout.views(vector, xp=np)
         for name, shape in expected.items():
             tensor = self.tensors[name]
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise CheckpointError(f"{name} is {tensor.dtype}{list(tensor.shape)}, not {dtype}{list(shape)}")
             if not np.isfinite(tensor).all():
                 raise CheckpointError(f"{name} holds numbers that are not finite: use an earlier checkpoint")
-            views[name.removeprefix(prefix + "/")][...] = tensor
+        vector = np.zeros(layout.size, dtype)
+        for name, view in layout.views(vector, xp=np).items():
+            view[...] = self.tensors[f"{prefix}/{name}"]
         return vector
 
 
@@ -138,7 +139,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or not a charrnn checkpoint ({error})") from None
 
 
@@ -160,8 +161,16 @@ def decode(values: dict[str, Any]) -> Meta:
     if version != FORMAT:
         raise CheckpointError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
     vocabulary = Vocabulary(values["vocabulary"]["characters"], tuple(values["vocabulary"]["counts"]))
+    vocabulary.characters.encode()  # a string without half characters
     if list(vocabulary.characters) != sorted(set(vocabulary.characters)) or len(vocabulary.counts) != len(vocabulary):
         raise CheckpointError("its vocabulary is damaged")
+    whole = [values["step"], values["chunk"], values["samples_size"], *vocabulary.counts]
+    losses = [values["smooth_loss"]]
+    if values["best"]:
+        whole.append(values["best"]["step"])
+        losses.append(values["best"]["val_loss"])
+    if not all(type(n) is int and n >= 0 for n in whole) or not all(type(x) is float and isfinite(x) for x in losses):
+        raise CheckpointError("its metadata is damaged")
     values |= {
         "config": configuration.build(configuration.checked(values["config"], "its configuration")),
         "vocabulary": vocabulary,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -15,7 +15,19 @@ from charrnn.cli.train import train_command
 from charrnn.errors import CharrnnError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands, with a closed pipe caught below click, which would end with status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one; that whoever reads has had enough, as in `| head`, is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes the broken pipe at exit)
+            return 0
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="charrnn")
 def charrnn() -> None:
     """Train character-level recurrent networks and sample from them.
@@ -41,9 +53,10 @@ def main() -> NoReturn:
         status = fail(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         status = fail("interrupted", 130)
-    except BrokenPipeError:  # whoever reads has had enough, as in `| head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes the broken pipe at exit)
-        status = 0
+    except OSError as error:  # a full disk behind standard output, a name that is too long
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes it at exit)
+        where = f"{error.filename}: " if error.filename else ""
+        status = fail(f"{where}{error.strerror or error}", 2)
     except MemoryError as error:
         status = fail(f"out of memory ({error}): lower train.batch_size, train.seq_length or model.hidden_size", 2)
     sys.exit(status if isinstance(status, int) else 0)

@@ -13,6 +13,13 @@ import click
 
 from charrnn.errors import TextError
 
+
+class Interruption:
+    """The signal that asked for the end, if any."""
+
+    signal: int | None = None
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))

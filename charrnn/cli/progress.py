@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 
 import click
 from tqdm import tqdm
 
-from charrnn.cli.common import note
+from charrnn.cli.common import Interruption, note
 from charrnn.training import LIMIT, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
+
+BROKEN_PIPE = 13  # the number of SIGPIPE
 
 
 class Printer:
     """Runs a session and prints what happens."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, interruption: Interruption) -> None:
+        self.session, self.interruption = session, interruption
         self.width = len(f"{session.config.train.steps:,}")
-        self.best: Evaluated | None = None
 
     def run(self) -> str:
         """Run to the end; return the reason of it."""
@@ -39,11 +41,19 @@ class Printer:
             for event in self.session.events():
                 bar.update(event.at.step - bar.n)
                 for line in self.lines(event):
-                    tqdm.write(line, file=sys.stdout) if sys.stderr.isatty() else click.echo(line)
+                    self.show(line)
                 if isinstance(event, Ended):
                     reason = event.reason
                     self.conclude(event)
         return reason
+
+    def show(self, line: str) -> None:
+        """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
+        try:
+            tqdm.write(line, file=sys.stdout) if sys.stderr.isatty() else click.echo(line)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (for the rest of the process)
+            self.interruption.signal = BROKEN_PIPE
 
     def introduce(self) -> None:
         """Say what was decided."""
@@ -71,7 +81,6 @@ class Printer:
                 f"{event.chars_per_second:,.0f} chars/s  {clock(seconds)} left"
             ]
         if isinstance(event, Evaluated):
-            self.best = event if event.best else self.best
             words = "  best so far" if event.best and event.at.step else ""
             return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
         if isinstance(event, Sampled):
@@ -86,13 +95,10 @@ class Printer:
 
     def conclude(self, event: Ended) -> None:
         """The last lines about the training itself."""
-        best = (
-            f", best validation loss {self.best.val_loss:.4f} nats/char at step {self.best.at.step:,}"
-            if self.best
-            else ""
-        )
+        best = self.session.loop.progress.best
+        score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
-        click.echo(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{best}")
+        click.echo(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
 
 
 def clock(seconds: float) -> str:

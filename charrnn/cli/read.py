@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sys
 from pathlib import Path
@@ -148,7 +149,9 @@ def eval_command(
         "checkpoint": str(model.source),
     }
     if as_json:
-        click.echo(json.dumps(values))
+        # As in metrics.jsonl, a number that is not finite (the perplexity of a hopeless network) is a string.
+        strict = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        click.echo(json.dumps(strict, allow_nan=False))
         return
     for name, value in values.items():
         click.echo(f"{name:14} {value:.4f}" if isinstance(value, float) else f"{name:14} {value}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli.common import command_line, device_option, fallback_option, note
+from charrnn.cli.common import Interruption, command_line, device_option, fallback_option, note
 
 DIVERGED = 3
 
@@ -28,7 +28,7 @@ DIVERGED = 3
 @device_option
 @fallback_option
 @click.option("--seed", type=int, help="Of every random number.  [default: 0]")
-@click.option("--steps", type=int, help="Updates to make in all.  [default: 3000, or the preset's]")
+@click.option("--steps", type=int, help="Updates to make in all.  [default: 2000, or the preset's]")
 @click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
 @click.option("--encoding", help="Of the files.  [default: utf-8]")
@@ -66,14 +66,17 @@ def train_command(
     named = {dotted: value for dotted, value in said.items() if value is not None}
     tables = [config.checked({s: {k: v}}, f"--{k}") for (s, k), v in ((d.split("."), v) for d, v in named.items())]
     table = config.read(preset) if preset else {}
-    corpus = (*files, *table.get("data", {}).get("files", ()), "python-topics")[0]
+    if out is None:
+        names = (*files, *table.get("data", {}).get("files", ()))
+        corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
+        out = default_out(corpus, resume=resume, overwrite=overwrite)
     with interruptible() as interruption:
         session = prepare(
             Request(
                 files=files,
                 preset=table,
                 options=config.merged(config.parse_settings(settings), *tables),
-                out=out or default_out("stdin" if corpus == "-" else corpus, resume=resume, overwrite=overwrite),
+                out=out,
                 resume=resume,
                 overwrite=overwrite,
                 fallback=not no_fallback,
@@ -84,7 +87,7 @@ def train_command(
                 interrupted=lambda: interruption.signal is not None,
             )
         )
-        reason = Printer(session).run()
+        reason = Printer(session, interruption).run()
     status = {"diverged": DIVERGED, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
     assert session.out is not None
     if reason in ("interrupted", "stop_after"):
@@ -99,17 +102,11 @@ def train_command(
     return status
 
 
-class Interruption:
-    """The signal that asked for the end, if any."""
-
-    signal: int | None = None
-
-
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C and SIGTERM finish the step and save; a second one ends the process at once."""
+    """Let Ctrl-C, SIGTERM and a closed terminal finish the step and save; a second one ends the process at once."""
     interruption = Interruption()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
     def handle(number: int, _: FrameType | None) -> None:
         if interruption.signal is not None:

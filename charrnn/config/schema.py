@@ -52,7 +52,7 @@ class TrainConfig:
 
     batch_size: int = at_least(32, 1)  # B, parallel streams
     seq_length: int = at_least(64, 1)  # T, characters between two updates
-    steps: int = at_least(3000, 0)  # the planned total
+    steps: int = at_least(2000, 0)  # the planned total
     shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
     seed: int = at_least(0, 0)
     device: str = bounded(
@@ -69,7 +69,7 @@ class OptimizerConfig:
     name: str = one_of("adagrad", "adagrad")
     learning_rate: float = above_zero(0.02)
     clip_value: float = at_least(0.0, 0)
-    clip_norm: float = at_least(0.0, 0)
+    clip_norm: float = at_least(5.0, 0)
     eps: float = above_zero(1e-8)
 
 
@@ -78,10 +78,11 @@ class LogConfig:
     """When to say and save what, in steps; 0 switches one off."""
 
     every: int = at_least(100, 0)
-    eval_every: int = at_least(500, 0)
-    sample_every: int = at_least(1000, 0)
+    eval_every: int = at_least(250, 0)
+    sample_every: int = at_least(500, 0)
     checkpoint_every: int = at_least(1000, 0)
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
+    eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
     sample_length: int = at_least(200, 1)  # characters
     smoothing: float = bounded(0.99, "at least 0 and below 1", lambda value: 0 <= value < 1)  # of smooth_loss
 

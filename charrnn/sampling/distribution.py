@@ -71,7 +71,7 @@ def truncated(logits: HostArray, settings: Settings) -> HostArray:
         weights = np.exp(shifted / settings.temperature)
     V = weights.shape[1]
     if 0 < settings.top_k < V or settings.top_p < 1:
-        order = np.argsort(-weights, axis=1, kind="stable")
+        order = np.argsort(-logits, axis=1, kind="stable")  # not by weight: a huge temperature makes them equal
         ranked = np.take_along_axis(weights, order, axis=1)
         if 0 < settings.top_k < V:
             ranked[:, settings.top_k :] = 0

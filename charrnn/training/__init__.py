@@ -12,7 +12,7 @@ from charrnn.training.events import (
     Trained,
 )
 from charrnn.training.guard import LIMIT
-from charrnn.training.record import default_out
+from charrnn.training.record import default_out, located
 from charrnn.training.session import Request, Session, prepare
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Trained",
     "carried",
     "default_out",
+    "located",
     "prepare",
     "surprises",
     "windows",

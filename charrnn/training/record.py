@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -12,8 +13,10 @@ from charrnn import checkpoint, config
 from charrnn.checkpoint import Meta
 from charrnn.config import Config
 from charrnn.errors import CheckpointError
+from charrnn.text import EMBEDDED
 from charrnn.training.events import Event, Metric, Sampled, Snapshot, as_json
 
+RUNS = Path("runs")
 CONFIG, METRICS, SAMPLES, CORPUS = "config.toml", "metrics.jsonl", "samples.txt", "corpus.txt"
 
 
@@ -22,14 +25,15 @@ def started(run: Path) -> bool:
     return (run / CONFIG).is_file()
 
 
-def claim(run: Path, *, overwrite: bool) -> None:
+def claim(run: Path, *, overwrite: bool, resume: bool) -> None:
     """Make `run` ready for a new run. Raises `CheckpointError` where one would be lost.
 
-    With `overwrite` an earlier run's own files are deleted and everything else in the directory is left.
+    With `overwrite` an earlier run's own files are deleted and everything else in the directory is left. With `resume`
+    a run that was started, but has no checkpoint yet, is taken over.
     """
     if run.exists() and not run.is_dir():
         raise CheckpointError(f"{run} is not a directory: name another --out")
-    if run.is_dir() and any(run.iterdir()):
+    if run.is_dir() and any(run.iterdir()) and not (resume and started(run)):
         if not overwrite:
             raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
         if not started(run):
@@ -46,19 +50,39 @@ def claim(run: Path, *, overwrite: bool) -> None:
         raise CheckpointError(f"cannot make the run directory {run}: {error.strerror or error}") from None
 
 
-def default_out(corpus: str, *, resume: bool, overwrite: bool) -> Path:
-    """Where a run goes when nobody says: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
+def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
+    """Where a run is when nobody says: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
 
-    To resume it is the newest of them; to overwrite, the first.
+    Args:
+        corpus: the text's name; None where none was given.
+        resume: the one of them that was written last, of any text where none was given.
+        overwrite: the first.
+
+    Raises `CheckpointError` if no text was given and there is no run to resume.
     """
-    name = re.sub(r"[^\w.-]+", "-", Path(corpus).name.split(".")[0]).strip("-.") or "run"
-    number, paths = 1, [Path("runs") / name]
-    while paths[-1].exists():
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus or EMBEDDED).name.split(".")[0]).strip("-.") or "run"
+    if resume:
+        pattern = re.compile(rf"{re.escape(name)}(-\d+)?" if corpus else ".*")
+        found = [path for path in RUNS.glob("*/") if started(path) and pattern.fullmatch(path.name)]
+        if not found and corpus is None:
+            raise CheckpointError(f"there is no run in {RUNS}/ to resume: add --out DIR")
+        if found:
+            return max(found, key=lambda run: max(path.stat().st_mtime_ns for path in run.iterdir()))
+    number, path = 1, RUNS / name
+    while path.exists() and not overwrite:
         number += 1
-        paths.append(Path("runs") / f"{name}-{number}")
-    if overwrite:
-        return paths[0]
-    return paths[-2] if resume and len(paths) > 1 else paths[-1]
+        path = RUNS / f"{name}-{number}"
+    return path
+
+
+def located(run: Path | None, files: Iterable[str]) -> tuple[str, ...]:
+    """The texts of a run where they are now: at their recorded paths, or in the run directory, which may have moved."""
+
+    def place(name: str) -> str:
+        beside = run / Path(name).name if run is not None else None
+        return str(beside) if beside is not None and beside.is_file() and not Path(name).exists() else name
+
+    return tuple(map(place, files))
 
 
 class Recorder:

@@ -34,6 +34,10 @@ def resolved(
     train_part, validation = corpus.split(config.data.val_fraction)
     if validation is None and config.data.val_fraction:
         notices.append("the text is too short for a validation split: all of it is trained on")
+    if validation is not None and 0 < config.log.eval_chars < len(validation.ids):
+        chars, count = len(validation.ids), config.log.eval_chars
+        notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
+        validation = text.Part(validation.ids[:count], tuple(s for s in validation.starts if s < count))
     data = replace(config.data, files=files, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
@@ -41,7 +45,7 @@ def resolved(
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
     shards = min(config.train.shards or (2 if B >= 32 else 1), B)
     if backend.name == "cpu" and shards < cores():
-        notices.append(f"train.shards is {shards}: the other {cores() - shards} of {cores()} cores have nothing to do")
+        notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more)")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
 

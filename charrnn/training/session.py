@@ -112,12 +112,13 @@ def prepare(request: Request) -> Session:
     """Read, resolve, and start or resume what `request` asks for. Raises `CharrnnError` for whatever does not fit."""
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
-    notices = list(found[2]) if found else []
+    notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
     table = config.merged(recorded_table(request, saved), request.preset, request.options)
     corpus = read_corpus(request, table, saved)
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
-    files = ("-",) if request.text is not None else absolute(request.files or table.get("data", {}).get("files", ()))
+    names = request.files or record.located(request.out, table.get("data", {}).get("files", ()))
+    files = ("-",) if request.text is not None else absolute(names)
     settings, train, validation = resolved(config.build(table), files, corpus, choice.backend, notices)
     if saved is not None:
         compare(saved.meta.config, settings)
@@ -154,7 +155,7 @@ def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Cor
         corpus = text.from_text(request.text)
     else:
         data = table.get("data", {})
-        names = request.files or data.get("files", ())
+        names = request.files or record.located(request.out, data.get("files", ()))
         if "-" in names and len(names) > 1:
             raise ConfigError("standard input (-) must be the only text")
         try:
@@ -198,8 +199,7 @@ def compare(recorded: Config, wanted: Config) -> None:
 def open_run(request: Request, settings: Config, corpus: Corpus) -> Config:
     """Claim the run directory. Text that is in no file is kept in it, so that the run can be resumed and evaluated."""
     assert request.out is not None
-    if not (request.resume and record.started(request.out)):
-        record.claim(request.out, overwrite=request.overwrite)
+    record.claim(request.out, overwrite=request.overwrite, resume=request.resume)
     if settings.data.files != ("-",):
         return settings
     path = request.out.absolute() / record.CORPUS

@@ -103,7 +103,7 @@ class Trainer:
                 backend.copy_if(ok, shard.after[name], out=state)
 
     def compute(self, shard: Shard) -> Array:
-        """Loss (0-d, summed nats) of the shard's part of the current chunk; gradient and next state stay in the shard."""
+        """Loss (0-d, summed nats) of the shard's part of the chunk; gradient and next state stay in the shard."""
         backend, B = self.network.backend, self.streams.ids.shape[1]
         index, row = self.streams.chunk(self.done)
         ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
