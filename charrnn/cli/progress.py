@@ -28,7 +28,7 @@ class Printer:
         if self.session.finished:
             click.echo(f"this run is finished: {self.session.config.train.steps:,} steps are done (--steps extends it)")
             return "steps"
-        reason = ""
+        ended: Ended | None = None
         bar = tqdm(
             total=self.session.config.train.steps,
             initial=self.session.loop.trainer.done,
@@ -43,9 +43,10 @@ class Printer:
                 for line in self.lines(event):
                     self.show(line)
                 if isinstance(event, Ended):
-                    reason = event.reason
-                    self.conclude(event)
-        return reason
+                    ended = event
+        assert ended is not None
+        self.conclude(ended)
+        return ended.reason
 
     def show(self, line: str) -> None:
         """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
@@ -98,7 +99,9 @@ class Printer:
         best = self.session.loop.progress.best
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
-        click.echo(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
+        click.echo(
+            f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}"
+        )
 
 
 def clock(seconds: float) -> str:

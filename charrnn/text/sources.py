@@ -58,11 +58,9 @@ def expand(names: list[str]) -> list[str]:
 def meant(name: str) -> list[str]:
     """The files that one name means."""
     path = Path(name)
-    if name == "-" or path.is_file():
-        return [name]
-    if path.is_dir():
+    if path.is_dir() and name != "-":
         return [str(p) for p in sorted(path.rglob("*")) if is_text(p, below=path)]
-    if path.exists():
+    if name == "-" or path.exists():
         return [name]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     return [match for match in matches if Path(match).is_file()]
