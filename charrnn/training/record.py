@@ -25,29 +25,17 @@ def started(run: Path) -> bool:
     return (run / CONFIG).is_file()
 
 
-def claim(run: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make `run` ready for a new run. Raises `CheckpointError` where one would be lost.
-
-    With `overwrite` an earlier run's own files are deleted and everything else in the directory is left. With `resume`
-    a run that was started, but has no checkpoint yet, is taken over.
-    """
+def check(run: Path, *, overwrite: bool, resume: bool) -> None:
+    """Raise `CheckpointError` where a run in `run` would lose something or mix with something else."""
     if run.exists() and not run.is_dir():
         raise CheckpointError(f"{run} is not a directory: name another --out")
-    if run.is_dir() and any(run.iterdir()) and not (resume and started(run)):
-        if not overwrite:
-            raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
-        if not started(run):
-            raise CheckpointError(
-                f"{run} exists and is not a run directory, so it is not overwritten: name another --out"
-            )
-        for step in checkpoint.steps(run):
-            checkpoint.path_of(run, step).unlink()
-        for name in (METRICS, SAMPLES, CORPUS, CONFIG):
-            (run / name).unlink(missing_ok=True)
-    try:
-        (run / checkpoint.FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make the run directory {run}: {error.strerror or error}") from None
+    # A temporary file is all that a start leaves which was cut short before it wrote its configuration.
+    if not run.is_dir() or {path.name for path in run.iterdir()} <= {f".{CONFIG}.tmp"}:
+        return
+    if not started(run):
+        raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
+    if not (overwrite or resume):
+        raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
@@ -86,14 +74,32 @@ def located(run: Path | None, files: Iterable[str]) -> tuple[str, ...]:
 
 
 class Recorder:
-    """Writes what happens in a run into its directory. Use it as a context manager."""
+    """Writes what happens in a run into its directory. Use it as a context manager.
 
-    def __init__(self, run: Path, settings: Config, resumed: Meta | None) -> None:
+    Args:
+        run: the directory; an earlier run in it is replaced unless `resumed` is given, and nothing else is touched.
+        settings: the resolved configuration.
+        resumed: the checkpoint that is gone on from; the logs are cut to it.
+        text: to be kept in the directory, because it is in no file.
+
+    Raises `CheckpointError` where the file system refuses.
+    """
+
+    def __init__(self, run: Path, settings: Config, resumed: Meta | None, text: str | None) -> None:
         self.run, self.keep = run, settings.log.keep
-        checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
-        cut(run, resumed)
-        self.metrics: IO[bytes] = (run / METRICS).open("ab")
-        self.samples: IO[bytes] = (run / SAMPLES).open("ab")
+        try:
+            for step in checkpoint.steps(run) if resumed is None else ():
+                checkpoint.path_of(run, step).unlink()
+            run.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
+            (run / checkpoint.FOLDER).mkdir(exist_ok=True)
+            if text is not None:
+                checkpoint.write_atomically(run / CORPUS, text.encode())
+            cut(run, resumed)
+            self.metrics: IO[bytes] = (run / METRICS).open("ab")
+            self.samples: IO[bytes] = (run / SAMPLES).open("ab")
+        except OSError as error:
+            raise CheckpointError(f"cannot write to {run}: {error.strerror or error}") from None
 
     def __enter__(self) -> Recorder:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +23,7 @@ PLAN_SHARE = 0.9
 """Of the time left, what planned steps may fill; the rest is for evaluations, samples and checkpoints."""
 
 
-def resolved(
-    config: Config, files: tuple[str, ...], corpus: Corpus, backend: Backend, notices: list[str]
-) -> tuple[Config, Part, Part | None]:
+def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str]) -> tuple[Config, Part, Part | None]:
     """The configuration with every open choice decided, and the training and validation parts of the corpus.
 
     A line for each choice that a user might not expect is added to `notices`.
@@ -38,7 +35,7 @@ def resolved(
         chars, count = len(validation.ids), config.log.eval_chars
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
         validation = text.Part(validation.ids[:count], tuple(s for s in validation.starts if s < count))
-    data = replace(config.data, files=files, val_fraction=config.data.val_fraction if validation else 0.0)
+    data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
         if before != after:
@@ -48,11 +45,6 @@ def resolved(
         notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more)")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
-
-
-def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The files that `names` mean, by absolute path; standard input stays `-`."""
-    return tuple(name if name == "-" else str(Path(name).absolute()) for name in text.expand(list(names)))
 
 
 def start(config: Config, network: Network, part: Part, workers: Workers) -> Trainer:

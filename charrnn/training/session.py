@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config, text
@@ -16,7 +16,7 @@ from charrnn.text import Corpus
 from charrnn.training import record
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
-from charrnn.training.resolve import absolute, plan_steps, progress_of, resolved, restored, start
+from charrnn.training.resolve import plan_steps, progress_of, resolved, restored, start
 
 FREE_TO_CHANGE = {"train.steps", "train.device", "data.files", "data.encoding"}
 """What a resumed run may do differently. The text itself is compared by its hash."""
@@ -81,6 +81,8 @@ class Session:
         finished: whether the planned steps were done before.
         loop: what trains.
         out: the run directory, if there is one.
+        checkpoint: what was resumed, if anything.
+        text: the text, where it is in no file and has to be kept in the run directory.
     """
 
     config: Config
@@ -91,6 +93,7 @@ class Session:
     loop: Loop
     out: Path | None
     checkpoint: Checkpoint | None
+    text: str | None
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
@@ -100,7 +103,8 @@ class Session:
             if self.out is None:
                 yield from self.loop.events()
                 return
-            with record.Recorder(self.out, self.config, self.checkpoint.meta if self.checkpoint else None) as recorder:
+            meta = self.checkpoint.meta if self.checkpoint else None
+            with record.Recorder(self.out, self.config, meta, self.text) as recorder:
                 for event in self.loop.events():
                     recorder.record(event)
                     yield event
@@ -109,7 +113,12 @@ class Session:
 
 
 def prepare(request: Request) -> Session:
-    """Read, resolve, and start or resume what `request` asks for. Raises `CharrnnError` for whatever does not fit."""
+    """Read, resolve, and start or restore what `request` asks for; nothing is written before the first event.
+
+    Raises `CharrnnError` for whatever does not fit.
+    """
+    if request.out is not None:
+        record.check(request.out, overwrite=request.overwrite, resume=request.resume)
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
@@ -117,9 +126,10 @@ def prepare(request: Request) -> Session:
     corpus = read_corpus(request, table, saved)
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
-    names = request.files or record.located(request.out, table.get("data", {}).get("files", ()))
-    files = ("-",) if request.text is not None else absolute(names)
-    settings, train, validation = resolved(config.build(table), files, corpus, choice.backend, notices)
+    files, loose = recorded_files(request, table, corpus)
+    recorded = {"files": files} | ({} if loose is None else {"encoding": "utf-8"})
+    wanted = config.build(config.merged(table, {"data": recorded}))
+    settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
         compare(saved.meta.config, settings)
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
@@ -131,13 +141,10 @@ def prepare(request: Request) -> Session:
         left = request.minutes * 60 - (time.monotonic() - request.began)
         settings = plan_steps(settings, start(settings, network, train, workers), left, notices)
         trainer.config = settings
-    if saved is None and request.out is not None:
-        settings = open_run(request, settings, corpus)
-        trainer.config = settings
     progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and trainer.done >= settings.train.steps
-    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved)
+    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
 
 
 def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
@@ -168,6 +175,19 @@ def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Cor
     return corpus
 
 
+def recorded_files(request: Request, table: Table, corpus: Corpus) -> tuple[tuple[str, ...], str | None]:
+    """The files for the configuration, by absolute path; and the text, if it is in none and has to be kept in the run.
+
+    So a run on standard input or a string can be resumed and evaluated like any other.
+    """
+    names = request.files or record.located(request.out, table.get("data", {}).get("files", ()))
+    if request.text is None and names != ("-",):
+        return tuple(str(Path(name).absolute()) for name in text.expand(list(names))), None
+    if request.out is None:
+        return ("-",), None
+    return (str(request.out.absolute() / record.CORPUS),), corpus.vocabulary.decode(corpus.ids)
+
+
 def difference(saved: Checkpoint, corpus: Corpus) -> str:
     """In words, how `corpus` differs from the one of a checkpoint."""
     had, has = saved.meta.vocabulary, corpus.vocabulary
@@ -194,17 +214,6 @@ def compare(recorded: Config, wanted: Config) -> None:
     ]
     if changes:
         raise ConfigError("--resume cannot change " + ", ".join(changes) + ": leave it out, or start a new run")
-
-
-def open_run(request: Request, settings: Config, corpus: Corpus) -> Config:
-    """Claim the run directory. Text that is in no file is kept in it, so that the run can be resumed and evaluated."""
-    assert request.out is not None
-    record.claim(request.out, overwrite=request.overwrite, resume=request.resume)
-    if settings.data.files != ("-",):
-        return settings
-    path = request.out.absolute() / record.CORPUS
-    checkpoint.write_atomically(path, corpus.vocabulary.decode(corpus.ids).encode())
-    return replace(settings, data=replace(settings.data, files=(str(path),), encoding="utf-8"))
 
 
 def stopper(request: Request) -> Callable[[int], str | None]:
