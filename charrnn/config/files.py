@@ -62,7 +62,7 @@ def read(name: str) -> Table:
             f"cannot read the configuration {name!r}: no such file or preset (presets: {known})"
         ) from None
     try:
-        parsed = tomllib.loads(content.decode())
+        parsed = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # besides bad TOML: numbers or nesting beyond Python's limits
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
     return checked(parsed, str(path))

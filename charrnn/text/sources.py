@@ -57,6 +57,10 @@ def expand(names: list[str]) -> list[str]:
 
 def meant(name: str) -> list[str]:
     """The files that one name means."""
+    if not name:
+        raise TextError("an empty name is no file")
+    if not name.isprintable() and name.encode(errors="replace").decode() != name:
+        raise TextError(f"{name!a}: this name is not valid Unicode; rename the file")
     path = Path(name)
     if path.is_dir() and name != "-":
         return [str(p) for p in sorted(path.rglob("*")) if is_text(p, below=path)]

@@ -52,6 +52,8 @@ class Vocabulary:
             unknown: what happens to a character that the corpus never had: `error` raises `TextError` showing it,
                 `skip` leaves it out, `replace` puts U+FFFD, a space, or the commonest character for it.
         """
+        if unknown not in ("error", "skip", "replace"):
+            raise TextError(f"unknown must be error, skip or replace, not {unknown!r}")
         ids = self.ids_by_code_point[code_points(text)]
         strange = ids < 0
         if strange.any():

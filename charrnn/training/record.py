@@ -94,7 +94,8 @@ class Recorder:
             checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
             if text is not None:
-                checkpoint.write_atomically(run / CORPUS, text.encode())
+                mark = "\ufeff" if text.startswith("\ufeff") else ""  # reading drops the first one
+                checkpoint.write_atomically(run / CORPUS, (mark + text).encode())
             cut(run, resumed)
             self.metrics: IO[bytes] = (run / METRICS).open("ab")
             self.samples: IO[bytes] = (run / SAMPLES).open("ab")

@@ -1,0 +1,103 @@
+"""Split and streams, against plain-Python oracles: the sweep is min-char-rnn's."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from charrnn.text import Corpus, Part, Streams, fitted, from_files, streams
+
+modest = settings(deadline=None, max_examples=60)
+
+
+def documents(*contents: str) -> Corpus:
+    """The corpus of one file for each string."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{n:03}.txt") for n in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content.encode())
+        return from_files(map(str, paths))
+
+
+@modest
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
+@example([20], 0.1)
+@example([10], 0.1)
+@example([4], 0.75)
+def test_split_cuts_the_tail(lengths: list[int], fraction: float) -> None:
+    """Validation is the characters from int(N * (1 - f)) on; there is none where a part would be under two."""
+    assume(sum(lengths) >= 2)
+    corpus = documents(*("abcdefghijklmnopqrst"[:n] for n in lengths))
+    size = sum(lengths)
+    cut = int(size * (1 - fraction))
+    cut = cut if 2 <= cut <= size - 2 else size
+    train, validation = corpus.split(fraction)
+    assert (validation is None) == (cut == size)
+    for part, first, last in [(train, 0, cut), (validation, cut, size)][: 2 - (validation is None)]:
+        assert part.ids.tolist() == corpus.ids.tolist()[first:last]
+        assert part.starts == tuple(n - first for n in range(first + 1, last) if n in corpus.starts)
+
+
+def ancestor(ids: list[int], T: int, steps: int) -> list[tuple[list[int], list[int], bool]]:
+    """The sweep of min-char-rnn.py written again: inputs, targets and whether the state is reset, for each step."""
+    p, result = 0, []
+    for n in range(steps):
+        reset = p + T + 1 >= len(ids) or n == 0
+        if reset:
+            p = 0
+        result.append((ids[p : p + T], ids[p + 1 : p + T + 1], reset))
+        p += T
+    return result
+
+
+def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[int], bool]]:
+    """What stream b gives for each step, in the form of `ancestor`."""
+    result = []
+    for step in range(steps):
+        index, row = stream.chunk(step)
+        keep = stream.keep(index)
+        ids = stream.ids[row : row + stream.seq_length + 1, b].tolist()
+        result.append((ids[:-1], ids[1:], keep is not None and not keep[0, b]))
+        assert keep is None or keep[1:].all()
+    return result
+
+
+@modest
+@given(st.integers(2, 200), st.integers(1, 5), st.integers(1, 40))
+@example(52, 1, 25)
+@example(51, 1, 25)
+@example(2, 1, 1)
+def test_streams_sweep_as_the_ancestor(length: int, B: int, T: int) -> None:
+    """Each stream gives the inputs, targets and resets of min-char-rnn on its own stretch, over several sweeps."""
+    B, T = fitted(length, B, T)
+    part = Part(np.arange(length, dtype=np.uint8))
+    stream = streams(part, B, T)
+    span, steps = length // B, 3 * stream.chunks + 2
+    for b in range(B):
+        assert column(stream, b, steps) == ancestor(list(range(b * span, (b + 1) * span)), T, steps)
+
+
+@modest
+@given(st.integers(2, 120), st.integers(1, 4), st.integers(1, 20), st.sets(st.integers(1, 119), max_size=30))
+def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: set[int]) -> None:
+    """A state is dropped exactly before the first chunk and before each character that begins a document."""
+    B, T = fitted(length, B, T)
+    stream = streams(Part(np.zeros(length, np.uint8), tuple(sorted(s for s in starts if s < length))), B, T)
+    for index in range(stream.chunks):
+        expected = [
+            [int(index * T + t > 0 and b * (length // B) + index * T + t not in starts) for b in range(B)]
+            for t in range(T)
+        ]
+        keep = stream.keep(index)
+        assert (np.ones((T, B)) if keep is None else keep).tolist() == expected
+
+
+@modest
+@given(st.integers(2, 3000), st.integers(1, 100), st.integers(1, 200))
+@example(2, 32, 64)
+def test_batch_is_fitted_to_the_text(length: int, B: int, T: int) -> None:
+    """First B shrinks as far as it must for a chunk of each stream, then T; what fits is left alone."""
+    fitting = [(b, T) for b in range(1, B + 1) if b * (T + 1) <= length]
+    assert fitted(length, B, T) == (fitting[-1] if fitting else (1, length - 1))
