@@ -50,11 +50,8 @@ def rule(config: OptimizerConfig) -> Adagrad:
 
 def clip(grad: Array, norm: Array, config: OptimizerConfig, *, backend: Backend) -> None:
     """Clip `grad` (P,) in place: first to `clip_norm` by its global `norm` (0-d), then each value to ±`clip_value`."""
-    xp = backend.xp
     if config.clip_norm:
-        # A select, not a maximum: of a skipped step's NaN norm the zeroed gradient must not hear.
-        larger = xp.where(norm > config.clip_norm, norm, xp.zeros_like(norm) + config.clip_norm)
-        xp.multiply(grad, config.clip_norm / larger, out=grad)
+        backend.shrink(grad, norm, config.clip_norm)
     if config.clip_value:
         backend.clip(grad, config.clip_value)
 

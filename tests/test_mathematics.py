@@ -145,7 +145,7 @@ def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:
     params, grad, memory, scratch = (backend.from_host(a, case.dtype) + 0.0 for a in (p, g, m, m))
     config = OptimizerConfig(clip_value=5.0, learning_rate=0.1)
     rate = (backend.zeros((), case.dtype) + 1.0) * config.learning_rate
-    optim.clip(grad, backend.zeros((), case.dtype), config, backend=backend)
+    optim.clip(grad, backend.zeros((), case.dtype) + 1.0, config, backend=backend)
     optim.rule(config).update(params, grad, {"memory": memory}, rate, scratch, backend=backend)
     assert close(backend.to_host(params), np.array(expected_p), case.tolerance)
     assert close(backend.to_host(memory), np.array(expected_m), case.tolerance)

@@ -22,6 +22,11 @@ BLOCK = 4096
 """Most columns of a one-hot matrix that `sum_rows` makes at once: at a vocabulary of 60,000 it would be gigabytes."""
 
 
+def steps(array: Array) -> tuple[Array, ...]:
+    """The views `array[t, ...]`, made once: in a loop, indexing costs a third of a small operation."""
+    return tuple(array[t, ...] for t in range(array.shape[0]))
+
+
 class Backend:
     """Arrays on one device.
 
@@ -67,6 +72,12 @@ class Backend:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
+    def transposed(self, matrix: Array, *, rows: int, out: Array) -> Array:
+        """The transpose of a 2-D array, for many products with `rows` rows on its left: contiguous, in `out`."""
+        del rows
+        out[...] = matrix.T
+        return out
+
     def indices(self, ids: Array) -> Array:
         """A fresh contiguous copy of `ids` in the integer type that indexing wants."""
         return self.xp.astype(ids, self.xp.int64, copy=True)
@@ -99,6 +110,10 @@ class Backend:
 
     # -- choices made on the device, without a wait -------------------------------------------------------------------
 
+    def select(self, condition: Array, yes: Array, no: Array) -> Array:
+        """`yes` where the 0-d boolean `condition` holds, else `no`; both 0-d."""
+        return self.xp.where(condition, yes, no)
+
     def zero_unless(self, ok: Array, array: Array) -> None:
         """Zero the whole `array` in place unless the 0-d boolean `ok` holds. A mask: 0 · NaN would be NaN."""
         array[...] = self.xp.where(ok, array, self.xp.zeros_like(array))
@@ -106,6 +121,11 @@ class Backend:
     def copy_if(self, ok: Array, source: Array, *, out: Array) -> None:
         """Copy `source` to `out` if the 0-d boolean `ok` holds."""
         out[...] = self.xp.where(ok, source, out)
+
+    def shrink(self, array: Array, norm: Array, bound: float) -> None:
+        """Scale `array`, whose norm is the 0-d `norm`, to the norm `bound` in place if it is above; not for a NaN."""
+        xp = self.xp
+        xp.multiply(array, xp.where(norm > bound, bound / norm, xp.ones_like(norm)), out=array)
 
     def clip(self, array: Array, bound: float) -> None:
         """Clip `array` to [-bound, bound] in place; NaN stays NaN."""

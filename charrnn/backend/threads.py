@@ -6,8 +6,9 @@ A step's parts are cut by configuration, never by the number of threads, so any 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,20 +20,37 @@ T = TypeVar("T")
 class Workers:
     """Up to `count` threads that map a function over parts in order. With one thread nothing is started.
 
-    Each call of `map` holds BLAS to one thread and gives the process its own limits back before it returns.
+    Inside `map`, and inside `held` for many calls of it, BLAS is held to one thread; the process has its own limits
+    back when they end.
     """
 
     def __init__(self, count: int = 0) -> None:
         self.count = count or cores()
         self.pool = ThreadPoolExecutor(self.count, "charrnn") if self.count > 1 else None
+        self.holding = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """BLAS on one thread. Never hold it across a `yield` to someone else's code."""
+        if self.holding:
+            yield
+            return
+        with controller().limit(limits=1, user_api="blas"):
+            self.holding = True
+            try:
+                yield
+            finally:
+                self.holding = False
 
     def map(self, function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
         """The results of `function` over the zipped `parts`, in order."""
+        if not self.holding:
+            with self.held():
+                return self.map(function, *parts)
         calls = list(zip(*parts, strict=True))
-        with controller().limit(limits=1, user_api="blas"):
-            if self.pool is None or len(calls) == 1:
-                return [function(*call) for call in calls]
-            return list(self.pool.map(lambda call: function(*call), calls))
+        if self.pool is None or len(calls) == 1:
+            return [function(*call) for call in calls]
+        return list(self.pool.map(lambda call: function(*call), calls))
 
     def close(self) -> None:
         """End the threads."""

@@ -53,8 +53,9 @@ def main() -> NoReturn:
         status = fail(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         status = fail("interrupted", 130)
-    except OSError as error:  # a full disk behind standard output, a name that is too long
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes it at exit)
+    except OSError as error:  # a name that is too long; nameless: a full disk behind standard output
+        if error.filename is None:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes it at exit)
         where = f"{error.filename}: " if error.filename else ""
         status = fail(f"{where}{error.strerror or error}", 2)
     except MemoryError as error:

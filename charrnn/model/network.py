@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from charrnn.backend import Array, Backend
+from charrnn.backend import Array, Backend, steps
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
 from charrnn.model.layout import Layout
@@ -99,7 +99,8 @@ class Workspace:
         self.table = backend.empty((V, network.cell.GATES * H), dtype)
         self.logits = backend.empty((T * B, V), dtype)
         self.dhidden = backend.empty((T * B, H), dtype)
-        self.dhidden_steps = backend.xp.reshape(self.dhidden, (T, B, H))
+        self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
+        self.ones = backend.zeros((1, T * B), dtype) + 1.0
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = []
         for _ in range(network.num_layers):
@@ -134,7 +135,7 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
     recurrence = backend.recurrence(network.cell)
     dlogits, keep = work.logits, chunk.keep
     backend.matmul(work.layers[-1].after.T, dlogits, out=grads["output.W_hy"])
-    grads["output.b_y"][...] = xp.sum(dlogits, axis=0)
+    backend.matmul(work.ones, dlogits, out=grads["output.b_y"][None, :])
     backend.matmul(dlogits, params["output.W_hy"].T, out=work.dhidden)
     for i, layer in reversed(list(enumerate(work.layers))):
         recurrence.recurrence_backward(layer.tape, work.dhidden_steps, params[f"layer{i}.W_hh"], keep, backend=backend)
@@ -142,7 +143,7 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         if keep is not None:
             before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)
         backend.matmul(before.T, dz, out=grads[f"layer{i}.W_hh"])
-        grads[f"layer{i}.b_h"][...] = xp.sum(dz, axis=0)
+        backend.matmul(work.ones, dz, out=grads[f"layer{i}.b_h"][None, :])
         if i == 0:
             backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
         else:

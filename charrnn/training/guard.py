@@ -27,9 +27,8 @@ class Guard:
 
     def judge(self, loss: Array, norm: Array) -> Array:
         """Whether (0-d boolean) the step counts, from its loss and its gradient norm before clipping, both 0-d."""
-        xp = self.backend.xp
-        shut = self.bad >= LIMIT
-        finite = xp.isfinite(loss + norm)
-        self.scale = xp.where(finite | shut, self.scale, self.scale * 0.5)
-        self.bad = xp.where(shut, self.bad, xp.where(finite, xp.zeros_like(self.bad), self.bad + 1.0))
+        select, shut = self.backend.select, self.bad >= LIMIT
+        finite = self.backend.xp.isfinite(loss + norm)
+        self.scale = select(finite | shut, self.scale, self.scale * 0.5)
+        self.bad = select(shut, self.bad, select(finite, self.bad * 0.0, self.bad + 1.0))
         return finite & ~shut

@@ -71,12 +71,8 @@ class Loop:
         reason, logged = None, before
         started, spent = time.perf_counter(), 0.0
         while reason is None and trainer.done < self.config.train.steps:
-            trainer.step()
+            reason = self.burst(before)
             step = trainer.done
-            reason = self.should_stop(step - before)
-            last = reason is not None or step == self.config.train.steps
-            if not (last or trainer.full or any(due(step, n) for n in self.intervals)):
-                continue
             yield from self.drained()
             if self.progress.bad >= LIMIT:
                 reason = "diverged"
@@ -99,6 +95,19 @@ class Loop:
         elif reason == "diverged" or not due(trainer.done, log.checkpoint_every):
             yield self.snapshot()
         yield Ended(self.moment(trainer.done), str(reason))
+
+    def burst(self, before: int) -> str | None:
+        """Train until something is due; the reason to stop, if there is one by then. `before`: steps done elsewhere."""
+        trainer, reason = self.trainer, None
+        with trainer.workers.held():
+            while reason is None:
+                trainer.step()
+                reason = self.should_stop(trainer.done - before)
+                if trainer.full or trainer.done == self.config.train.steps:
+                    break
+                if any(due(trainer.done, n) for n in self.intervals):
+                    break
+        return reason
 
     @property
     def intervals(self) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from charrnn.backend import steps
+
 if TYPE_CHECKING:
     from charrnn.backend import Array, Backend
 
@@ -21,23 +23,28 @@ class Tape:
         z: (T, B, H) the projected input; the adjoint leaves dz here.
         hidden: (T+1, B, H); slot 0 is the state before the chunk, slot t+1 the state after step t.
         slope: (T, B, H) scratch of the adjoint.
-        carried: (B, H) scratch: the state after `keep`.
+        carried: (B, H) scratch: what flows between two steps.
+        transposed: (H, H) scratch of the adjoint: the recurrent weights, transposed.
+        z_steps: the T views z[t].
+        hidden_steps: the T+1 views hidden[t].
+        slope_steps: the T views slope[t].
     """
 
     z: Array
     hidden: Array
     slope: Array
     carried: Array
+    transposed: Array
+    z_steps: tuple[Array, ...]
+    hidden_steps: tuple[Array, ...]
+    slope_steps: tuple[Array, ...]
 
 
 def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     """An empty tape."""
-    return Tape(
-        z=backend.empty((T, B, GATES * H), dtype),
-        hidden=backend.empty((T + 1, B, H), dtype),
-        slope=backend.empty((T, B, H), dtype),
-        carried=backend.empty((B, H), dtype),
-    )
+    z, hidden = backend.empty((T, B, GATES * H), dtype), backend.empty((T + 1, B, H), dtype)
+    slope, carried, transposed = (backend.empty(shape, dtype) for shape in ((T, B, H), (B, H), (H, GATES * H)))
+    return Tape(z, hidden, slope, carried, transposed, *map(steps, (z, hidden, slope)))
 
 
 def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Backend) -> None:
@@ -49,35 +56,37 @@ def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Bac
         keep: (T, B) of the arrays' dtype, 0 where a stream's state is dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    xp = backend.xp
-    for t in range(tape.z.shape[0]):
-        before, after = tape.hidden[t, ...], tape.hidden[t + 1, ...]
+    matmul, add, multiply, tanh = backend.matmul, backend.xp.add, backend.xp.multiply, backend.xp.tanh
+    for t, (z, before, after) in enumerate(zip(tape.z_steps, tape.hidden_steps, tape.hidden_steps[1:], strict=False)):
         if keep is not None:
-            before = xp.multiply(before, keep[t, :, None], out=tape.carried)
-        backend.matmul(before, W, out=after)
-        xp.add(after, tape.z[t, ...], out=after)
-        xp.tanh(after, out=after)
+            before = multiply(before, keep[t, :, None], out=tape.carried)
+        matmul(before, W, out=after)
+        add(after, z, out=after)
+        tanh(after, out=after)
 
 
-def recurrence_backward(tape: Tape, dhidden: Array, W: Array, keep: Array | None, *, backend: Backend) -> None:
+def recurrence_backward(
+    tape: Tape, dhidden: tuple[Array, ...], W: Array, keep: Array | None, *, backend: Backend
+) -> None:
     """Write dz[t] = (1 - h[t]²) · (dh[t] + keep[t+1] · dz[t+1] @ Wᵀ) into `tape.z`, from the last step to the first.
 
     Args:
         tape: as the forward pass left it.
-        dhidden: (T, B, H) gradient of the loss by each h[t] from the layer above; overwritten.
+        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above; overwritten.
         W: (H, H), as in the forward pass.
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    xp = backend.xp
-    T = dhidden.shape[0]
-    xp.multiply(tape.hidden[1:, ...], tape.hidden[1:, ...], out=tape.slope)
-    xp.subtract(1.0, tape.slope, out=tape.slope)
-    for t in reversed(range(T)):
-        dh, dz = dhidden[t, ...], tape.z[t, ...]
-        if t + 1 < T:
-            backend.matmul(tape.z[t + 1, ...], W.T, out=tape.carried)
+    matmul, add, multiply = backend.matmul, backend.xp.add, backend.xp.multiply
+    after = tape.hidden[1:, ...]
+    multiply(after, after, out=tape.slope)
+    backend.xp.subtract(1.0, tape.slope, out=tape.slope)
+    W_T = backend.transposed(W, rows=dhidden[0].shape[0], out=tape.transposed)
+    carried, last = tape.carried, len(dhidden) - 1
+    for t in range(last, -1, -1):
+        if t < last:
+            matmul(tape.z_steps[t + 1], W_T, out=carried)
             if keep is not None:
-                xp.multiply(tape.carried, keep[t + 1, :, None], out=tape.carried)
-            xp.add(dh, tape.carried, out=dh)
-        xp.multiply(dh, tape.slope[t, ...], out=dz)
+                multiply(carried, keep[t + 1, :, None], out=carried)
+            add(dhidden[t], carried, out=dhidden[t])
+        multiply(dhidden[t], tape.slope_steps[t], out=tape.z_steps[t])

@@ -1,0 +1,252 @@
+"""The benchmark: `python benchmarks/bench.py [--rows WORD] [--device cpu|cuda] [--rounds 5] [--json FILE] [--gate]`.
+
+Peers stand side by side in one run: every system at every thread count is a process of its own, they take turns
+within each round, and a figure is the median of the rounds at the system's better thread count. Peers come from
+`pip install '.[bench]'`; one that is missing is a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+from systems import TEXT, V, Work
+
+TRAINING = [(100, 25, 1), (128, 50, 50), (256, 64, 32), (512, 64, 64), (1024, 64, 64)]
+TORCH = ("PyTorch one-hot", "PyTorch embedding")
+SLICE = 0.4
+"""Seconds that one system works in one round."""
+GATE = 2.0
+"""In CI a training step at 100, 25, 1 must be this many times as fast as the min-char-rnn loop in the same run."""
+
+
+@dataclass
+class Contender:
+    """A system at a thread count, in a process of its own."""
+
+    system: str
+    work: Work
+    process: subprocess.Popen[str] | None = None
+    missing: str | None = None
+    units: int = 1
+    rates: list[float] = field(default_factory=list)
+    peak_mib: int = 0
+
+    def start(self) -> None:
+        """Start the process, held to the cores it may use, and find how many units fill a slice."""
+        threads = str(self.work.threads)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads)
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("worker.py")),
+            self.system,
+            json.dumps(asdict(self.work)),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[: self.work.threads])
+        self.missing = self.answer().get("missing")
+        while self.missing is None and (seconds := self.measure()) < SLICE / 2:
+            self.units = max(self.units + 1, int(self.units * min(10.0, SLICE / max(seconds, 1e-9))))
+
+    def answer(self) -> dict[str, float | str]:
+        """The process's next line."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"missing": f"ended with status {self.process.wait()}"}
+
+    def measure(self) -> float:
+        """Seconds for `units`."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{self.units}\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        self.peak_mib = int(answer["peak_mib"])
+        return float(answer["seconds"])
+
+    def round(self) -> None:
+        """One slice."""
+        if self.missing is None:
+            self.rates.append(self.units / self.measure())
+
+    @property
+    def median(self) -> float:
+        """Units a second."""
+        return statistics.median(self.rates) if self.rates else 0.0
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def compete(systems: Iterable[str], work: Work, threads: Iterable[int], rounds: int) -> dict[str, Contender]:
+    """The better thread count of each system, measured in turns."""
+    everyone = [Contender(name, replace(work, threads=n)) for name in systems for n in threads]
+    try:
+        for contender in everyone:
+            contender.start()
+        for _ in range(rounds):
+            for contender in everyone:
+                contender.round()
+    finally:
+        for contender in everyone:
+            contender.stop()
+    best: dict[str, Contender] = {}
+    for contender in everyone:
+        if contender.system not in best or contender.median > best[contender.system].median:
+            best[contender.system] = contender
+    return best
+
+
+def floor_flops(work: Work) -> float:
+    """Floating-point operations of a training step of one layer that no system can avoid."""
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[work.cell]
+    return 6.0 * work.T * work.B * (gates * work.H * work.H + work.H * V)
+
+
+def rows(device: str) -> list[tuple[Work, tuple[str, ...]]]:
+    """Every work with the systems that do it."""
+    result: list[tuple[Work, tuple[str, ...]]] = []
+    for H, T, B in TRAINING:
+        ancestor = ("min-char-rnn",) if B == 1 and device == "cpu" else ()
+        work = Work("training", H=H, T=T, B=B, device=device)
+        result.append((work, ("charrnn", *ancestor, *TORCH, "torch.compile", "JAX jit")))
+        if ancestor:
+            result.append((replace(work, dtype="float64"), ("charrnn", *ancestor)))
+    result += [(Work("sampling", H=H, B=B, device=device), ("charrnn", *TORCH)) for H, B in ((128, 1), (512, 256))]
+    if device == "cpu":
+        result.append((Work("encoding"), ("charrnn", "min-char-rnn")))
+    return result
+
+
+def name_of(work: Work) -> str:
+    """A row's name."""
+    if work.kind == "encoding":
+        return "encoding"
+    shape = f"{work.H}, {work.T}, {work.B}" if work.kind == "training" else f"H={work.H}, {work.B} streams"
+    return f"{work.kind} {work.cell} {shape} {work.dtype}"
+
+
+def figures(work: Work, contender: Contender, ours: Contender, gemm: dict[int, float]) -> dict[str, object]:
+    """One line of the table."""
+    rate, peak = contender.median, contender.peak_mib
+    line: dict[str, object] = {"row": name_of(work), "device": work.device, "system": contender.system}
+    if contender.missing:
+        return line | {"missing": contender.missing}
+    line |= {"threads": contender.work.threads, "rates": contender.rates, "peak_mib": peak, "ratio": ours.median / rate}
+    if work.kind == "encoding":
+        return line | {"mb_per_second": rate * TEXT / 1e6}
+    if work.kind == "sampling":
+        return line | {"chars_per_second": rate * work.B}
+    line |= {"steps_per_second": rate, "chars_per_second": rate * work.T * work.B}
+    if work.dtype == "float32":
+        line["of_floor"] = floor_flops(work) * rate / gemm[contender.work.threads]
+    return line
+
+
+def show(line: dict[str, object]) -> None:
+    """Print one line."""
+    head = f"{line['row']:34} {line['system']:18}"
+    if "missing" in line:
+        print(f"{head} -- {line['missing']}", flush=True)
+        return
+    units = ((k, float(str(line[k]))) for k in ("steps_per_second", "chars_per_second", "mb_per_second") if k in line)
+    words = "  ".join(f"{value:>11,.1f} {key.replace('_per_second', '/s')}" for key, value in units)
+    floor = f"  {float(str(line['of_floor'])):5.2f} of floor" if "of_floor" in line else ""
+    print(
+        f"{head} {line['threads']} thr {words}  x{float(str(line['ratio'])):.2f}{floor}  {line['peak_mib']} MiB",
+        flush=True,
+    )
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    from charrnn import backend
+
+    versions = {}
+    for package in ("charrnn-xp", "numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "missing"
+    cpuinfo = Path("/proc/cpuinfo")
+    models = (
+        [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if cpuinfo.exists()
+        else []
+    )
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": backend.cores(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "devices": backend.report(),
+    }
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda on a machine with CuPy, PyTorch and JAX for it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--gate", action="store_true", help=f"fail below {GATE} times the min-char-rnn loop")
+    arguments = parser.parse_args()
+    about = machine()
+    print("\n".join(map(str, about["devices"])))
+    cores = int(str(about["cores"])) if arguments.device == "cpu" else 1
+    threads = sorted({1, cores})
+    if arguments.device != "cpu":
+        from charrnn import backend
+
+        choice = backend.choose(arguments.device)
+        if choice.fell_back:
+            print(f"{arguments.device}: no rows: {choice.reason}")
+            return 0
+    gemm = {
+        n: compete(["sgemm"], Work("sgemm", device=arguments.device), [n], 5)["sgemm"].median * 2 * 2048**3
+        for n in threads
+    }
+    print("  ".join(f"sgemm on {n} threads: {rate / 1e9:.0f} GFLOP/s" for n, rate in gemm.items()))
+    lines = []
+    for work, systems in rows(arguments.device):
+        if arguments.rows not in name_of(work):
+            continue
+        best = compete(systems, work, threads, arguments.rounds)
+        for contender in best.values():
+            lines.append(figures(work, contender, best["charrnn"], gemm))
+            show(lines[-1])
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": about, "sgemm": gemm, "rows": lines}, indent=1) + "\n")
+    ratios = [
+        float(str(line["ratio"]))
+        for line in lines
+        if line["system"] == "min-char-rnn" and "float32" in str(line["row"])
+    ]
+    return int(arguments.gate and not all(ratio >= GATE for ratio in ratios))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The peers, as their users would write them, at their best: imported only where they are installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from systems import Run, V, Work, ids, timed
+
+LEARNING_RATE = 0.01
+
+
+def torch(work: Work, *, embedding: bool = False, compiled: bool = False) -> Run:
+    """PyTorch: `nn.RNN`, `nn.GRU` or `nn.LSTM` on one-hot or embedded input, cross-entropy, clip by norm, Adagrad."""
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(work.threads)
+    torch.manual_seed(0)
+    device = torch.device(work.device)
+    inputs = nn.Embedding(V, work.H) if embedding else nn.Identity()
+    recurrent = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[work.cell](work.H if embedding else V, work.H)
+    output = nn.Linear(work.H, V)
+    model = nn.ModuleList([inputs, recurrent, output]).to(device)
+    data = torch.from_numpy(ids(work.B)).to(device)
+
+    def encode(x: Any) -> Any:
+        return inputs(x) if embedding else nn.functional.one_hot(x, V).to(torch.float32)
+
+    if work.kind == "sampling":
+        return timed(sampler(torch, work, encode, recurrent, output, data))
+    optimizer = torch.optim.Adagrad(model.parameters(), LEARNING_RATE)
+
+    def loss_of(x: Any, y: Any, state: Any) -> tuple[Any, Any]:
+        hidden, state = recurrent(encode(x), state)
+        return nn.functional.cross_entropy(output(hidden).reshape(-1, V), y.reshape(-1)), state
+
+    loss_function: Callable[..., Any] = torch.compile(loss_of) if compiled else loss_of
+    now: dict[str, Any] = {"state": None, "p": 0}
+
+    def train(n: int) -> None:
+        for _ in range(n):
+            if now["p"] + work.T + 1 > len(data):
+                now["p"] = 0
+            p = now["p"]
+            loss, state = loss_function(data[p : p + work.T], data[p + 1 : p + work.T + 1], now["state"])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            now["state"] = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+            now["p"] = p + work.T
+
+    return cuda_timed(torch, train) if work.device != "cpu" else timed(train)
+
+
+def sampler(torch: Any, work: Work, encode: Any, recurrent: Any, output: Any, data: Any) -> Callable[[int], None]:
+    """A loop of single characters with `torch.multinomial`."""
+    now: dict[str, Any] = {"x": data[:1, : work.B], "state": None}
+
+    def sample(n: int) -> None:
+        with torch.inference_mode():
+            for _ in range(n):
+                hidden, now["state"] = recurrent(encode(now["x"]), now["state"])
+                probabilities = torch.softmax(output(hidden[0]), dim=1)
+                now["x"] = torch.multinomial(probabilities, 1).T
+                now["x"].tolist()  # text is made as it comes
+
+    return sample
+
+
+def cuda_timed(torch: Any, work: Callable[[int], object]) -> Run:
+    """`work` by PyTorch's device events."""
+
+    def run(n: int) -> float:
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        work(n)
+        ended.record()
+        torch.cuda.synchronize()
+        return began.elapsed_time(ended) / 1000
+
+    return run
+
+
+def jax(work: Work) -> Run:
+    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated. Its threads are the cores it may use."""
+    import jax
+    import jax.numpy as jnp
+
+    assert work.cell == "rnn", "written for the tanh cell"
+    rng = np.random.default_rng(0)
+    H, T, B = work.H, work.T, work.B
+    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
+    params = {k: jnp.asarray(rng.standard_normal(s) * 0.05, dtype=work.dtype) for k, s in shapes.items()}
+    data = jnp.asarray(ids(B))
+
+    def loss_of(p: Any, x: Any, y: Any, h: Any) -> tuple[Any, Any]:
+        def cell(h: Any, z: Any) -> tuple[Any, Any]:
+            h = jnp.tanh(z + h @ p["Whh"])
+            return h, h
+
+        last, hidden = jax.lax.scan(cell, h, p["Wxh"][x] + p["bh"])
+        logits = hidden.reshape(T * B, H) @ p["Why"] + p["by"]
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), y.reshape(-1, 1), axis=1)
+        return -jnp.mean(picked), last
+
+    def step(p: Any, memory: Any, h: Any, position: Any) -> tuple[Any, Any, Any]:
+        chunk = jax.lax.dynamic_slice_in_dim(data, position, T + 1)
+        grads, last = jax.grad(loss_of, has_aux=True)(p, chunk[:-1], chunk[1:], h)
+        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in grads.values()))
+        grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, 5.0 / norm), grads)
+        memory = jax.tree.map(lambda m, g: m + g * g, memory, grads)
+        p = jax.tree.map(lambda w, g, m: w - LEARNING_RATE * g / jnp.sqrt(m + 1e-8), p, grads, memory)
+        return p, memory, last
+
+    jitted = jax.jit(step, donate_argnums=(0, 1, 2))
+    now = [params, jax.tree.map(jnp.zeros_like, params), jnp.zeros((B, H), work.dtype)]
+    place = {"p": 0}
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        for _ in range(n):
+            place["p"] = 0 if place["p"] + T + 1 > len(data) else place["p"]
+            now[:] = jitted(*now, place["p"])
+            place["p"] += T
+        jax.block_until_ready(now)
+        return time.perf_counter() - began
+
+    return run

@@ -1,0 +1,176 @@
+"""What is measured: each system is a function that takes a `Work` and returns a `run(n)` doing n units of it.
+
+A unit is a training step, or one character of each sampled stream. `run` returns when the work is done, and on a GPU
+the seconds by device events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+V = 65
+"""Distinct characters, as in tinyshakespeare."""
+TEXT = 400_000
+"""Characters of the random text that everyone trains on: speed does not depend on what it says."""
+
+Run = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to do: `kind` is training, sampling or encoding; letters as in DESIGN.md."""
+
+    kind: str
+    cell: str = "rnn"
+    H: int = 128
+    T: int = 50
+    B: int = 50
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 1
+
+
+def random_text() -> str:
+    """A text of V distinct characters."""
+    letters = np.array([chr(48 + i) for i in range(V)])
+    return "".join(letters[np.random.default_rng(0).integers(0, V, TEXT)])
+
+
+def ids(B: int = 1) -> np.ndarray:
+    """The same text as numbers, (N, B)."""
+    return np.random.default_rng(0).integers(0, V, TEXT)[: TEXT // B * B].reshape(B, -1).T.copy()
+
+
+def timed(work: Callable[[int], object]) -> Run:
+    """`work` by the wall clock, for devices that do not run ahead."""
+
+    def run(n: int) -> float:
+        began = time.perf_counter()
+        work(n)
+        return time.perf_counter() - began
+
+    return run
+
+
+def charrnn(work: Work) -> Run:
+    """This project, through the code that `charrnn train` and `charrnn sample` run."""
+    from charrnn import backend, config, text
+    from charrnn.backend import Workers
+    from charrnn.model import build
+    from charrnn.sampling import Settings, generate
+    from charrnn.training.resolve import start
+
+    if work.kind == "encoding":
+        source = random_text()
+        return timed(lambda n: [text.from_text(source) for _ in range(n)])
+    device = backend.choose(work.device, fallback=False).backend
+    table = {
+        "model": {"cell": work.cell, "hidden_size": work.H, "dtype": work.dtype},
+        "train": {"batch_size": work.B, "seq_length": work.T, "shards": min(work.threads, work.B)},
+    }
+    settings = config.build(config.checked(table, "benchmark"))
+    corpus = text.from_text(random_text())
+    network = build(settings.model, len(corpus.vocabulary), device)
+    trainer = start(settings, network, corpus.part(0, TEXT), Workers(work.threads))
+    if work.kind == "sampling":
+        prompts = corpus.ids[: work.B][None, :]
+        stream = generate(network, trainer.params, prompts, Settings(temperature=1.0), np.random.default_rng(0))
+        return timed(lambda n: [next(stream) for _ in range(n)])
+
+    def train(n: int) -> None:
+        with trainer.workers.held():
+            for _ in range(n):
+                trainer.step()
+                if trainer.full:
+                    trainer.drain()
+            trainer.drain()
+
+    return device_timed(train) if work.device != "cpu" else timed(train)
+
+
+def device_timed(work: Callable[[int], object]) -> Run:
+    """`work` by CuPy's events."""
+    import cupy
+
+    def run(n: int) -> float:
+        began, ended = cupy.cuda.Event(), cupy.cuda.Event()
+        began.record()
+        work(n)
+        ended.record()
+        ended.synchronize()
+        return cupy.cuda.get_elapsed_time(began, ended) / 1000
+
+    return run
+
+
+def min_char_rnn(work: Work) -> Run:
+    """The ancestor's loop, an independent writing of it: one stream, one character at a time."""
+    if work.kind == "encoding":
+        source = random_text()
+
+        def encode(n: int) -> None:
+            for _ in range(n):
+                table = {c: i for i, c in enumerate(sorted(set(source)))}
+                _ = [table[c] for c in source]
+
+        return timed(encode)
+    H, T, dtype, data = work.H, work.T, work.dtype, ids()[:, 0].tolist()
+    rng = np.random.default_rng(0)
+    Wxh, Whh, Why = ((rng.standard_normal(s) * 0.01).astype(dtype) for s in ((H, V), (H, H), (V, H)))
+    bh, by = np.zeros((H, 1), dtype), np.zeros((V, 1), dtype)
+    weights = [Wxh, Whh, Why, bh, by]
+    memories = [np.zeros_like(w) for w in weights]
+    state = {"h": np.zeros((H, 1), dtype), "p": 0}
+
+    def train(n: int) -> None:
+        for _ in range(n):
+            if state["p"] + T + 1 >= len(data):
+                state.update(h=np.zeros((H, 1), dtype), p=0)
+            p = state["p"]
+            xs, hs, ps, loss = {}, {-1: state["h"]}, {}, 0.0
+            for t in range(T):
+                xs[t] = np.zeros((V, 1), dtype)
+                xs[t][data[p + t]] = 1
+                hs[t] = np.tanh(Wxh @ xs[t] + Whh @ hs[t - 1] + bh)
+                y = np.exp(Why @ hs[t] + by)
+                ps[t] = y / np.sum(y)
+                loss += -np.log(ps[t][data[p + t + 1], 0])
+            dWxh, dWhh, dWhy, dbh, dby = grads = [np.zeros_like(w) for w in weights]
+            dhnext = np.zeros_like(hs[0])
+            for t in reversed(range(T)):
+                dy = np.copy(ps[t])
+                dy[data[p + t + 1]] -= 1
+                dWhy += dy @ hs[t].T
+                dby += dy
+                draw = (1 - hs[t] * hs[t]) * (Why.T @ dy + dhnext)
+                dbh += draw
+                dWxh += draw @ xs[t].T
+                dWhh += draw @ hs[t - 1].T
+                dhnext = Whh.T @ draw
+            for w, g, m in zip(weights, grads, memories, strict=True):
+                np.clip(g, -5, 5, out=g)
+                m += g * g
+                w -= np.asarray(0.1, dtype) * g / np.sqrt(m + np.asarray(1e-8, dtype))
+            state.update(h=hs[T - 1], p=p + T)
+
+    return timed(train)
+
+
+def sgemm(work: Work) -> Run:
+    """The floor: a product of two 2048² float32 matrices."""
+    if work.device != "cpu":
+        import cupy as xp
+    else:
+        xp = np
+    a = xp.ones((2048, 2048), dtype=xp.float32)
+    out = xp.empty_like(a)
+
+    def multiply(n: int) -> None:
+        for _ in range(n):
+            xp.dot(a, a, out=out)
+
+    return device_timed(multiply) if work.device != "cpu" else timed(multiply)

@@ -1,0 +1,50 @@
+"""One system at one work in a process of its own: reads a number of units a line, answers with the seconds.
+
+A process each, so that thread counts, BLAS libraries and memory cannot disturb one another.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import peers
+import systems
+from systems import Run, Work
+
+SYSTEMS: dict[str, Callable[[Work], Run]] = {
+    "charrnn": systems.charrnn,
+    "min-char-rnn": systems.min_char_rnn,
+    "PyTorch one-hot": peers.torch,
+    "PyTorch embedding": partial(peers.torch, embedding=True),
+    "torch.compile": partial(peers.torch, compiled=True),
+    "JAX jit": peers.jax,
+    "sgemm": systems.sgemm,
+}
+
+
+def main() -> None:
+    """Serve until the input ends. The first line says `ready`, or why not."""
+    name, work = sys.argv[1], Work(**json.loads(sys.argv[2]))
+    try:
+        run = SYSTEMS[name](work)
+        run(2)
+    except Exception as error:  # whatever a peer lacks is a row that says so
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(json.dumps({"missing": f"{type(error).__name__}: {lines[0][:150]}"}), flush=True)
+        return
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        seconds = run(int(line))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            json.dumps({"seconds": seconds, "peak_mib": round(peak / (1024 if sys.platform == "linux" else 2**20))}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
