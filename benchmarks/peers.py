@@ -86,7 +86,7 @@ def cuda_timed(torch: Any, work: Callable[[int], object]) -> Run:
 
 
 def jax(work: Work) -> Run:
-    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated. Its threads are the cores it may use."""
+    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores."""
     import jax
     import jax.numpy as jnp
 

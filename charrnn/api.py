@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -125,8 +126,14 @@ class Model:
         part = self.validation() if text is None else self.part(text, unknown)
         one = backend.Workers(1)
         if window is None:
-            return carried(self.network, self.params, part, one)
-        return windows(self.network, self.params, part, window, one)
+            result = carried(self.network, self.params, part, one)
+        else:
+            result = windows(self.network, self.params, part, window, one)
+        if math.isnan(result.nats_per_char):
+            raise CheckpointError(
+                "the network overflows: its parameters are finite, but too large; take an earlier checkpoint"
+            )
+        return result
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import NO_GPU, Call
+from commands import TEXT as SHELLS
 from namespaces import Case, parameters
 
+import charrnn
+from charrnn import cli
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 
@@ -103,3 +110,39 @@ def reference_gradient(host: SimpleNamespace, scale: float) -> dict[str, np.ndar
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
     """Whether two arrays agree relative to the largest element."""
     return bool(np.max(np.abs(actual - expected)) <= tolerance * max(1e-30, np.max(np.abs(expected))))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the text t.txt and the run r trained on it."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "t.txt").write_text(SHELLS)
+    keys = {"model.hidden_size": 8, "train.seq_length": 8, "train.batch_size": 2, "train.steps": 10}
+    charrnn.train(files=[folder / "t.txt"], settings=keys | {"train.device": "cpu"}, out=folder / "r")
+    return folder
+
+
+@pytest.fixture
+def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Run a command in this process, beside the text t.txt and without a GPU; check its status; give what it printed.
+
+    With status 2 or 3 standard error must end with the one line of the error, after notices at most.
+    """
+    (tmp_path / "t.txt").write_text(SHELLS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: NO_GPU)
+
+    def run(*words: object, stdin: str = "", status: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = (stream.decode() for stream in capfdbinary.readouterr())
+        assert (ended.value.code or 0) == status, err
+        *notices, last = err.splitlines() or [""]
+        assert not any(line.startswith(("charrnn: ", "Traceback")) or "Warning" in line for line in notices)
+        assert last.startswith("charrnn: ") == (status in (2, 3))
+        return out, last if status in (2, 3) else err
+
+    return run

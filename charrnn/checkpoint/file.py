@@ -8,6 +8,7 @@ the same run makes the same bytes. The file appears under its name only when it 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -105,8 +106,17 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises `CheckpointError` where the file system refuses; a file that was there before is then untouched.
     """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
-    data = safetensors.numpy.save(tensors, metadata={"charrnn": json.dumps(encode(checkpoint.meta), sort_keys=True)})
-    write_atomically(path, data)
+    values = encode(checkpoint.meta) | {"content": content(tensors)}
+    write_atomically(path, safetensors.numpy.save(tensors, metadata={"charrnn": json.dumps(values, sort_keys=True)}))
+
+
+def content(tensors: Mapping[str, HostArray]) -> str:
+    """The SHA-256 of names and bytes of all tensors: a flipped bit in a weight would otherwise load without a word."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + b"\0")
+        digest.update(np.asarray(tensors[name], order="C").tobytes())
+    return digest.hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -133,8 +143,13 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises `CheckpointError` for a file that is not one or is damaged."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            meta = decode(json.loads((file.metadata() or {})["charrnn"]))
-            return Checkpoint(meta, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+            values = json.loads((file.metadata() or {})["charrnn"])
+            digest = values.pop("content", None)
+            meta = decode(values)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if content(tensors) != digest:
+            raise CheckpointError("its tensors are damaged: they are not what was saved")
+        return Checkpoint(meta, tensors)
     except CharrnnError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:

@@ -111,6 +111,8 @@ def sample_command(
 
 def write(text: str) -> None:
     """Text on standard output at once, as UTF-8 with line ends as they are, wherever this runs."""
+    if sys.stdout is None:
+        raise BrokenPipeError
     if text:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()

@@ -44,25 +44,24 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
     """The next character of each of B streams.
 
     Args:
-        logits: (B, V) finite float64.
+        logits: (B, V) float64. Should a network overflow, NaN counts as least likely, infinity as the largest number.
         uniforms: (B,) in [0, 1).
         settings: how.
 
     Returns:
         ids (B,).
     """
-    weights = truncated(logits, settings)
+    weights = truncated(np.nan_to_num(logits, nan=-np.finfo(float).max), settings)
     cumulative = np.cumsum(weights, axis=1)
+    # u is at most 1 - 2**-53, so u · total stays below the total also when rounded.
     targets = uniforms * cumulative[:, -1]
-    ids = np.sum(cumulative <= targets[:, None], axis=1)
-    # u · total may round up to the total, past the last character of positive weight.
-    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-    return np.minimum(ids, last)
+    return np.sum(cumulative <= targets[:, None], axis=1)
 
 
 def truncated(logits: HostArray, settings: Settings) -> HostArray:
     """(B, V) weights, the likeliest 1, of the tempered and cut distribution; not normalised."""
-    shifted = logits - np.max(logits, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # -max - max
+        shifted = logits - np.max(logits, axis=1, keepdims=True)
     if settings.temperature == 0:
         weights = np.zeros_like(shifted)
         weights[np.arange(len(weights)), np.argmax(shifted, axis=1)] = 1.0

@@ -31,7 +31,8 @@ class Reader:
                 self.workspaces[T] = Workspace(self.network, T, self.B)
             work = self.workspaces[T]
             inputs = self.network.backend.indices(self.network.backend.from_host(chunk.reshape(-1)))
-            logits = forward(self.network, self.params, inputs, None, self.state, work)
+            with self.network.backend.quiet():
+                logits = forward(self.network, self.params, inputs, None, self.state, work)
             next_state(self.network, work, out=self.state)
         return self.network.backend.to_host(logits[(T - 1) * self.B :, ...]).astype(np.float64)  # sync
 

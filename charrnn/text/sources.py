@@ -93,6 +93,8 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
     cannot be read.
     """
     decoder = decoder_for(encoding)
+    if name == "-" and sys.stdin is None:
+        raise TextError("standard input is closed: name a file")
     offset = 0
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else opened(name) as stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config, text
@@ -172,7 +172,7 @@ def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Cor
             raise TextError(f"{error}{hint}") from None
     if saved is not None and corpus.sha256 != saved.meta.sha256:
         raise CheckpointError(f"--resume needs the text that the run was trained on: {difference(saved, corpus)}")
-    return corpus
+    return replace(corpus, name=saved.meta.corpus) if saved is not None else corpus
 
 
 def recorded_files(request: Request, table: Table, corpus: Corpus) -> tuple[tuple[str, ...], str | None]:

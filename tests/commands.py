@@ -1,0 +1,38 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import charrnn
+
+TEXT = "she sells sea shells by the sea shore;\nthe shells she sells are sea shells, sure.\n" * 5
+TINY = ["--device=cpu", *("--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--set", "train.batch_size=2")]
+OFTEN = ["--set=log.every=5", "--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--set=log.sample_length=9"]
+TRAIN = ["train", "t.txt", *TINY, *OFTEN, "--steps=10"]
+DASHES = "\n" + "-" * 40 + "\n"
+NO_GPU = "no GPU here: buy one"
+
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+Call = Callable[..., tuple[str, str]]
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, which must be strict JSON."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    return [json.loads(line, parse_constant=refuse) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def sampled(trained: Path, prompt: str, count: int, **options: Any) -> list[str]:
+    """What the API samples from the run."""
+    options = {"length": 30, "seed": 1} | options
+    made = charrnn.load(trained / "r", device="cpu").side_by_side(prompt, count=count, **options)
+    return ["".join(parts) for parts in zip(*made, strict=True)] or [""] * count
