@@ -1,0 +1,146 @@
+"""Where runs are kept: default directories, starts that were cut short, moved runs, texts without a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from test_training import TINY, last_bytes, run
+
+from charrnn import api, checkpoint, config
+from charrnn.errors import CheckpointError
+from charrnn.training import Ended, Evaluated, Request, default_out, prepare, record
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A text file in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my text.v2.txt"
+    path.write_text(text)
+    return path
+
+
+def made(name: str, order: int) -> Path:
+    """A run directory that was written at a given time."""
+    path = Path("runs") / name
+    path.mkdir(parents=True)
+    for file in (record.CONFIG, record.METRICS):
+        (path / file).touch()
+        os.utime(path / file, (order, order))
+    return path
+
+
+def test_a_new_run_gets_a_name_of_its_own(corpus: Path) -> None:
+    """Without --out a run is named after its text and numbered, so that none is lost; --overwrite takes the first."""
+    assert default_out(str(corpus), resume=False, overwrite=False) == Path("runs/my-text")
+    made("my-text", 1)
+    made("my-text-2", 2)
+    assert default_out(str(corpus), resume=False, overwrite=False) == Path("runs/my-text-3")
+    assert default_out(str(corpus), resume=False, overwrite=True) == Path("runs/my-text")
+    assert default_out("../..", resume=False, overwrite=False) == Path("runs/run")
+    assert default_out(None, resume=False, overwrite=False) == Path("runs/python-topics")
+
+
+def test_resume_finds_the_run_that_was_written_last(corpus: Path) -> None:
+    """Without --out, --resume takes the newest run: of this text if one is named, else of any; none is an error."""
+    with pytest.raises(CheckpointError, match="no run"):
+        default_out(None, resume=True, overwrite=False)
+    assert default_out(str(corpus), resume=True, overwrite=False) == Path("runs/my-text")
+    made("my-text", 5)
+    made("my-text-2", 3)
+    made("other", 9)
+    made("my-text-er", 11)
+    assert default_out(str(corpus), resume=True, overwrite=False) == Path("runs/my-text")
+    assert default_out(None, resume=True, overwrite=False) == Path("runs/my-text-er")
+
+
+def test_nothing_is_written_before_the_first_event(tmp_path: Path, corpus: Path) -> None:
+    """Preparing a run leaves the disk as it was, whether the run is new, resumed or replaced."""
+    prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+    run(tmp_path / "a", corpus, stop_after=9)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    prepare(Request(out=tmp_path / "a", resume=True))
+    prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a", overwrite=True))
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("left", [(), (".config.toml.tmp",), ("config.toml",), ("config.toml", "metrics.jsonl")])
+def test_a_start_cut_short_can_be_resumed(tmp_path: Path, corpus: Path, left: tuple[str, ...]) -> None:
+    """Whatever of a start is on the disk before the first checkpoint, --resume makes the run from the beginning."""
+    run(tmp_path / "whole", corpus)
+    (tmp_path / "cut").mkdir()
+    for name in left:
+        (tmp_path / "cut" / name).write_bytes((tmp_path / "whole" / name.strip(".").removesuffix(".tmp")).read_bytes())
+    run(tmp_path / "cut", corpus, resume=True)
+    assert last_bytes(tmp_path / "cut") == last_bytes(tmp_path / "whole")
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == (
+        (tmp_path / "whole" / "metrics.jsonl").read_text().count("\n")
+    )
+
+
+@pytest.mark.parametrize(("resume", "overwrite"), [(False, False), (True, False), (False, True)])
+def test_a_directory_of_someone_else_is_left_alone(tmp_path: Path, corpus: Path, resume: bool, overwrite: bool) -> None:
+    """A directory with files that are no run is never written to."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "corpus.txt").write_text("precious")
+    with pytest.raises(CheckpointError, match="left alone"):
+        run(tmp_path / "mine", corpus, resume=resume, overwrite=overwrite)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["corpus.txt"]
+
+
+def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path, corpus: Path) -> None:
+    """A replaced run is the bytes of a new one; other files in its directory stay."""
+    run(tmp_path / "new", corpus)
+    run(tmp_path / "old", corpus, {"train": {"steps": 44, "seed": 9}})
+    (tmp_path / "old" / "notes.md").write_text("mine")
+    run(tmp_path / "old", corpus, overwrite=True)
+    assert checkpoint.steps(tmp_path / "old") == checkpoint.steps(tmp_path / "new")
+    assert last_bytes(tmp_path / "old") == last_bytes(tmp_path / "new")
+    assert (tmp_path / "old" / "samples.txt").read_bytes() == (tmp_path / "new" / "samples.txt").read_bytes()
+    assert (tmp_path / "old" / "notes.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["text", "\ufeffmarked ", "caf\u00e9 "])
+def test_standard_input_is_kept_in_the_run(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A run on standard input, in another encoding and then moved, resumes and evaluates without its input."""
+    monkeypatch.chdir(tmp_path)
+    stdin = io.TextIOWrapper(io.BytesIO((content + text).encode("utf-16-le")))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    options = config.merged(TINY, {"data": {"encoding": "utf-16-le"}})
+    list(prepare(Request(files=("-",), options=options, out=Path("a"), stop_after=9)).events())
+    Path("a").rename("b")
+    events = list(prepare(Request(out=Path("b"), resume=True)).events())
+    assert isinstance(events[-1], Ended)
+    assert events[-1].at.step == 40
+    result = api.load("b", checkpoint="last", device="cpu").evaluate()
+    assert result.nats_per_char == pytest.approx(
+        [event.val_loss for event in events if isinstance(event, Evaluated)][-1], rel=1e-4
+    )
+
+
+def test_only_the_first_part_of_a_large_split_is_evaluated_while_training(corpus: Path) -> None:
+    """`log.eval_chars` bounds what val_loss costs; the notice says so, and `evaluate` still takes everything."""
+    session = prepare(Request(files=(str(corpus),), options=config.merged(TINY, {"log": {"eval_chars": 20}})))
+    assert session.loop.validation is not None
+    assert session.loop.validation.ids.tolist() == session.corpus.ids[464:484].tolist()
+    assert any("first 20 of 52 validation characters" in line for line in session.notices)
+
+
+def test_minutes_become_planned_steps(tmp_path: Path, corpus: Path) -> None:
+    """A time budget is turned into steps at the start, and recorded; given steps stay what they are."""
+    options = {**TINY, "train": {k: v for k, v in TINY["train"].items() if k != "steps"}}
+    request = {"files": (str(corpus),), "threads": 1, "minutes": 0.01}
+    session = prepare(Request(**request, options=options, out=tmp_path / "a"))
+    assert any(f"planned {session.config.train.steps:,} steps" in line for line in session.notices)
+    assert session.config.train.steps != config.TrainConfig().steps
+    events = list(session.events())
+    assert events[-1].reason in ("steps", "minutes")
+    assert config.read(str(tmp_path / "a" / "config.toml"))["train"]["steps"] == session.config.train.steps
+    assert prepare(Request(**request, options=TINY)).config.train.steps == 40
