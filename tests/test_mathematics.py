@@ -108,9 +108,12 @@ def test_cross_entropy_of_huge_logits_is_finite_and_exact(case: Case, size: floa
     assert np.allclose(gradient, 0.5 * (probabilities - np.eye(4)[targets]), rtol=1e-5, atol=1e-7)
 
 
-def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """take_rows, sum_rows, pick and subtract_at equal loops over the elements, also by blocks of the vocabulary."""
-    monkeypatch.setattr("charrnn.backend.arrays.BLOCK", 4)
+@pytest.mark.parametrize("wide", [False, True])
+def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch, wide: bool) -> None:
+    """take_rows, sum_rows, pick and subtract_at equal loops over the elements, also as for a wide vocabulary."""
+    if wide:
+        monkeypatch.setattr("charrnn.backend.arrays.BLOCK", 4)
+        monkeypatch.setattr("charrnn.backend.numpy_backend.ONE_HOT_MOST", 4)
     backend, rng = case.make(), np.random.default_rng(5)
     V, H, N = 11, 3, 40
     table, rows, ids = rng.standard_normal((V, H)), rng.standard_normal((N, H)), rng.integers(0, V - 1, N)

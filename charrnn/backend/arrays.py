@@ -99,6 +99,10 @@ class Backend:
             self.matmul(one_hot, rows, out=block)
         return out
 
+    def row_sums(self, matrix: Array) -> Array:
+        """A new array (N, 1): the sum of each row of matrix (N, V)."""
+        return self.xp.sum(matrix, axis=1, keepdims=True)
+
     def pick(self, matrix: Array, ids: Array) -> Array:
         """A new array (N,): matrix[n, ids[n]] for matrix (N, V), ids (N,)."""
         return self.xp.take_along_axis(matrix, ids[:, None], axis=1)[:, 0]

