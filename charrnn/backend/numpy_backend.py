@@ -46,7 +46,7 @@ class NumpyBackend(Backend):
         return np.take(table, ids, axis=0, out=out, mode="clip")
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """Wide vocabularies by sorted segments: a one-hot product costs N · V · H, they about N · H (V=1000: a sixth)."""
+        """Wide vocabularies by sorted segments: a one-hot product costs N · V · H, they about N · H (V=1000: 1/6)."""
         V = out.shape[0]
         if V <= ONE_HOT_MOST:
             one_hot = (self.numbers(V)[:, None] == ids).astype(rows.dtype)

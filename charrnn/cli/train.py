@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -112,7 +113,10 @@ def interruptible() -> Iterator[Interruption]:
         if interruption.signal is not None:
             sys.exit(128 + number)
         interruption.signal = number
-        note("finishing the step and saving ... (again to leave at once)")
+        with suppress(
+            OSError
+        ):  # not through sys.stderr, which the handler may have interrupted in the middle of a write
+            os.write(2, b"\nfinishing the step and saving ... (again to leave at once)\n")
 
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
