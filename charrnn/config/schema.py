@@ -83,7 +83,7 @@ class LogConfig:
     checkpoint_every: int = at_least(1000, 0)
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
     eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
-    sample_length: int = at_least(200, 1)  # characters
+    sample_length: int = bounded(200, "at least 1 and at most 100000", lambda value: 1 <= value <= 100_000)  # characters
     smoothing: float = bounded(0.99, "at least 0 and below 1", lambda value: 0 <= value < 1)  # of smooth_loss
 
 
