@@ -59,7 +59,7 @@ def timed(work: Callable[[int], object]) -> Run:
 def charrnn(work: Work) -> Run:
     """This project, through the code that `charrnn train` and `charrnn sample` run."""
     from charrnn import backend, config, text
-    from charrnn.backend import Workers
+    from charrnn.backend import Workers, one_thread
     from charrnn.model import build
     from charrnn.sampling import Settings, generate
     from charrnn.training.resolve import start
@@ -82,7 +82,7 @@ def charrnn(work: Work) -> Run:
         return timed(lambda n: [next(stream) for _ in range(n)])
 
     def train(n: int) -> None:
-        with trainer.workers.held():
+        with one_thread:
             for _ in range(n):
                 trainer.step()
                 if trainer.full:

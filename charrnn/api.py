@@ -77,6 +77,7 @@ class Model:
         top_p: float = 1.0,
         stop: str = "",
         seed: int | None = None,
+        batch: int = 0,
         unknown: str = "error",
     ) -> Iterator[list[str]]:
         """`count` texts at once, piece by piece.
@@ -90,6 +91,7 @@ class Model:
             top_p: only the likeliest characters that reach this probability together; 1 for all.
             stop: a text ends before this string.
             seed: of the random numbers; None draws one.
+            batch: makes other texts from the same seed.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
 
         Raises `ConfigError` or `TextError` at once, before the first piece is asked for.
@@ -102,7 +104,7 @@ class Model:
         if seed is not None and seed < 0:
             raise ConfigError(f"--seed must be at least 0, not {seed}")
         ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
-        rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation")
+        rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
         return pieces(
             self.network,
             self.params,
@@ -162,7 +164,7 @@ class Model:
         return part
 
 
-def load(run: str | Path, *, checkpoint: str = "best", device: str = "auto", fallback: bool = True) -> Model:
+def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto", fallback: bool = True) -> Model:
     """The model of a run directory or checkpoint file.
 
     Args:
@@ -174,7 +176,7 @@ def load(run: str | Path, *, checkpoint: str = "best", device: str = "auto", fal
     Raises `CheckpointError`, `DeviceError`, or `ConfigError` for a device of another name.
     """
     configuration.checked({"train": {"device": device}}, "--device")
-    path, saved, notices = checkpoints.find(Path(run), checkpoint)
+    path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     try:

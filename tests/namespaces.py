@@ -72,7 +72,7 @@ def gpu() -> Backend:
     """CuPy, where a GPU answers."""
     from charrnn.backend import cupy_backend
 
-    trouble = cupy_backend.problem()
+    trouble = cupy_backend.problem(0)
     if trouble is not None:
         pytest.skip(trouble)
     return cupy_backend.CupyBackend(0)

@@ -37,7 +37,7 @@ def test_train_records_its_run(call: Call, tmp_path: Path) -> None:
             kind = {"loss", "smooth_loss", "grad_norm", "learning_rate", "chars_per_second", "device"}
         assert set(line) == common | kind
         assert line["chars"] == line["step"] * 16
-    assert [line["best"] for line in lines if line["event"] == "eval"] == [True, True, True]
+    assert [line["best"] for line in lines if line["event"] == "eval"] == [False, True, True]
     assert lines[0]["val_bits_per_char"] == pytest.approx(lines[0]["val_loss"] / math.log(2))
     assert abs(lines[0]["val_loss"] - math.log(len(set(TEXT)))) < 0.5
     samples = (run / "samples.txt").read_text()
@@ -142,6 +142,18 @@ def test_second_signal_ends_at_once() -> None:
         with pytest.raises(SystemExit, match="130"):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """Under nohup, and in a shell's background, what was ignored is ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(signal.SIGINT)
+            assert interruption.signal is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_divergence_ends_with_status_3(call: Call, tmp_path: Path) -> None:

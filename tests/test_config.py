@@ -37,7 +37,12 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         **dict.fromkeys(["steps", "shards", "seed"], st.integers(0, 2**63 - 1)),
         "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:0", "cuda:12"]),
     },
-    "optimizer": {"learning_rate": positive, "eps": positive, "clip_value": clip, "clip_norm": clip},
+    "optimizer": {
+        "learning_rate": st.floats(1e-300, 1e38),
+        "eps": st.floats(1e-30, 9),
+        "clip_value": clip,
+        "clip_norm": clip,
+    },
     "log": {"every": st.integers(0, 9), "keep": st.integers(1, 9), "smoothing": below_one},
 }
 tables = st.fixed_dictionaries(
@@ -190,7 +195,8 @@ def test_unknown_section_is_named(raw: dict[str, Any], words: str) -> None:
         ("data.val_fraction", [-1e-9, 1.0, 1], "at least 0 and below 1"),
         ("log.smoothing", [-1e-9, 1.0], "at least 0 and below 1"),
         ("optimizer.learning_rate", [0.0, 0, -0.1], "above 0"),
-        ("optimizer.eps", [0.0, -1], "above 0"),
+        ("optimizer.eps", [0.0, -1, 1e-31], "at least 1e-30"),
+        ("optimizer.learning_rate", [0.0, -1, 1.1e38], "above 0 and at most 1e38"),
         ("optimizer.clip_value", [-1e-9, -1], "at least 0"),
         ("optimizer.clip_norm", [-1e-9, -1], "at least 0"),
         ("model.cell", ["", "elman", "RNN"], "one of rnn"),
@@ -230,13 +236,30 @@ def test_later_tables_cover_earlier_ones(said: list[dict[str, dict[str, Any]]]) 
     assert said == before
 
 
-@pytest.mark.parametrize("name", ["quick", "none.toml", "", ".", "a\0b", pytest.param("x" * 5000, id="long")])
+@pytest.mark.parametrize("name", ["quick", "none.toml"])
 def test_missing_configuration_lists_the_presets(name: str) -> None:
-    """A name that is no file and no preset, a directory too, is an error with the name and the presets there are."""
+    """A name that is no file and no preset is an error with the name and the presets there are."""
     with pytest.raises(ConfigError) as caught:
         read(name)
     assert repr(name) in str(caught.value)
     assert ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml"))) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "directory"), (".", "directory"), ("a\0b", "no such"), pytest.param("x" * 5000, "too long", id="long")],
+)
+def test_unreadable_configuration_gives_the_reason(name: str, reason: str) -> None:
+    """A directory or an impossible name is an error with the system's reason."""
+    with pytest.raises(ConfigError) as caught:
+        read(name)
+    assert repr(name) in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_presets_have_their_file_name_too() -> None:
+    """A preset can be named as its file is."""
+    assert read("quickstart.toml") == read("quickstart")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def stand_in(count: int = 1, failure: Exception | None = None, broken: Exception
             """Nothing to switch."""
 
     stream = SimpleNamespace(synchronize=lambda: None)
-    names = ("float32", "tanh", "array", "matmul", "dot", "clip")
+    names = ("float32", "tanh", "array", "matmul", "dot", "clip", "arange")
     vars(module).update({name: getattr(np, name) for name in names})
     module.__version__, module.asnumpy, module.ones = "14.0", np.array, ones
     module.take = lambda a, indices, axis=None, out=None: np.take(a, indices, axis=axis, out=out, mode="clip")
@@ -146,6 +146,39 @@ def test_a_gpu_that_computes_is_taken(install: object) -> None:
     assert [line.split()[0] for line in report] == ["cpu", "cuda:0", "cuda:1", "cupy", "python", "auto"]
     assert "Stand-in (sm_90, 8 GiB)" in report[1]
     assert report[-1].split() == ["auto", "cuda:0"]
+
+
+def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
+    """`auto` takes the first GPU that computes, not the first there is, and the report has a verdict for each."""
+    module = stand_in(count=2)
+    module.cuda.Device = picky(module)
+    install(module, "cupy-cuda13x")
+    assert backend.choose("auto").backend.name == "cuda:1"
+    report = backend.report()
+    assert "cannot compute" in report[1]
+    assert report[2].endswith("computes")
+    assert report[-1].split() == ["auto", "cuda:1"]
+    assert backend.choose("cuda:0").fell_back
+
+
+def picky(module: ModuleType) -> type:
+    """A device type whose first device has no kernels."""
+
+    class Device(nullcontext):
+        """Entering card 0 fails."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+        def __enter__(self) -> None:
+            if self.index == 0:
+                raise LIBRARY
+
+        def use(self) -> None:
+            """Nothing to switch."""
+
+    return Device
 
 
 def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from conftest import close
 from namespaces import Case, StrictBackend, strict
 
 from charrnn import config, text
-from charrnn.backend import Backend, Workers
+from charrnn.backend import Backend, Workers, one_thread
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.config import Config
 from charrnn.model import build
@@ -168,6 +168,18 @@ def test_threads_and_limits_are_given_back(text: str) -> None:
 def text_from(words: str) -> text.Corpus:
     """A corpus of one document."""
     return text.from_text(words)
+
+
+def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
+    """Whoever leaves last gives the process its own limits back, in whatever order they came."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+    one_thread.__enter__()
+    with one_thread:
+        one_thread.__exit__()
+        inside = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        assert set(inside) == {1}
+    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
 
 
 def test_losses_are_kept_until_read(text: str) -> None:

@@ -2,6 +2,6 @@
 
 from charrnn.backend.arrays import Array, Backend, steps
 from charrnn.backend.devices import Choice, choose, report
-from charrnn.backend.threads import Workers, cores
+from charrnn.backend.threads import Workers, cores, one_thread
 
-__all__ = ["Array", "Backend", "Choice", "Workers", "choose", "cores", "report", "steps"]
+__all__ = ["Array", "Backend", "Choice", "Workers", "choose", "cores", "one_thread", "report", "steps"]

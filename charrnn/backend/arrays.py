@@ -63,9 +63,6 @@ class Backend:
         """A NumPy copy of `array`. Waits for the device."""  # sync
         return np.array(np.from_dlpack(array))
 
-    def synchronize(self) -> None:
-        """Wait until the device has done everything asked of it."""  # sync
-
     # -- products, and rows by index: each gather stands above its adjoint --------------------------------------------
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 from charrnn.backend.arrays import Array, Backend
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
-REMEDY = "install charrnn with the extra cuda13 (or cuda12, for an older driver): pip install '.[cuda13]'"
+REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
 class CupyBackend(Backend):
-    """CuPy arrays on one GPU. The standard's forms of the operations are inherited: none of them waits."""
+    """CuPy arrays on one GPU. The standard's forms of the operations are inherited: none of them waits.
+
+    Making one makes its card the current device of the calling thread, which must be the one that computes.
+    """
 
     def __init__(self, index: int) -> None:
         import array_api_compat.cupy as xp
@@ -34,10 +38,6 @@ class CupyBackend(Backend):
         """One download. Waits for the device."""  # sync
         return np.asarray(self.cupy.asnumpy(array))
 
-    def synchronize(self) -> None:
-        """Wait for the current stream."""  # sync
-        self.cupy.cuda.get_current_stream().synchronize()
-
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """cuBLAS, straight into `out`."""
         return self.cupy.matmul(a, b, out=out)
@@ -45,6 +45,14 @@ class CupyBackend(Backend):
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """CuPy's take has no `mode`; the ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
+
+    def pick(self, matrix: Array, ids: Array) -> Array:
+        """By distinct pairs of indices (n, ids[n]): N elements instead of N · V, and nothing atomic."""
+        return matrix[self.cupy.arange(ids.shape[0]), ids]
+
+    def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
+        """By the same pairs."""
+        matrix[self.cupy.arange(ids.shape[0]), ids] -= amount
 
     def dot(self, a: Array, b: Array) -> Array:
         """One reduction; the compatibility layer's vecdot would make a batched product of it."""
@@ -62,6 +70,14 @@ def count() -> int:
     return int(cupy.cuda.runtime.getDeviceCount())
 
 
+def started() -> bool:
+    """Whether CuPy is there and its driver answers."""
+    try:
+        return count() > 0
+    except Exception:  # whatever a broken installation raises
+        return False
+
+
 def describe(index: int) -> str:
     """Name, compute capability and memory of a GPU."""
     import cupy
@@ -72,8 +88,8 @@ def describe(index: int) -> str:
     return f"{name} (sm_{properties['major']}{properties['minor']}, {gibibytes:.0f} GiB)"
 
 
-def problem(index: int | None = None) -> str | None:
-    """Why CUDA device `index` (None: the first) cannot be used, in one line that ends with the remedy; None if it can.
+def problem(index: int) -> str | None:
+    """Why CUDA device `index` cannot be used, in one line that ends with the remedy; None if it can.
 
     The probe computes: with a driver but without the CUDA libraries everything looks well until the first kernel.
     """
@@ -81,6 +97,8 @@ def problem(index: int | None = None) -> str | None:
     if len(installed) > 1:
         return f"two CuPy packages are installed ({' and '.join(installed)}): pip uninstall both, then {REMEDY}"
     if not installed:
+        if sys.platform == "darwin":
+            return "CuPy has no build for macOS"
         return f"CuPy is not installed: {REMEDY}"
     try:
         import cupy
@@ -96,10 +114,10 @@ def problem(index: int | None = None) -> str | None:
         return f"CUDA does not start ({first_line(error)}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if not found:
         return "the driver shows no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
-    if index is not None and index >= found:
+    if index >= found:
         return f"there is no cuda:{index}, only {', '.join(f'cuda:{n}' for n in range(found))}"
     try:
-        with cupy.cuda.Device(index or 0):
+        with cupy.cuda.Device(index):
             ones = cupy.ones((8, 8), dtype=cupy.float32)
             if float(cupy.tanh(ones @ ones).sum()) <= 0:  # sync
                 return "the GPU computes wrong results"

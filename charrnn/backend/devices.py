@@ -31,10 +31,9 @@ def choose(device: str, *, fallback: bool = True) -> Choice:
     if device == "cpu":
         backend = numpy.NumpyBackend()
         return Choice(backend, f"device: {backend.label}")
-    index = int(device[5:]) if device.startswith("cuda:") else None
-    trouble = cupy.problem(index)
+    index, trouble = (int(device[5:]), cupy.problem(int(device[5:]))) if device.startswith("cuda:") else first_gpu()
     if trouble is None:
-        gpu = cupy.CupyBackend(index or 0)
+        gpu = cupy.CupyBackend(index)
         return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
     backend = numpy.NumpyBackend()
     if device == "auto":
@@ -44,15 +43,26 @@ def choose(device: str, *, fallback: bool = True) -> Choice:
     return Choice(backend, f"WARNING: --device {device} cannot be used, running on the CPU: {trouble}", fell_back=True)
 
 
+def first_gpu() -> tuple[int, str | None]:
+    """The first GPU that computes; if none does, 0 and what is wrong with it."""
+    trouble = cupy.problem(0)
+    if trouble is not None and cupy.started():
+        others = (n for n in range(1, cupy.count()) if cupy.problem(n) is None)
+        other = next(others, None)
+        if other is not None:
+            return other, None
+    return 0, trouble
+
+
 def report() -> list[str]:
     """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
     cpu = numpy.NumpyBackend()
     lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {numpy.memory()} of memory"]
-    trouble = cupy.problem()
+    first, trouble = first_gpu()
     if trouble is None:
-        lines += [f"cuda:{n}  {cupy.describe(n)}" for n in range(cupy.count())]
+        lines += [f"cuda:{n}  {cupy.describe(n)}, {cupy.problem(n) or 'computes'}" for n in range(cupy.count())]
     else:
         lines.append(f"cuda    not usable: {trouble}")
     lines.append(f"cupy    {' and '.join(cupy.wheels()) or 'not installed'}")
     lines.append(f"python  {platform.python_version()}, {threads.blas()}")
-    return [*lines, f"auto    {'cuda:0' if trouble is None else 'cpu'}"]
+    return [*lines, f"auto    {f'cuda:{first}' if trouble is None else 'cpu'}"]

@@ -6,9 +6,9 @@ A step's parts are cut by configuration, never by the number of threads, so any 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -17,40 +17,46 @@ from threadpoolctl import ThreadpoolController
 T = TypeVar("T")
 
 
+class _OneThread:
+    """Holds BLAS to one thread while anyone in the process wants it so; the last to leave gives the limits back."""
+
+    def __init__(self) -> None:
+        self.guard, self.wanted, self.limit = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
+        with self.guard:
+            if self.wanted == 0:
+                self.limit = controller().limit(limits=1, user_api="blas")
+            self.wanted += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.guard:
+            self.wanted -= 1
+            if self.wanted == 0 and self.limit is not None:
+                self.limit.restore_original_limits()
+
+
+one_thread = _OneThread()
+"""`with one_thread:` keeps BLAS on one thread. Never hold it across a `yield` to someone else's code."""
+
+
 class Workers:
     """Up to `count` threads that map a function over parts in order. With one thread nothing is started.
 
-    Inside `map`, and inside `held` for many calls of it, BLAS is held to one thread; the process has its own limits
-    back when they end.
+    BLAS is held to one thread meanwhile: it is the parts that use the cores.
     """
 
     def __init__(self, count: int = 0) -> None:
         self.count = count or cores()
         self.pool = ThreadPoolExecutor(self.count, "charrnn") if self.count > 1 else None
-        self.holding = False
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """BLAS on one thread. Never hold it across a `yield` to someone else's code."""
-        if self.holding:
-            yield
-            return
-        with controller().limit(limits=1, user_api="blas"):
-            self.holding = True
-            try:
-                yield
-            finally:
-                self.holding = False
 
     def map(self, function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
         """The results of `function` over the zipped `parts`, in order."""
-        if not self.holding:
-            with self.held():
-                return self.map(function, *parts)
         calls = list(zip(*parts, strict=True))
-        if self.pool is None or len(calls) == 1:
-            return [function(*call) for call in calls]
-        return list(self.pool.map(lambda call: function(*call), calls))
+        with one_thread:
+            if self.pool is None or len(calls) == 1:
+                return [function(*call) for call in calls]
+            return list(self.pool.map(lambda call: function(*call), calls))
 
     def close(self) -> None:
         """End the threads."""

@@ -1,6 +1,6 @@
 """Atomic, safe, device-free checkpoints."""
 
-from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, steps
+from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, set_aside, steps
 from charrnn.checkpoint.file import Best, Checkpoint, Meta, load, named, save, write_atomically
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "path_of",
     "prune",
     "save",
+    "set_aside",
     "steps",
     "write_atomically",
 ]

@@ -76,6 +76,14 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
     return found
 
 
+def set_aside(run: Path, step: int) -> None:
+    """Rename the checkpoints after `step`, which could not be read, so that new ones do not count them."""
+    for later in steps(run):
+        if later > step:
+            path = path_of(run, later)
+            path.replace(path.with_name(path.name + ".damaged"))
+
+
 def prune(run: Path, keep: int, best: int | None) -> None:
     """Delete all but step 0, the last `keep` and the best checkpoint, and temporary files of an interrupted write."""
     available = steps(run)

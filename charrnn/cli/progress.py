@@ -26,14 +26,14 @@ class Printer:
         """Run to the end; return the reason of it."""
         self.introduce()
         if self.session.finished:
-            click.echo(f"this run is finished: {self.session.config.train.steps:,} steps are done (--steps extends it)")
+            click.echo(f"this run is finished: {self.session.loop.trainer.done:,} steps are done (--steps extends it)")
             return "steps"
         ended: Ended | None = None
         bar = tqdm(
             total=self.session.config.train.steps,
             initial=self.session.loop.trainer.done,
             unit="step",
-            disable=not sys.stderr.isatty(),
+            disable=not on_terminal(),
             dynamic_ncols=True,
             leave=False,
         )
@@ -51,7 +51,7 @@ class Printer:
     def show(self, line: str) -> None:
         """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
         try:
-            tqdm.write(line, file=sys.stdout) if sys.stderr.isatty() else click.echo(line)
+            tqdm.write(line, file=sys.stdout) if on_terminal() else click.echo(line)
         except BrokenPipeError:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (for the rest of the process)
             self.interruption.signal = BROKEN_PIPE
@@ -99,9 +99,15 @@ class Printer:
         best = self.session.loop.progress.best
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
+        words["time"] = "stopped by --minutes"
         click.echo(
             f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}"
         )
+
+
+def on_terminal() -> bool:
+    """Whether someone watches standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def clock(seconds: float) -> str:

@@ -95,7 +95,8 @@ def sample_command(
             top_k=top_k,
             top_p=top_p,
             stop=stop,
-            seed=seed + first,
+            seed=seed,
+            batch=first // SIDE_BY_SIDE,
             unknown=unknown,
         )
         later: list[str] = [""] * (min(SIDE_BY_SIDE, count - first) - 1)

@@ -66,7 +66,7 @@ def train_command(
         said["train.device"] = device
     named = {dotted: value for dotted, value in said.items() if value is not None}
     tables = [config.checked({s: {k: v}}, f"--{k}") for (s, k), v in ((d.split("."), v) for d, v in named.items())]
-    table = config.read(preset) if preset else {}
+    table = config.read(preset) if preset is not None else {}
     if out is None:
         names = (*files, *table.get("data", {}).get("files", ()))
         corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
@@ -91,7 +91,7 @@ def train_command(
         reason = Printer(session, interruption).run()
     status = {"diverged": DIVERGED, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
     assert session.out is not None
-    if reason in ("interrupted", "stop_after"):
+    if reason in ("interrupted", "stop_after", "time"):
         note(f"resume: {command_line('train', '--resume', '--out', session.out)}")
     if reason == "diverged":
         note(
@@ -113,12 +113,14 @@ def interruptible() -> Iterator[Interruption]:
         if interruption.signal is not None:
             sys.exit(128 + number)
         interruption.signal = number
-        with suppress(
-            OSError
-        ):  # not through sys.stderr, which the handler may have interrupted in the middle of a write
-            os.write(2, b"\nfinishing the step and saving ... (again to leave at once)\n")
+        # Not through sys.stderr, in the middle of whose write the signal may have come.
+        with suppress(OSError):
+            if sys.__stderr__ is not None:
+                os.write(sys.__stderr__.fileno(), b"\nfinishing the step and saving ... (again to leave at once)\n")
 
-    before = {number: signal.signal(number, handle) for number in numbers}
+    # A signal that is ignored, as under nohup, stays ignored.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield interruption
     finally:

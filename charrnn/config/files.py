@@ -53,14 +53,17 @@ def read(name: str) -> Table:
     """
     path = Path(name)
     try:
-        if not path.suffix and not path.is_file():
-            path = presets().get(name, path)
+        if path.name == name and not path.is_file():
+            path = presets().get(name, presets().get(name.removesuffix(".toml"), path))
         content = path.read_bytes()
-    except (OSError, ValueError):
+    except FileNotFoundError:
         known = ", ".join(presets())
         raise ConfigError(
             f"cannot read the configuration {name!r}: no such file or preset (presets: {known})"
         ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such file"
+        raise ConfigError(f"cannot read the configuration {name!r}: {reason}") from None
     try:
         parsed = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # besides bad TOML: numbers or nesting beyond Python's limits

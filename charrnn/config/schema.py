@@ -15,11 +15,6 @@ def at_least(default: Any, least: float) -> Any:
     return bounded(default, f"at least {least}", lambda value: value >= least)
 
 
-def above_zero(default: float) -> Any:
-    """A positive number."""
-    return bounded(default, "above 0", lambda value: value > 0)
-
-
 def one_of(default: str, *names: str) -> Any:
     """One of a few words."""
     return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
@@ -67,10 +62,11 @@ class OptimizerConfig:
     """The update rule. A clip of 0 is off."""
 
     name: str = one_of("adagrad", "adagrad")
-    learning_rate: float = above_zero(0.02)
+    # The upper bound, and the lower one of eps, keep an update finite in float32 whatever the gradient.
+    learning_rate: float = bounded(0.02, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
     clip_value: float = at_least(0.0, 0)
     clip_norm: float = at_least(5.0, 0)
-    eps: float = above_zero(1e-8)
+    eps: float = at_least(1e-8, 1e-30)
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,9 @@ class LogConfig:
     checkpoint_every: int = at_least(1000, 0)
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
     eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
-    sample_length: int = bounded(200, "at least 1 and at most 100000", lambda value: 1 <= value <= 100_000)  # characters
+    sample_length: int = bounded(
+        200, "at least 1 and at most 100000", lambda value: 1 <= value <= 100_000
+    )  # characters
     smoothing: float = bounded(0.99, "at least 0 and below 1", lambda value: 0 <= value < 1)  # of smooth_loss
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.backend import one_thread
 from charrnn.model import Network, State, Views, Workspace, forward, next_state
 from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary
@@ -31,7 +32,7 @@ class Reader:
                 self.workspaces[T] = Workspace(self.network, T, self.B)
             work = self.workspaces[T]
             inputs = self.network.backend.indices(self.network.backend.from_host(chunk.reshape(-1)))
-            with self.network.backend.quiet():
+            with one_thread, self.network.backend.quiet():
                 logits = forward(self.network, self.params, inputs, None, self.state, work)
             next_state(self.network, work, out=self.state)
         return self.network.backend.to_host(logits[(T - 1) * self.B :, ...]).astype(np.float64)  # sync
@@ -129,6 +130,6 @@ def pieces(
         for ids in generate(network, params, prompts, settings, rng):
             made += 1
             yield [s.feed(c) for s, c in zip(stoppers, vocabulary.decode(ids), strict=True)]
-            if made == length or all(s.done for s in stoppers):
+            if made >= length or all(s.done for s in stoppers):
                 break
     yield [s.rest() for s in stoppers]

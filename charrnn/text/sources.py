@@ -59,15 +59,25 @@ def meant(name: str) -> list[str]:
     """The files that one name means."""
     if not name:
         raise TextError("an empty name is no file")
-    if not name.isprintable() and name.encode(errors="replace").decode() != name:
-        raise TextError(f"{name!a}: this name is not valid Unicode; rename the file")
+    check_name(name)
     path = Path(name)
     if path.is_dir() and name != "-":
-        return [str(p) for p in sorted(path.rglob("*")) if is_text(p, below=path)]
+        # What runs have written is nobody's text.
+        runs = {log.parent for log in path.rglob("metrics.jsonl") if (log.parent / "checkpoints").is_dir()}
+        found = [p for p in sorted(path.rglob("*")) if runs.isdisjoint(p.parents)]
+        return [str(p) for p in found if is_text(p, below=path)]
     if name == "-" or path.exists():
         return [name]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     return [match for match in matches if Path(match).is_file()]
+
+
+def check_name(name: str) -> None:
+    """Raise `TextError` for a path that is not valid Unicode: no configuration could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise TextError(f"{name!a}: this path is not valid Unicode; rename the file or the directory") from None
 
 
 def is_text(path: Path, *, below: Path) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from charrnn import seeds
+from charrnn.backend import one_thread
 from charrnn.checkpoint import Best, Checkpoint, Meta, named
 from charrnn.config import Config
+from charrnn.errors import DivergedError
 from charrnn.optim import learning_rate
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part
@@ -66,9 +68,9 @@ class Loop:
     def events(self) -> Iterator[Event]:
         """Train up to the planned total, or until `should_stop` gives a reason."""
         log, trainer, before = self.config.log, self.trainer, self.trainer.done
-        if not self.resumed:
-            yield from self.look(evaluate=True, sample=True, save=True)
-        reason, logged = None, before
+        reason, logged = self.should_stop(0), before
+        if not self.resumed and reason is None:
+            yield from self.look(evaluate=bool(log.eval_every), sample=bool(log.sample_every), save=True)
         started, spent = time.perf_counter(), 0.0
         while reason is None and trainer.done < self.config.train.steps:
             reason = self.burst(before)
@@ -99,7 +101,7 @@ class Loop:
     def burst(self, before: int) -> str | None:
         """Train until something is due; the reason to stop, if there is one by then. `before`: steps done elsewhere."""
         trainer, reason = self.trainer, None
-        with trainer.workers.held():
+        with one_thread:
             while reason is None:
                 trainer.step()
                 reason = self.should_stop(trainer.done - before)
@@ -158,7 +160,8 @@ class Loop:
             )
             loss = result.nats_per_char
             if math.isfinite(loss):
-                best = self.progress.best is None or loss < self.progress.best.val_loss
+                # The untrained network is evaluated, for comparison, but is nobody's best.
+                best = step > 0 and (self.progress.best is None or loss < self.progress.best.val_loss)
                 if best:
                     self.progress.best = Best(step, loss)
                 yield Evaluated(self.moment(step), loss, result.bits_per_char, best)
@@ -199,10 +202,12 @@ class Loop:
     def snapshot(self) -> Snapshot:
         """The checkpoint of this step. Waits for the device."""  # sync
         trainer, host = self.trainer, self.trainer.network.backend.to_host
-        layout = trainer.network.layout
-        tensors = named("parameters", layout, host(trainer.vector))
-        for slot, vector in trainer.slots.items():
-            tensors |= named(f"optimizer/{slot}", layout, host(vector))
+        layout, vector = trainer.network.layout, host(trainer.vector)
+        if not math.isfinite(vector.sum(dtype="float64")):
+            raise DivergedError(f"the parameters overflow at step {trainer.done}: lower optimizer.learning_rate")
+        tensors = named("parameters", layout, vector)
+        for slot, memory in trainer.slots.items():
+            tensors |= named(f"optimizer/{slot}", layout, host(memory))
         tensors |= {f"state/{name}": host(array) for name, array in trainer.state().items()}
         tensors |= {"guard/scale": host(trainer.guard.scale), "guard/bad": host(trainer.guard.bad)}
         meta = Meta(

@@ -12,17 +12,27 @@ from typing import IO
 from charrnn import checkpoint, config
 from charrnn.checkpoint import Meta
 from charrnn.config import Config
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.text import EMBEDDED
 from charrnn.training.events import Event, Metric, Sampled, Snapshot, as_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 RUNS = Path("runs")
 CONFIG, METRICS, SAMPLES, CORPUS = "config.toml", "metrics.jsonl", "samples.txt", "corpus.txt"
 
 
 def started(run: Path) -> bool:
-    """Whether `run` is a run directory."""
-    return (run / CONFIG).is_file()
+    """Whether `run` is a run directory: it has a checkpoint, or a configuration that is ours."""
+    if checkpoint.steps(run):
+        return True
+    try:
+        return (run / CONFIG).is_file() and bool(config.read(str(run / CONFIG)))
+    except ConfigError:
+        return False
 
 
 def check(run: Path, *, overwrite: bool, resume: bool) -> None:
@@ -68,7 +78,9 @@ def located(run: Path | None, files: Iterable[str]) -> tuple[str, ...]:
 
     def place(name: str) -> str:
         beside = run / Path(name).name if run is not None else None
-        return str(beside) if beside is not None and beside.is_file() and not Path(name).exists() else name
+        if beside is None or not beside.is_file():
+            return name
+        return str(beside) if beside.name == CORPUS or not Path(name).exists() else name
 
     return tuple(map(place, files))
 
@@ -88,9 +100,12 @@ class Recorder:
     def __init__(self, run: Path, settings: Config, resumed: Meta | None, text: str | None) -> None:
         self.run, self.keep = run, settings.log.keep
         try:
+            run.mkdir(parents=True, exist_ok=True)
+            self.lock = lock(run)
+            if resumed is not None:
+                checkpoint.set_aside(run, resumed.step)
             for step in checkpoint.steps(run) if resumed is None else ():
                 checkpoint.path_of(run, step).unlink()
-            run.mkdir(parents=True, exist_ok=True)
             checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
             if text is not None:
@@ -108,6 +123,8 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         self.metrics.close()
         self.samples.close()
+        if self.lock is not None:
+            os.close(self.lock)
 
     def record(self, event: Event) -> None:
         """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
@@ -131,6 +148,22 @@ class Recorder:
             raise CheckpointError(f"cannot write to {self.run}: {error.strerror or error}") from None
 
 
+def lock(run: Path) -> int | None:
+    """Hold `run` for this process until the returned descriptor is closed; it ends with the process, however it ends.
+
+    Raises `CheckpointError` if another process trains into it. None on Windows, where a directory cannot be locked.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise CheckpointError(f"another process is training into {run}: wait for it, or name another --out") from None
+    return descriptor
+
+
 def cut(run: Path, resumed: Meta | None) -> None:
     """Cut the logs to the checkpoint that is resumed (None: to nothing), torn lines included."""
     kept = []
@@ -147,8 +180,10 @@ def cut(run: Path, resumed: Meta | None) -> None:
 
 
 def seconds(run: Path) -> float:
-    """The time that a run has taken so far: that of its last metric."""
-    try:
-        return float(json.loads((run / METRICS).read_bytes().splitlines()[-1])["seconds"])
-    except (OSError, IndexError, ValueError, KeyError, TypeError):
-        return 0.0
+    """The time that a run has taken so far: that of its last whole metric."""
+    for line in reversed((run / METRICS).read_bytes().splitlines() if (run / METRICS).is_file() else []):
+        try:
+            return float(json.loads(line)["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return 0.0

@@ -41,7 +41,7 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         if before != after:
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
     shards = min(config.train.shards or (2 if B >= 32 else 1), B)
-    if backend.name == "cpu" and shards < cores():
+    if backend.name == "cpu" and shards < min(cores(), B):
         notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more)")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
@@ -69,6 +69,8 @@ def restored(trainer: Trainer, saved: Checkpoint) -> None:
     # A run that the guard stopped goes on, when resumed, at the lower rate it was left with.
     trainer.guard.bad = backend.from_host(bad if bad < LIMIT else np.zeros_like(bad))
     trainer.done = trainer.drained = saved.meta.step
+    if trainer.streams.chunk(trainer.done)[0] != saved.meta.chunk:
+        raise CheckpointError(f"the checkpoint's step {saved.meta.step} does not fit its place in the text")
 
 
 def exact(saved: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:

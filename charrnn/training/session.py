@@ -65,6 +65,8 @@ class Request:
             raise ConfigError(f"--threads must be 1 or more, or 0 for one a core, not {self.threads}")
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite exclude each other")
+        if self.out is not None:
+            text.check_name(str(self.out.absolute()))
         if self.resume and self.out is None:
             raise ConfigError("--resume needs the run directory: add --out DIR")
 
@@ -122,7 +124,11 @@ def prepare(request: Request) -> Session:
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
-    table = config.merged(recorded_table(request, saved), request.preset, request.options)
+    preset = request.preset
+    if saved is not None:  # the planned total was decided at the start, perhaps from --minutes; only --steps changes it
+        preset = config.merged(preset, {"train": {}})
+        preset["train"].pop("steps", None)
+    table = config.merged(recorded_table(request, saved), preset, request.options)
     corpus = read_corpus(request, table, saved)
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
@@ -133,11 +139,13 @@ def prepare(request: Request) -> Session:
     if saved is not None:
         compare(saved.meta.config, settings)
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
-    workers = backend.Workers(request.threads)
+    # A GPU is driven by one thread: the current device is a thread's own.
+    workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
     trainer = start(settings, network, train, workers)
     if saved is not None:
         restored(trainer, saved)
-    elif request.minutes and "steps" not in request.options.get("train", {}):
+    elif planned(request):
+        assert request.minutes is not None
         left = request.minutes * 60 - (time.monotonic() - request.began)
         settings = plan_steps(settings, start(settings, network, train, workers), left, notices)
         trainer.config = settings
@@ -145,6 +153,11 @@ def prepare(request: Request) -> Session:
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and trainer.done >= settings.train.steps
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
+
+
+def planned(request: Request) -> bool:
+    """Whether the planned total comes from `minutes`."""
+    return request.minutes is not None and not request.resume and "steps" not in request.options.get("train", {})
 
 
 def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
@@ -181,8 +194,13 @@ def recorded_files(request: Request, table: Table, corpus: Corpus) -> tuple[tupl
     So a run on standard input or a string can be resumed and evaluated like any other.
     """
     names = request.files or record.located(request.out, table.get("data", {}).get("files", ()))
-    if request.text is None and names != ("-",):
-        return tuple(str(Path(name).absolute()) for name in text.expand(list(names))), None
+    files = () if request.text is not None else tuple(text.expand(list(names)))
+    passing = len(files) == 1 and not Path(files[0]).is_file()  # a pipe, as in `charrnn train <(zcat book.gz)`
+    if request.text is None and not passing:
+        paths = tuple(str(Path(name).absolute()) for name in files)
+        for path in paths:
+            text.check_name(path)
+        return paths, None
     if request.out is None:
         return ("-",), None
     return (str(request.out.absolute() / record.CORPUS),), corpus.vocabulary.decode(corpus.ids)
@@ -198,6 +216,8 @@ def difference(saved: Checkpoint, corpus: Corpus) -> str:
     ):
         if characters:
             words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
+    if (had, sum(had.counts)) == (has, len(corpus.ids)):
+        words += "; the characters are the same, in another order or cut into other documents"
     if saved.meta.corpus == text.EMBEDDED:
         words += " (the embedded corpus is that of the running Python: resume with the Python that started it)"
     return words
@@ -225,7 +245,7 @@ def stopper(request: Request) -> Callable[[int], str | None]:
         if request.stop_after is not None and steps >= request.stop_after:
             return "stop_after"
         if request.minutes is not None and time.monotonic() - request.began >= request.minutes * 60:
-            return "minutes"
+            return "minutes" if planned(request) else "time"
         return None
 
     return reason
