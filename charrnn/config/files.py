@@ -119,6 +119,8 @@ def known(dotted: str, place: str) -> None:
 
 def near(word: str) -> str:
     """The hint that ends an error about an unknown name: the nearest key or section."""
+    if word in SECTIONS:
+        return f"name one of its keys, as in {next(key for key in FIELDS if key.startswith(word))!r}"
     bare = {dotted.partition(".")[2]: dotted for dotted in FIELDS}
     candidates = [*FIELDS, *SECTIONS, *bare]
     found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)

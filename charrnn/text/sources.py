@@ -148,4 +148,10 @@ def undecodable(name: str, encoding: str, start: int, error: UnicodeError) -> Te
     where = f"byte {start + error.start}" if isinstance(error, UnicodeDecodeError) else f"after byte {start}"
     what = f" (0x{error.object[error.start]:02X})" if isinstance(error, UnicodeDecodeError) else ""
     other = "latin-1" if is_utf8(encoding) else "utf-8"
+    if (
+        isinstance(error, UnicodeDecodeError)
+        and start == 0
+        and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    ):
+        other = "utf-16"
     return TextError(f"{name}: {where}{what} is not {encoding}; name the file's encoding, as in --encoding {other}")
