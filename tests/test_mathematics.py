@@ -59,7 +59,8 @@ def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
     next_state(net.network, net.work, out=state)
     for array in (loss, net.grads["layer0.W_xh"], state["hidden"], net.work.logits):
         assert array.dtype == wanted.dtype
-        assert getattr(array, "device", None) == getattr(wanted, "device", None)
+        if not isinstance(array, np.generic):  # a scalar of an older NumPy has no device
+            assert getattr(array, "device", None) == getattr(wanted, "device", None)
 
 
 def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
