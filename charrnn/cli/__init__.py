@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, NoReturn
 
@@ -10,6 +9,7 @@ import click
 
 from charrnn import __version__
 from charrnn.cli.check import devices_command, gradcheck_command
+from charrnn.cli.common import abandon_output
 from charrnn.cli.read import eval_command, sample_command, score_command
 from charrnn.cli.train import train_command
 from charrnn.errors import CharrnnError
@@ -23,7 +23,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes the broken pipe at exit)
+            abandon_output()
             return 0
 
 
@@ -55,7 +55,7 @@ def main() -> NoReturn:
         status = fail("interrupted", 130)
     except OSError as error:  # a name that is too long; nameless: a full disk behind standard output
         if error.filename is None:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the interpreter flushes it at exit)
+            abandon_output()
         where = f"{error.filename}: " if error.filename else ""
         status = fail(f"{where}{error.strerror or error}", 2)
     except MemoryError as error:

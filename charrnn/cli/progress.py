@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 
 import click
 from tqdm import tqdm
 
-from charrnn.cli.common import Interruption, note
+from charrnn.cli.common import Interruption, abandon_output, note
 from charrnn.training import LIMIT, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
@@ -53,7 +52,7 @@ class Printer:
         try:
             tqdm.write(line, file=sys.stdout) if on_terminal() else click.echo(line)
         except BrokenPipeError:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (for the rest of the process)
+            abandon_output()
             self.interruption.signal = BROKEN_PIPE
 
     def introduce(self) -> None:
