@@ -228,6 +228,22 @@ def test_training_evaluation_agrees_with_the_carried_pass(tmp_path: Path, text: 
     assert seen == 5
 
 
+def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a warm-up of one character each of four streams still hears the state that it was given, and its own."""
+    monkeypatch.setattr(evaluation, "WARM_UP", 1)
+    monkeypatch.setattr(evaluation, "STREAMS", 4)
+    session = prepare(Request(files=(str(corpus),), options=TINY, threads=1))
+    trainer, losses = session.loop.trainer, []
+    for stream in (None, 0, 1, 2, 3):
+        state = trainer.network.zero_state(4)
+        if stream is not None:
+            state["hidden"][:, stream, :] = 0.9
+        part, workers = session.loop.validation, trainer.workers
+        losses.append(evaluation.streams(trainer.network, trainer.params, part, workers, state).nats_per_char)
+    assert losses[1] == losses[0]  # the first stream begins with the text, from a zero state
+    assert len(set(losses)) == 4
+
+
 def test_a_tiny_network_learns_a_short_text_by_heart(tmp_path: Path, corpus: Path) -> None:
     """The loss starts at ln V and falls below 0.1 nats/char on a text that repeats."""
     options = {"model": {"hidden_size": 64, "num_layers": 1}, "train": {"steps": 400}, "data": {"val_fraction": 0.0}}
