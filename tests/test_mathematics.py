@@ -12,6 +12,7 @@ from conftest import close, problem, reference_gradient, reference_loss
 from namespaces import CASES, Case
 
 from charrnn import optim
+from charrnn.backend.numpy_backend import panel_width
 from charrnn.config import OptimizerConfig
 from charrnn.model import Workspace, cross_entropy, forward, loss_and_grad, next_state
 from charrnn.model.loss import cross_entropy_backward
@@ -135,6 +136,38 @@ def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch,
     for n, i in enumerate(ids):
         matrix[n, i] -= 0.75
     assert close(backend.to_host(on_device), matrix, case.tolerance)
+
+
+@pytest.mark.parametrize("most", [10**6, 64 * 30 * 3, 16 * 30 * 3])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch, most: int, transposed: bool) -> None:
+    """a @ W + b for matrices and transposed views, whole or in panels of 64 or 16 columns, also written over b."""
+    monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
+    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    backend, rng = case.make(), np.random.default_rng(6)
+    for rows in (1, 3):
+        factor = backend.factor((30, 128), case.dtype, rows=rows)
+        for _ in range(2):  # another matrix takes the place of the first
+            a, b = rng.standard_normal((rows, 30)), rng.standard_normal((rows, 128))
+            W = rng.standard_normal((128, 30) if transposed else (30, 128))
+            on_device = [backend.from_host(x, case.dtype) for x in (a, b, W)]
+            out, expected = on_device[1] + 0.0, np.array([[sum(x * y) for y in (W if transposed else W.T)] for x in a])
+            affine = factor.use(on_device[2].T if transposed else on_device[2])
+            affine(on_device[0], on_device[1], out)
+            assert close(backend.to_host(out), expected + b, case.tolerance)
+            affine(on_device[0], out, out)
+            assert close(backend.to_host(out), 2 * expected + b, case.tolerance)
+
+
+def test_panels_are_as_wide_as_stays_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels only where the kernel has a use for them and the product is too large without; their width divides N."""
+    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    widths = [panel_width(*shape) for shape in ((32, 512, 512), (32, 1024, 1024), (16, 256, 256), (25, 128, 128))]
+    assert widths == [16 * 2, 16, 64, 0]
+    assert panel_width(32, 500, 500) == 0
+    assert panel_width(64, 4096, 1024) == 0
+    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "Haswell")
+    assert panel_width(32, 512, 512) == 0
 
 
 def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:

@@ -1,7 +1,7 @@
 """The only package that names an array library: arrays, devices and threads."""
 
-from charrnn.backend.arrays import Array, Backend, steps
+from charrnn.backend.arrays import Array, Backend, Factor, steps
 from charrnn.backend.devices import Choice, choose, report
 from charrnn.backend.threads import Workers, cores, one_thread
 
-__all__ = ["Array", "Backend", "Choice", "Workers", "choose", "cores", "one_thread", "report", "steps"]
+__all__ = ["Array", "Backend", "Choice", "Factor", "Workers", "choose", "cores", "one_thread", "report", "steps"]

@@ -10,6 +10,7 @@ arrays are views, and elementwise functions take `out=`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -25,6 +26,31 @@ BLOCK = 4096
 def steps(array: Array) -> tuple[Array, ...]:
     """The views `array[t, ...]`, made once: in a loop, indexing costs a third of a small operation."""
     return tuple(array[t, ...] for t in range(array.shape[0]))
+
+
+Affine: TypeAlias = Callable[[Array, Array, Array], object]
+"""`affine(a, b, out)` writes a @ W + b into `out`, which may be `b`, for a matrix W that it knows."""
+
+
+class Factor:
+    """A matrix (K, N) by which many matrices of `rows` rows are multiplied, as a recurrence does at every time step.
+
+    The library may want it in a layout of its own: `use` brings it there once for all products.
+    """
+
+    def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int) -> None:
+        self.backend = backend
+        self.product = backend.empty((rows, shape[1]), dtype)
+
+    def use(self, matrix: Array) -> Affine:
+        """The function that multiplies by `matrix` (K, N), which may be a transposed view; until the next `use`."""
+        matmul, add, product = self.backend.matmul, self.backend.xp.add, self.product
+
+        def affine(a: Array, b: Array, out: Array) -> None:
+            matmul(a, matrix, out=product)
+            add(product, b, out=out)
+
+        return affine
 
 
 class Backend:
@@ -69,11 +95,9 @@ class Backend:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
-    def transposed(self, matrix: Array, *, rows: int, out: Array) -> Array:
-        """The transpose of a 2-D array, for many products with `rows` rows on its left: contiguous, in `out`."""
-        del rows
-        out[...] = matrix.T
-        return out
+    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int) -> Factor:
+        """What multiplies matrices (rows, K) by one matrix of `shape` (K, N) again and again."""
+        return Factor(self, shape, dtype, rows=rows)
 
     def indices(self, ids: Array) -> Array:
         """A fresh contiguous copy of `ids` in the integer type that indexing wants."""

@@ -76,6 +76,13 @@ def blas() -> str:
 
 
 @cache
+def blas_kernel() -> str:
+    """The processor for which NumPy's OpenBLAS computes, in its own words; empty for another BLAS."""
+    found = (pool for pool in controller().info() if pool["internal_api"] == "openblas")
+    return next((str(pool.get("architecture", "")) for pool in found), "")
+
+
+@cache
 def controller() -> ThreadpoolController:
     """One controller for the process: making one takes 700 µs, using it 6 µs."""
     return ThreadpoolController()

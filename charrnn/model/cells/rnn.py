@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from charrnn.backend import steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend
+    from charrnn.backend import Array, Backend, Factor
 
 NAME = "rnn"
 GATES = 1
@@ -23,8 +23,9 @@ class Tape:
         z: (T, B, H) the projected input; the adjoint leaves dz here.
         hidden: (T+1, B, H); slot 0 is the state before the chunk, slot t+1 the state after step t.
         slope: (T, B, H) scratch of the adjoint.
-        carried: (B, H) scratch: what flows between two steps.
-        transposed: (H, H) scratch of the adjoint: the recurrent weights, transposed.
+        kept: (B, H) scratch: what is kept of the state, or of its gradient, between two steps.
+        forth: multiplies by the recurrent weights.
+        back: multiplies by their transpose.
         z_steps: the T views z[t].
         hidden_steps: the T+1 views hidden[t].
         slope_steps: the T views slope[t].
@@ -33,8 +34,9 @@ class Tape:
     z: Array
     hidden: Array
     slope: Array
-    carried: Array
-    transposed: Array
+    kept: Array
+    forth: Factor
+    back: Factor
     z_steps: tuple[Array, ...]
     hidden_steps: tuple[Array, ...]
     slope_steps: tuple[Array, ...]
@@ -43,8 +45,9 @@ class Tape:
 def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     """An empty tape."""
     z, hidden = backend.empty((T, B, GATES * H), dtype), backend.empty((T + 1, B, H), dtype)
-    slope, carried, transposed = (backend.empty(shape, dtype) for shape in ((T, B, H), (B, H), (H, GATES * H)))
-    return Tape(z, hidden, slope, carried, transposed, *map(steps, (z, hidden, slope)))
+    slope, kept = backend.empty((T, B, H), dtype), backend.empty((B, H), dtype)
+    forth, back = (backend.factor(shape, dtype, rows=B) for shape in ((H, GATES * H), (GATES * H, H)))
+    return Tape(z, hidden, slope, kept, forth, back, *map(steps, (z, hidden, slope)))
 
 
 def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Backend) -> None:
@@ -56,37 +59,33 @@ def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Bac
         keep: (T, B) of the arrays' dtype, 0 where a stream's state is dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    matmul, add, multiply, tanh = backend.matmul, backend.xp.add, backend.xp.multiply, backend.xp.tanh
+    affine, multiply, tanh = tape.forth.use(W), backend.xp.multiply, backend.xp.tanh
     for t, (z, before, after) in enumerate(zip(tape.z_steps, tape.hidden_steps, tape.hidden_steps[1:], strict=False)):
         if keep is not None:
-            before = multiply(before, keep[t, :, None], out=tape.carried)
-        matmul(before, W, out=after)
-        add(after, z, out=after)
+            before = multiply(before, keep[t, :, None], out=tape.kept)
+        affine(before, z, after)
         tanh(after, out=after)
 
 
 def recurrence_backward(
     tape: Tape, dhidden: tuple[Array, ...], W: Array, keep: Array | None, *, backend: Backend
 ) -> None:
-    """Write dz[t] = (1 - h[t]²) · (dh[t] + keep[t+1] · dz[t+1] @ Wᵀ) into `tape.z`, from the last step to the first.
+    """Write dz[t] = (1 - h[t]²) · (dh[t] + (keep[t+1] · dz[t+1]) @ Wᵀ) into `tape.z`, from the last step to the first.
 
     Args:
         tape: as the forward pass left it.
-        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above; overwritten.
+        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above.
         W: (H, H), as in the forward pass.
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    matmul, add, multiply = backend.matmul, backend.xp.add, backend.xp.multiply
+    affine, multiply, dz = tape.back.use(W.T), backend.xp.multiply, tape.z_steps
     after = tape.hidden[1:, ...]
     multiply(after, after, out=tape.slope)
     backend.xp.subtract(1.0, tape.slope, out=tape.slope)
-    W_T = backend.transposed(W, rows=dhidden[0].shape[0], out=tape.transposed)
-    carried, last = tape.carried, len(dhidden) - 1
-    for t in range(last, -1, -1):
-        if t < last:
-            matmul(tape.z_steps[t + 1], W_T, out=carried)
-            if keep is not None:
-                multiply(carried, keep[t + 1, :, None], out=carried)
-            add(dhidden[t], carried, out=dhidden[t])
-        multiply(dhidden[t], tape.slope_steps[t], out=tape.z_steps[t])
+    last = len(dz) - 1
+    multiply(dhidden[last], tape.slope_steps[last], out=dz[last])
+    for t in range(last - 1, -1, -1):
+        later = dz[t + 1] if keep is None else multiply(dz[t + 1], keep[t + 1, :, None], out=tape.kept)
+        affine(later, dhidden[t], dz[t])
+        multiply(dz[t], tape.slope_steps[t], out=dz[t])
