@@ -105,7 +105,7 @@ def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int) -> N
     for _ in range(12):
         one.step()
         many.step()
-    many.workers.close()
+    many.close()
     assert np.array_equal(one.vector, many.vector)
     assert one.drain() == many.drain()
 
@@ -132,15 +132,14 @@ def test_a_bad_step_changes_nothing_but_the_position(text: str, monkeypatch: pyt
     for _ in range(3):
         subject.step()
     before = subject.vector.copy(), subject.slots["memory"].copy(), subject.state()["hidden"].copy()
-    original = Trainer.compute
+    original = subject.compute
 
-    def poisoned(self: Trainer, shard: object) -> object:
-        loss = original(self, shard)
-        self.shards[1].grad[7] = bad
-        return loss
+    def poisoned(part: int, step: int) -> None:
+        original(part, step)
+        subject.shards[1].grad[7] = bad
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "compute", poisoned)
+        patch.setattr(subject.crew, "function", poisoned)
         subject.step()
     assert np.array_equal(before[0], subject.vector)
     assert np.array_equal(before[1], subject.slots["memory"])
@@ -161,7 +160,7 @@ def test_threads_and_limits_are_given_back(text: str) -> None:
     before = limits()
     subject = trainer(config.build(TINY), text_corpus(text), threads=2)
     subject.step()
-    subject.workers.close()
+    subject.close()
     assert limits() == before
 
 

@@ -147,11 +147,10 @@ def poisoning(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> No
     """Make the gradient of every step for which `bad(steps done)` holds NaN."""
     original = Trainer.compute
 
-    def compute(self: Trainer, shard: object) -> object:
-        loss = original(self, shard)
-        if bad(self.done):
+    def compute(self: Trainer, part: int, step: int) -> None:
+        original(self, part, step)
+        if bad(step):
             self.shards[0].grad[0] = np.nan
-        return loss
 
     monkeypatch.setattr(Trainer, "compute", compute)
 

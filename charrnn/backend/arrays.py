@@ -81,6 +81,10 @@ class Backend:
         """A new array of zeros."""
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
+    def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Zeros that the helpers of a `Crew` see too, where there are any."""
+        return self.zeros(shape, dtype)
+
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """A copy of a NumPy array on the device, as `dtype` or its own."""
         return self.xp.asarray(np.asarray(array, dtype=dtype, order="C"), device=self.device, copy=True)

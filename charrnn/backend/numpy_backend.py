@@ -11,6 +11,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from charrnn.backend.arrays import Affine, Array, Backend, Factor
+from charrnn.backend.crew import shared_zeros
 from charrnn.backend.threads import blas_kernel
 
 ONE_HOT_MOST = 256
@@ -79,6 +80,10 @@ class NumpyBackend(Backend):
         label = f"CPU ({platform.processor() or platform.machine()}), NumPy {np.__version__}"
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
         self.ranges: dict[int, np.ndarray[Any, np.dtype[np.intp]]] = {}
+
+    def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """In memory that outlives a fork."""
+        return shared_zeros(shape, dtype)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy, of an array or a scalar."""

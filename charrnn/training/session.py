@@ -111,7 +111,7 @@ class Session:
                     recorder.record(event)
                     yield event
         finally:
-            self.loop.trainer.workers.close()
+            self.loop.trainer.close()
 
 
 def prepare(request: Request) -> Session:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.backend import Array, Workers
+from charrnn.backend import Array, Crew, Workers
 from charrnn.config import Config
 from charrnn.model import Chunk, Network, State, Views, Workspace, loss_and_grad, next_state
 from charrnn.optim import clip, learning_rate, rule
@@ -58,37 +58,41 @@ class Trainer:
         self.keeps = {i: backend.from_host(mask) for i in streams.resets if (mask := streams.keep(i)) is not None}
         self.rule = rule(config.optimizer)
         self.done = 0
-        self.vector, self.scratch = (backend.zeros((network.layout.size,), dtype) for _ in range(2))
+        self.vector = backend.shared_zeros((network.layout.size,), dtype)
+        self.scratch = backend.zeros((network.layout.size,), dtype)
         self.params = network.views(self.vector)
         self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
         shards = min(config.train.shards, B, backend.most_shards or B)
         self.shards = [self.shard(slice(B * i // shards, B * (i + 1) // shards)) for i in range(shards)]
+        self.losses = backend.shared_zeros((shards,), dtype)
+        self.crew = Crew(self.compute, shards, workers)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, 2), dtype)
         self.drained = 0
 
     def shard(self, columns: slice) -> Shard:
         """The shard of these streams, in the state before a text begins."""
-        width = columns.stop - columns.start
-        grad = self.network.backend.zeros((self.network.layout.size,), self.network.dtype)
-        state, after = self.network.zero_state(width), self.network.zero_state(width)
-        return Shard(columns, state, after, grad, self.network.views(grad))
+        network, shared_zeros = self.network, self.network.backend.shared_zeros
+        grad = shared_zeros((network.layout.size,), network.dtype)
+        shape = (network.num_layers, columns.stop - columns.start, network.hidden_size)
+        state, after = ({n: shared_zeros(shape, network.dtype) for n in network.cell.STATES} for _ in range(2))
+        return Shard(columns, state, after, grad, network.views(grad))
 
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
-        losses = self.workers.map(self.compute, self.shards)
+        self.crew.run(self.done)
         with self.network.backend.quiet():
-            self.update(losses)
+            self.update()
         self.done += 1
 
-    def update(self, losses: list[Array]) -> None:
+    def update(self) -> None:
         """Add up what the shards left, judge it, and move the parameters and states if it counts."""
         backend = self.network.backend
-        grad, loss = self.shards[0].grad, losses[0]
-        for shard, other in zip(self.shards[1:], losses[1:], strict=True):
-            backend.xp.add(grad, shard.grad, out=grad)
-            loss = loss + other
+        grad, loss = self.shards[0].grad, self.losses[0]
+        for part in range(1, len(self.shards)):
+            backend.xp.add(grad, self.shards[part].grad, out=grad)
+            loss = loss + self.losses[part]
         loss = loss / (self.streams.seq_length * self.streams.ids.shape[1])
         norm = backend.xp.sqrt(backend.dot(grad, grad))
         slot = self.done - self.drained
@@ -102,10 +106,13 @@ class Trainer:
             for name, state in shard.state.items():
                 backend.copy_if(ok, shard.after[name], out=state)
 
-    def compute(self, shard: Shard) -> Array:
-        """Loss (0-d, summed nats) of the shard's part of the chunk; gradient and next state stay in the shard."""
-        backend, B = self.network.backend, self.streams.ids.shape[1]
-        index, row = self.streams.chunk(self.done)
+    def compute(self, part: int, step: int) -> None:
+        """Leave the loss (summed nats) of one shard's part of the chunk in `losses`, gradient and state in the shard.
+
+        In a process that may be a helper's: what it reads or writes beyond its own is in shared memory.
+        """
+        backend, B, shard = self.network.backend, self.streams.ids.shape[1], self.shards[part]
+        index, row = self.streams.chunk(step)
         ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
         keep = self.keeps.get(index)
         if keep is not None:
@@ -115,10 +122,14 @@ class Trainer:
         width = shard.columns.stop - shard.columns.start
         spare = self.free.setdefault(width, [])
         work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width)
-        loss = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
+        self.losses[part] = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
         next_state(self.network, work, out=shard.after)
         spare.append(work)
-        return loss
+
+    def close(self) -> None:
+        """End the helpers and threads."""
+        self.crew.close()
+        self.workers.close()
 
     @property
     def full(self) -> bool:
