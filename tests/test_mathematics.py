@@ -14,8 +14,8 @@ from namespaces import CASES, Case
 from charrnn import optim
 from charrnn.backend.numpy_backend import panel_width
 from charrnn.config import OptimizerConfig
-from charrnn.model import Workspace, cross_entropy, forward, loss_and_grad, next_state
-from charrnn.model.loss import cross_entropy_backward
+from charrnn.model import Workspace, forward, loss_and_grad, next_state, surprise
+from charrnn.model.loss import cross_entropy, cross_entropy_backward
 from charrnn.training.guard import Guard
 
 
@@ -37,6 +37,22 @@ def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
         actual = net.backend.to_host(net.grads[name])
         assert close(actual, expected, net.case.tolerance), name
         assert np.max(np.abs(expected)) > 1e-3, name
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """With so many characters that only some rows of logits fit into memory, nats, loss and gradients are the same."""
+    loss, whole = step(net), net.backend.to_host(net.gradient).copy()
+    nats = net.backend.to_host(
+        surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
+    )
+    monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", rows * net.network.vocab_size + 1)
+    net.work = Workspace(net.network, net.T, net.B)
+    assert net.work.logits.shape[0] == rows
+    assert step(net) == pytest.approx(loss, rel=net.case.tolerance)
+    assert close(net.backend.to_host(net.gradient), whole, net.case.tolerance)
+    again = surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
+    assert close(net.backend.to_host(again), nats, net.case.tolerance)
 
 
 def test_gradient_is_written_not_added(net: SimpleNamespace) -> None:
@@ -65,7 +81,7 @@ def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
 
 
 def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
-    """Reading T characters and then T more from the carried state gives the logits of reading 2T."""
+    """Reading T characters and then T more from the carried state gives the hidden states of reading 2T."""
     half, n = net.T // 2, net.T // 2 * net.B
     whole = net.backend.to_host(
         forward(net.network, net.params, net.chunk.inputs, net.chunk.keep, net.state, net.work)
@@ -74,8 +90,8 @@ def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
     work, parts = Workspace(net.network, half, net.B), []
     for i in range(2):
         keep = net.chunk.keep[i * half : (i + 1) * half, :]
-        logits = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
-        parts.append(net.backend.to_host(logits).copy())
+        hidden = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
+        parts.append(net.backend.to_host(hidden).copy())
         next_state(net.network, work, out=state)
     assert close(np.concatenate(parts), whole, net.case.tolerance)
 

@@ -124,6 +124,10 @@ class Backend:
             self.matmul(one_hot, rows, out=block)
         return out
 
+    def row_max(self, matrix: Array) -> Array:
+        """A new array (N, 1): the largest element of each row of matrix (N, V)."""
+        return self.xp.max(matrix, axis=1, keepdims=True)
+
     def row_sums(self, matrix: Array) -> Array:
         """A new array (N, 1): the sum of each row of matrix (N, V)."""
         return self.xp.sum(matrix, axis=1, keepdims=True)

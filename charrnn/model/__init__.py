@@ -3,7 +3,6 @@
 from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial
 from charrnn.model.layout import Layout
-from charrnn.model.loss import cross_entropy
 from charrnn.model.network import (
     Chunk,
     Network,
@@ -15,6 +14,7 @@ from charrnn.model.network import (
     loss_and_grad,
     next_state,
 )
+from charrnn.model.output import project, surprise
 
 __all__ = [
     "Chunk",
@@ -24,10 +24,11 @@ __all__ = [
     "Views",
     "Workspace",
     "build",
-    "cross_entropy",
     "forward",
     "gradcheck",
     "initial",
     "loss_and_grad",
     "next_state",
+    "project",
+    "surprise",
 ]

@@ -17,7 +17,7 @@ def cross_entropy(logits: Array, targets: Array, *, backend: Backend) -> tuple[A
         nats (N,), and the row sums (N, 1) of the exponentials, for the adjoint.
     """
     xp = backend.xp
-    xp.subtract(logits, xp.max(logits, axis=1, keepdims=True), out=logits)
+    xp.subtract(logits, backend.row_max(logits), out=logits)
     shifted = backend.pick(logits, targets)
     xp.exp(logits, out=logits)
     sums = backend.row_sums(logits)

@@ -18,10 +18,13 @@ from charrnn.backend import Array, Backend, steps
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
 from charrnn.model.layout import Layout
-from charrnn.model.loss import cross_entropy, cross_entropy_backward
+from charrnn.model.output import surprise_and_grad
 
 Views = dict[str, Array]
 State = dict[str, Array]
+
+LOGITS_MOST = 2**22
+"""Most logits in memory at once. A chunk has T·B·V of them: half a gigabyte at 60,000 characters, so it is cut."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,25 @@ class Layer:
 
 
 class Workspace:
-    """The memory of one pass over (T, B), made once and written again at every step. Nothing outside keeps a view."""
+    """The memory of one pass over (T, B), made once and written again at every step. Nothing outside keeps a view.
+
+    Attributes:
+        blocks: slices of the T·B rows whose logits are in memory together: one, unless V is large.
+        logits: (rows of a block, V).
+        dhidden: (T·B, H), the gradient of the loss by the output of the layer in work.
+        part: where there are several blocks, the output layer's gradients by one of them.
+        layers: the layers' own memory.
+    """
 
     def __init__(self, network: Network, T: int, B: int) -> None:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V, network.cell.GATES * H), dtype)
-        self.logits = backend.empty((T * B, V), dtype)
+        rows = min(T * B, max(1, LOGITS_MOST // V))
+        self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
+        self.logits = backend.empty((rows, V), dtype)
+        outputs = [(name, shape) for name, shape in network.layout.shapes if name.startswith("output.")]
+        self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
         self.ones = backend.zeros((1, T * B), dtype) + 1.0
@@ -110,7 +125,7 @@ class Workspace:
 
 
 def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
-    """Read a chunk from `state`; leave each layer's history in `work.layers`. Returns `work.logits` (T·B, V)."""
+    """Read a chunk from `state`; leave each layer's history in `work.layers`. Returns the last layer's: (T·B, H)."""
     backend, xp = network.backend, network.backend.xp
     recurrence = backend.recurrence(network.cell)
     for i, layer in enumerate(work.layers):
@@ -124,19 +139,13 @@ def forward(network: Network, params: Views, inputs: Array, keep: Array | None, 
         for name in network.cell.STATES:
             getattr(layer.tape, name)[0, ...] = state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, params[f"layer{i}.W_hh"], keep, backend=backend)
-    backend.matmul(work.layers[-1].after, params["output.W_hy"], out=work.logits)
-    xp.add(work.logits, params["output.b_y"], out=work.logits)
-    return work.logits
+    return work.layers[-1].after
 
 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
-    """The adjoint of `forward`: from the gradient in `work.logits` write that of every parameter into `grads`."""
-    backend, xp = network.backend, network.backend.xp
+    """The adjoint of `forward`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
+    backend, xp, keep = network.backend, network.backend.xp, chunk.keep
     recurrence = backend.recurrence(network.cell)
-    dlogits, keep = work.logits, chunk.keep
-    backend.matmul(work.layers[-1].after.T, dlogits, out=grads["output.W_hy"])
-    backend.matmul(work.ones, dlogits, out=grads["output.b_y"][None, :])
-    backend.matmul(dlogits, params["output.W_hy"].T, out=work.dhidden)
     for i, layer in reversed(list(enumerate(work.layers))):
         recurrence.recurrence_backward(layer.tape, work.dhidden_steps, params[f"layer{i}.W_hh"], keep, backend=backend)
         before, dz = layer.before, layer.z
@@ -168,13 +177,11 @@ def loss_and_grad(
     Returns:
         The loss (0-d), nats summed over the chunk's T·B characters.
     """
-    backend = network.backend
-    with backend.quiet():
-        logits = forward(network, params, chunk.inputs, chunk.keep, state, work)
-        nats, sums = cross_entropy(logits, chunk.targets, backend=backend)
-        cross_entropy_backward(logits, sums, chunk.targets, scale, backend=backend)
+    with network.backend.quiet():
+        hidden = forward(network, params, chunk.inputs, chunk.keep, state, work)
+        loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
         backward(network, params, grads, chunk, work)
-        return backend.xp.sum(nats)
+        return loss
 
 
 def next_state(network: Network, work: Workspace, *, out: State) -> None:

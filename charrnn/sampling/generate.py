@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.backend import one_thread
-from charrnn.model import Network, State, Views, Workspace, forward, next_state
+from charrnn.model import Network, State, Views, Workspace, forward, next_state, project
 from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary
 
@@ -33,9 +33,12 @@ class Reader:
             work = self.workspaces[T]
             inputs = self.network.backend.indices(self.network.backend.from_host(chunk.reshape(-1)))
             with one_thread, self.network.backend.quiet():
-                logits = forward(self.network, self.params, inputs, None, self.state, work)
+                hidden = forward(self.network, self.params, inputs, None, self.state, work)
             next_state(self.network, work, out=self.state)
-        return self.network.backend.to_host(logits[(T - 1) * self.B :, ...]).astype(np.float64)  # sync
+        logits = self.network.backend.empty((self.B, self.network.vocab_size), self.network.dtype)
+        with one_thread, self.network.backend.quiet():
+            project(self.network, self.params, hidden[(T - 1) * self.B :, ...], out=logits)
+        return self.network.backend.to_host(logits).astype(np.float64)  # sync
 
 
 def generate(

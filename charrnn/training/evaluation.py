@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn.backend import Workers, one_thread
 from charrnn.errors import ConfigError, TextError
-from charrnn.model import Network, State, Views, Workspace, cross_entropy, forward, next_state
+from charrnn.model import Network, State, Views, Workspace, forward, next_state, surprise
 from charrnn.text import Ids, Part
 
 ROWS = 64
@@ -86,8 +86,8 @@ def surprises(
         if work is None or len(rows) != work.T:
             work = Workspace(network, len(rows), len(offsets))
         with one_thread, backend.quiet():
-            logits = forward(network, params, inputs, keep, state, work)
-            nats, _ = cross_entropy(logits, targets, backend=backend)
+            hidden = forward(network, params, inputs, keep, state, work)
+            nats = surprise(network, params, hidden, targets, work)
         next_state(network, work, out=state)
         yield backend.to_host(nats).reshape(positions.shape)  # sync
 

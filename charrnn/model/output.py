@@ -1,0 +1,60 @@
+"""The output layer with the loss: hidden states to logits to nats, and back, a block of rows at a time.
+
+Usually there is one block. With a wide vocabulary the logits of a whole chunk would not fit into memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charrnn.backend import Array
+from charrnn.model.loss import cross_entropy, cross_entropy_backward
+
+if TYPE_CHECKING:
+    from charrnn.model.network import Network, Views, Workspace
+
+
+def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
+    """The logits (N, V) of hidden states (N, H), in `out`."""
+    network.backend.matmul(hidden, params["output.W_hy"], out=out)
+    return network.backend.xp.add(out, params["output.b_y"], out=out)
+
+
+def project_backward(
+    network: Network, params: Views, grads: Views, hidden: Array, dlogits: Array, *, ones: Array, out: Array
+) -> None:
+    """The adjoint of `project`: the output layer's gradients into `grads`, that of `hidden` (N, H) into `out`.
+
+    `ones` is (1, N).
+    """
+    matmul = network.backend.matmul
+    matmul(hidden.T, dlogits, out=grads["output.W_hy"])
+    matmul(ones, dlogits, out=grads["output.b_y"][None, :])
+    matmul(dlogits, params["output.W_hy"].T, out=out)
+
+
+def surprise(network: Network, params: Views, hidden: Array, targets: Array, work: Workspace) -> Array:
+    """The nats (N,) of targets (N,), each after its hidden state (N, H), for the N = T·B characters of `work`."""
+    parts = []
+    for block in work.blocks:
+        logits = project(network, params, hidden[block, :], out=work.logits[: block.stop - block.start, :])
+        parts.append(cross_entropy(logits, targets[block], backend=network.backend)[0])
+    return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]
+
+
+def surprise_and_grad(
+    network: Network, params: Views, grads: Views, hidden: Array, targets: Array, work: Workspace, *, scale: float
+) -> Array:
+    """The sum (0-d) of `surprise`, and the gradients of `scale` times it: in `grads`, and in `work.dhidden`."""
+    backend, total = network.backend, list[Array]()
+    for block in work.blocks:
+        here, rows, into = hidden[block, :], block.stop - block.start, work.part if total else grads
+        logits = project(network, params, here, out=work.logits[:rows, :])
+        nats, sums = cross_entropy(logits, targets[block], backend=backend)
+        dlogits = cross_entropy_backward(logits, sums, targets[block], scale, backend=backend)
+        project_backward(network, params, into, here, dlogits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
+        if total:
+            for name, part in into.items():
+                backend.xp.add(grads[name], part, out=grads[name])
+        total.append(backend.xp.sum(nats))
+    return sum(total[1:], total[0])
