@@ -12,6 +12,7 @@ from conftest import close, problem, reference_gradient, reference_loss
 from namespaces import CASES, Case
 
 from charrnn import optim
+from charrnn.backend import numpy_backend
 from charrnn.backend.numpy_backend import panel_width
 from charrnn.config import OptimizerConfig
 from charrnn.model import Workspace, forward, loss_and_grad, next_state, surprise
@@ -173,6 +174,24 @@ def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch,
             assert close(backend.to_host(out), expected + b, case.tolerance)
             affine(on_device[0], out, out)
             assert close(backend.to_host(out), 2 * expected + b, case.tolerance)
+
+
+@pytest.mark.parametrize("most", [10**6, 20 * 5 * 7 + 1])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_tall_products_in_blocks(case: Case, monkeypatch: pytest.MonkeyPatch, most: int, transposed: bool) -> None:
+    """A product of many rows, whole or in blocks, by a matrix or a transposed view, is the product."""
+    monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
+    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    numpy_backend.block_rows.cache_clear()
+    backend, rng = case.make(), np.random.default_rng(8)
+    a, b = rng.standard_normal((40, 5)), rng.standard_normal((7, 5) if transposed else (5, 7))
+    expected = np.array([[sum(x * y) for y in (b if transposed else b.T)] for x in a])
+    out, right = backend.empty((40, 7), case.dtype), backend.from_host(b, case.dtype)
+    backend.matmul(backend.from_host(a, case.dtype), right.T if transposed else right, out=out)
+    assert close(backend.to_host(out), expected, case.tolerance)
+    assert numpy_backend.block_rows(40, 5, 7) == (0 if most == 10**6 else 20)
+    assert numpy_backend.block_rows(41, 5, 7) == 0
+    numpy_backend.block_rows.cache_clear()
 
 
 def test_panels_are_as_wide_as_stays_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

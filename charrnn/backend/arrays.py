@@ -132,6 +132,10 @@ class Backend:
         """A new array (N, 1): the sum of each row of matrix (N, V)."""
         return self.xp.sum(matrix, axis=1, keepdims=True)
 
+    def total(self, vector: Array) -> Array:
+        """The sum (0-d) of a vector."""
+        return self.xp.sum(vector)
+
     def pick(self, matrix: Array, ids: Array) -> Array:
         """A new array (N,): matrix[n, ids[n]] for matrix (N, V), ids (N,)."""
         return self.xp.take_along_axis(matrix, ids[:, None], axis=1)[:, 0]

@@ -105,7 +105,7 @@ class Crew:
         if self.helpers is None:
             self.helpers = self.start()
         told = [helper for helper in self.helpers if helper.told(order)]
-        if not told:
+        if not told and self.parts > 1:
             self.workers.map(self.function, range(self.parts), [order] * self.parts)
             return
         away = {part for helper in told for part in helper.parts}

@@ -56,5 +56,5 @@ def surprise_and_grad(
         if total:
             for name, part in into.items():
                 backend.xp.add(grads[name], part, out=grads[name])
-        total.append(backend.xp.sum(nats))
+        total.append(backend.total(nats))
     return sum(total[1:], total[0])
