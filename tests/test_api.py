@@ -108,7 +108,7 @@ def test_stream_is_sample(model: api.Model, options: dict[str, Any]) -> None:
     """The pieces of a stream make up the sample of the same seed, of the network's own characters."""
     parts = list(model.stream(length=40, seed=4, **options))
     assert "".join(parts) == model.sample(length=40, seed=4, **options)
-    assert len(parts) >= len("".join(parts))
+    assert len(parts) > 2
     assert set("".join(parts)) <= set(TEXT) - set(options.get("stop", ""))
     assert len("".join(parts)) == 40 or "stop" in options
 

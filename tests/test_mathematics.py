@@ -169,10 +169,10 @@ def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch,
             W = rng.standard_normal((128, 30) if transposed else (30, 128))
             on_device = [backend.from_host(x, case.dtype) for x in (a, b, W)]
             out, expected = on_device[1] + 0.0, np.array([[sum(x * y) for y in (W if transposed else W.T)] for x in a])
-            affine = factor.use(on_device[2].T if transposed else on_device[2])
-            affine(on_device[0], on_device[1], out)
+            factor.use(on_device[2].T if transposed else on_device[2])
+            factor.affine(on_device[0], on_device[1], out)
             assert close(backend.to_host(out), expected + b, case.tolerance)
-            affine(on_device[0], out, out)
+            factor.affine(on_device[0], out, out)
             assert close(backend.to_host(out), 2 * expected + b, case.tolerance)
 
 

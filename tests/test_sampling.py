@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from charrnn.backend import Workers
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
@@ -31,7 +33,8 @@ TEMPERATURE = st.floats(1e-300, 1e300) | st.sampled_from([1e-300, 0.8, 1.0, 1e30
 
 def chosen(logits: list[float], u: float, **settings: Any) -> int:
     """The one id that `choose` gives for one stream."""
-    ids = choose(np.array([logits]), np.array([u]), Settings(**settings))
+    with np.errstate(over="ignore"):
+        ids = choose(np.array([logits]), np.array([u]), Settings(**settings))
     assert ids.shape == (1,)
     return int(ids[0])
 
@@ -61,7 +64,8 @@ def test_choice_is_never_impossible(
 ) -> None:
     """For any finite logits and any settings the weights are finite and the chosen character is among the possible."""
     settings = Settings(temperature, top_k, top_p)
-    weights = truncated(np.array([logits]), settings)[0]
+    with np.errstate(over="ignore"):
+        weights = truncated(np.array([logits]), np.array([max(logits)]), settings)[0]
     assert all(0 <= w <= 1 for w in weights)
     assert max(weights) == 1
     i = chosen(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
@@ -107,6 +111,20 @@ def test_frequencies_follow_the_softmax(temperature: float) -> None:
 def test_temperature_zero_is_the_first_maximum(logits: list[float], u: float) -> None:
     """Temperature 0 takes the likeliest character, of equals the first, whatever the uniform number."""
     assert chosen(logits, u, temperature=0) == logits.index(max(logits))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_numbers_of_an_overflown_network_are_no_obstacle(temperature: float) -> None:
+    """NaN is the least likely, infinity the likeliest, also when they are all there is; other streams do not notice."""
+    nan, inf, sure = math.nan, math.inf, {"temperature": temperature}
+    assert chosen([nan, 3.0, nan], 0.5, **sure) == 1
+    assert chosen([5.0, inf, nan, -inf], 0.5, **sure) == 1
+    assert chosen([-inf, -inf], 0.25, **sure) == 0
+    assert chosen([nan, nan], BELOW_ONE, **sure) == (1 if temperature else 0)
+    logits = np.array([[nan, 3.0, 4.0], [0.5, 1.0, 0.0]])
+    with np.errstate(over="ignore"):
+        both = choose(logits, np.array([0.9, 0.9]), Settings(temperature))
+    assert both.tolist() == [2, chosen([0.5, 1.0, 0.0], 0.9, **sure)]
 
 
 @pytest.mark.parametrize(
@@ -210,3 +228,31 @@ def test_seed_decides_the_text(net: SimpleNamespace) -> None:
     """The same seed gives the same texts, another seed others."""
     assert texts(net, rng=5) == texts(net, rng=5)
     assert texts(net, rng=5) != texts(net, rng=6)
+
+
+def test_any_number_of_workers_writes_the_same(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams in several groups are the same texts on one worker and on three, and as those of a single group."""
+    whole = texts(net, "abc", count=11, rng=4)
+    monkeypatch.setattr(sys.modules["charrnn.sampling.generate"], "GROUP", 3)
+    many = Workers(3)
+    assert texts(net, "abc", count=11, rng=4) == texts(net, "abc", count=11, rng=4, workers=many) == whole
+    many.close()
+
+
+def test_pieces_come_at_once_and_then_in_larger_blocks(net: SimpleNamespace) -> None:
+    """The first piece is a single character; the later ones grow, and large networks give few at a time."""
+    stream = lambda: pieces(  # noqa: E731
+        net.network,
+        net.params,
+        net.vocabulary,
+        prompt=net.vocabulary.encode("ab"),
+        length=200,
+        count=1,
+        settings=Settings(),
+        stop="",
+        rng=np.random.default_rng(0),
+    )
+    assert [len(piece) for (piece,) in stream()] == [1, 2, 4, 8, 16, 32, 64, 64, 9, 0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["charrnn.sampling.generate"], "WORK", 3 * net.network.layout.size)
+        assert [len(piece) for (piece,) in stream()][:5] == [1, 2, 3, 3, 3]

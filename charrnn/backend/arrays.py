@@ -36,14 +36,25 @@ class Factor:
     """A matrix (K, N) by which many matrices of `rows` rows are multiplied, as a recurrence does at every time step.
 
     The library may want it in a layout of its own: `use` brings it there once for all products.
+
+    Attributes:
+        matrix: the one in use.
+        affine: multiplies by it and adds.
     """
+
+    matrix: Array
+    affine: Affine
 
     def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int) -> None:
         self.backend = backend
         self.product = backend.empty((rows, shape[1]), dtype)
 
-    def use(self, matrix: Array) -> Affine:
-        """The function that multiplies by `matrix` (K, N), which may be a transposed view; until the next `use`."""
+    def use(self, matrix: Array) -> None:
+        """Multiply by `matrix` (K, N), which may be a transposed view and must not change until the next `use`."""
+        self.matrix, self.affine = matrix, self.by(matrix)
+
+    def by(self, matrix: Array) -> Affine:
+        """The function that multiplies by `matrix`."""
         matmul, add, product = self.backend.matmul, self.backend.xp.add, self.product
 
         def affine(a: Array, b: Array, out: Array) -> None:
@@ -106,6 +117,10 @@ class Backend:
     def indices(self, ids: Array) -> Array:
         """A fresh contiguous copy of `ids` in the integer type that indexing wants."""
         return self.xp.astype(ids, self.xp.int64, copy=True)
+
+    def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
+        """The `indices` of a NumPy array."""
+        return self.indices(self.from_host(ids, "int64"))
 
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """out[n, :] = table[ids[n], :] for ids (N,), table (V, H), out (N, H)."""

@@ -37,7 +37,7 @@ class NumpyFactor(Factor):
         self.panels = np.empty((N // width, K, width) if width else (K, N), dtype)
         self.products = np.empty((N // width, rows, width), dtype) if width else None
 
-    def use(self, matrix: Array) -> Affine:
+    def by(self, matrix: Array) -> Affine:
         """Copy a view or into panels; with one to four rows BLAS does as well on a view."""
         if self.products is None:
             if len(self.product) > 4 and not matrix.flags.c_contiguous:  # H=256: up to fourfold
@@ -93,6 +93,10 @@ class NumpyBackend(Backend):
         """In memory that outlives a fork."""
         return shared_zeros(shape, dtype)
 
+    def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
+        """A copy."""
+        return np.array(array, dtype, order="C")
+
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy, of an array or a scalar."""
         return np.array(array)
@@ -117,9 +121,13 @@ class NumpyBackend(Backend):
         """NumPy indexes with `intp`, and would convert anything else at each use."""
         return ids.astype(np.intp)
 
+    def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
+        """The array itself if its type is right."""
+        return np.asarray(ids, np.intp)
+
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """`mode="clip"` writes straight into `out`; the default mode allocates and is three times slower."""
-        return np.take(table, ids, axis=0, out=out, mode="clip")
+        return table.take(ids, 0, out, "clip")
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
         """Few rows by a product with a one-hot matrix; many sorted by id, each id's by a product with ones.

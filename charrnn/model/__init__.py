@@ -13,8 +13,10 @@ from charrnn.model.network import (
     forward,
     loss_and_grad,
     next_state,
+    prepare,
+    read,
 )
-from charrnn.model.output import project, surprise
+from charrnn.model.output import surprise
 
 __all__ = [
     "Chunk",
@@ -29,6 +31,7 @@ __all__ = [
     "initial",
     "loss_and_grad",
     "next_state",
-    "project",
+    "prepare",
+    "read",
     "surprise",
 ]

@@ -124,30 +124,54 @@ class Workspace:
             self.layers.append(Layer(tape, *(backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)))
 
 
-def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
-    """Read a chunk from `state`; leave each layer's history in `work.layers`. Returns the last layer's: (T·B, H)."""
+def prepare(network: Network, params: Views, work: Workspace) -> None:
+    """What passes derive from the weights alone: once for all `read` until the weights change."""
+    network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table)
+    for i, layer in enumerate(work.layers):
+        layer.tape.forth.use(params[f"layer{i}.W_hh"])
+
+
+def read(
+    network: Network, params: Views, inputs: Array, keep: Array | None, state: State | None, work: Workspace
+) -> Array:
+    """Read a chunk after `prepare`; leave each layer's history in `work.layers`. Returns the last layer's: (T·B, H).
+
+    Args:
+        network: the shape of everything.
+        params: the weights.
+        inputs: (T·B,) ids, time-major.
+        keep: see `Chunk`.
+        state: before the chunk; None for that after the last pass in `work`.
+        work: of this (T, B).
+    """
     backend, xp = network.backend, network.backend.xp
     recurrence = backend.recurrence(network.cell)
     for i, layer in enumerate(work.layers):
-        W_xh, b_h = params[f"layer{i}.W_xh"], params[f"layer{i}.b_h"]
         if i == 0:  # x is one-hot, so x @ W + b is a row of W + b
-            xp.add(W_xh, b_h, out=work.table)
             backend.take_rows(work.table, inputs, out=layer.z)
         else:
-            backend.matmul(work.layers[i - 1].after, W_xh, out=layer.z)
-            xp.add(layer.z, b_h, out=layer.z)
+            backend.matmul(work.layers[i - 1].after, params[f"layer{i}.W_xh"], out=layer.z)
+            xp.add(layer.z, params[f"layer{i}.b_h"], out=layer.z)
         for name in network.cell.STATES:
-            getattr(layer.tape, name)[0, ...] = state[name][i, ...]
-        recurrence.recurrence_forward(layer.tape, params[f"layer{i}.W_hh"], keep, backend=backend)
+            history = getattr(layer.tape, name)
+            history[0, ...] = history[-1, ...] if state is None else state[name][i, ...]
+        recurrence.recurrence_forward(layer.tape, keep, backend=backend)
     return work.layers[-1].after
 
 
+def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
+    """`prepare` and `read`."""
+    prepare(network, params, work)
+    return read(network, params, inputs, keep, state, work)
+
+
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
-    """The adjoint of `forward`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
+    """The adjoint of `read`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
     backend, xp, keep = network.backend, network.backend.xp, chunk.keep
     recurrence = backend.recurrence(network.cell)
     for i, layer in reversed(list(enumerate(work.layers))):
-        recurrence.recurrence_backward(layer.tape, work.dhidden_steps, params[f"layer{i}.W_hh"], keep, backend=backend)
+        layer.tape.back.use(params[f"layer{i}.W_hh"].T)
+        recurrence.recurrence_backward(layer.tape, work.dhidden_steps, keep, backend=backend)
         before, dz = layer.before, layer.z
         if keep is not None:
             before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)

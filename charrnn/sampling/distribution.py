@@ -6,6 +6,7 @@ its total (inverse CDF). Finite logits give finite sums of at least 1 at any tem
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,33 +42,37 @@ class Settings:
 
 
 def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
-    """The next character of each of B streams.
+    """The next character of each of B streams. Numbers out of range make NumPy warn: see `Backend.quiet`.
 
     Args:
-        logits: (B, V) float64. Should a network overflow, NaN counts as least likely, infinity as the largest number.
+        logits: (B, V). Should a network overflow, NaN counts as least likely, infinity as the largest number.
         uniforms: (B,) in [0, 1).
         settings: how.
 
     Returns:
         ids (B,).
     """
-    weights = truncated(np.nan_to_num(logits, nan=-np.finfo(float).max), settings)
-    cumulative = np.cumsum(weights, axis=1)
+    top = np.maximum.reduce(logits, axis=1)
+    if not math.isfinite(top.dot(top)):
+        logits = np.nan_to_num(logits.astype(np.float64), nan=-np.finfo(float).max)
+        top = np.maximum.reduce(logits, axis=1)
+    cumulative = np.add.accumulate(truncated(logits, top, settings), axis=1)
     # u is at most 1 - 2**-53, so u · total stays below the total also when rounded.
     targets = uniforms * cumulative[:, -1]
-    return np.sum(cumulative <= targets[:, None], axis=1)
+    return (cumulative > targets[:, None]).argmax(axis=1)
 
 
-def truncated(logits: HostArray, settings: Settings) -> HostArray:
-    """(B, V) weights, the likeliest 1, of the tempered and cut distribution; not normalised."""
-    with np.errstate(over="ignore"):  # -max - max
-        shifted = logits - np.max(logits, axis=1, keepdims=True)
+def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArray:
+    """(B, V) weights, the likeliest 1, of the tempered and cut distribution; `top` (B,) are the largest logits."""
+    weights = np.subtract(logits, top[:, None], dtype=np.float64)
     if settings.temperature == 0:
-        weights = np.zeros_like(shifted)
-        weights[np.arange(len(weights)), np.argmax(shifted, axis=1)] = 1.0
+        likeliest = np.argmax(weights, axis=1)
+        weights[:] = 0.0
+        weights[np.arange(len(weights)), likeliest] = 1.0
         return weights
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf, and their weight to 0
-        weights = np.exp(shifted / settings.temperature)
+    if settings.temperature != 1:  # a tiny one sends all but the likeliest to -inf, and their weight to 0
+        np.divide(weights, settings.temperature, out=weights)
+    np.exp(weights, out=weights)
     V = weights.shape[1]
     if 0 < settings.top_k < V or settings.top_p < 1:
         order = np.argsort(-logits, axis=1, kind="stable")  # not by weight: a huge temperature makes them equal

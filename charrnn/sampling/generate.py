@@ -7,42 +7,72 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.backend import one_thread
-from charrnn.model import Network, State, Views, Workspace, forward, next_state, project
+from charrnn.backend import Workers, one_thread
+from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
 from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary
 
 PROMPT_CHUNK = 256
+GROUP = 64
+"""Streams written in one piece. Fixed, so that a text does not depend on the number of threads."""
+BLOCK, WORK = 64, 2**30
+"""Most characters of each stream, and about the most multiplications, between two looks of whoever is reading."""
 
 
-class Reader:
-    """B streams read character by character: the network with its state, for prompts and for sampling."""
+class Writer:
+    """Streams written side by side: the network, their state, and the logits (B, V) of their next characters.
 
-    def __init__(self, network: Network, params: Views, B: int) -> None:
-        self.network, self.params, self.B = network, params, B
-        self.state: State = network.zero_state(B)
-        self.workspaces: dict[int, Workspace] = {}
+    Args:
+        network: the shape of the network.
+        params: its weights.
+        prompts: (T, B) ids to read first, T at least 1.
+    """
 
-    def read(self, ids: Ids) -> HostArray:
-        """Read ids (T, B), T at least 1. Returns the logits (B, V) after the last, in float64. Waits for the device."""
-        for first in range(0, len(ids), PROMPT_CHUNK):
-            chunk = np.ascontiguousarray(ids[first : first + PROMPT_CHUNK], dtype=np.int64)
-            T = len(chunk)
-            if T not in self.workspaces:
-                self.workspaces[T] = Workspace(self.network, T, self.B)
-            work = self.workspaces[T]
-            inputs = self.network.backend.indices(self.network.backend.from_host(chunk.reshape(-1)))
-            with one_thread, self.network.backend.quiet():
-                hidden = forward(self.network, self.params, inputs, None, self.state, work)
-            next_state(self.network, work, out=self.state)
-        logits = self.network.backend.empty((self.B, self.network.vocab_size), self.network.dtype)
+    def __init__(self, network: Network, params: Views, prompts: Ids) -> None:
+        B = prompts.shape[1]
+        self.network, self.params, self.work = network, params, Workspace(network, 1, B)
+        shape = (network.hidden_size, network.vocab_size)
+        self.output = network.backend.factor(shape, network.dtype, rows=B)
+        self.output.use(params["output.W_hy"])
+        self.bias = network.backend.zeros((B, network.vocab_size), network.dtype) + params["output.b_y"]
+        self.logits = network.backend.empty((B, network.vocab_size), network.dtype)
+        state: State = network.zero_state(B)
+        with one_thread, network.backend.quiet():
+            prepare(network, params, self.work)
+            work = None
+            for first in range(0, len(prompts) - 1, PROMPT_CHUNK):
+                chunk = prompts[first : min(first + PROMPT_CHUNK, len(prompts) - 1)]
+                if work is None or len(chunk) != work.T:
+                    work = Workspace(network, len(chunk), B)
+                ids = network.backend.host_indices(chunk.reshape(-1))
+                forward(network, params, ids, None, state, work)
+                next_state(network, work, out=state)
+            self.read(prompts[-1], state)
+
+    def read(self, ids: Ids, state: State | None = None) -> None:
+        """Read a character (B,) of each stream, from `state` or from where they are."""
+        inputs = self.network.backend.host_indices(ids)
+        hidden = read(self.network, self.params, inputs, None, state, self.work)
+        self.output.affine(hidden, self.bias, self.logits)
+
+    def write(self, uniforms: HostArray, settings: Settings) -> Ids:
+        """The next N characters (N, B), chosen by uniforms (N, B). Waits for the device at each."""
+        result = np.empty(uniforms.shape, np.intp)
         with one_thread, self.network.backend.quiet():
-            project(self.network, self.params, hidden[(T - 1) * self.B :, ...], out=logits)
-        return self.network.backend.to_host(logits).astype(np.float64)  # sync
+            for n, uniform in enumerate(uniforms):
+                ids = choose(self.network.backend.to_host(self.logits), uniform, settings)  # sync
+                self.read(ids)
+                result[n] = ids
+        return result
 
 
 def generate(
-    network: Network, params: Views, prompts: Ids, settings: Settings, rng: np.random.Generator
+    network: Network,
+    params: Views,
+    prompts: Ids,
+    settings: Settings,
+    rng: np.random.Generator,
+    workers: Workers | None = None,
 ) -> Iterator[Ids]:
     """Continue B prompts of equal length, without end.
 
@@ -52,16 +82,21 @@ def generate(
         prompts: (T, B) ids, T at least 1.
         settings: how to choose.
         rng: one uniform number is drawn from it for each character.
+        workers: share the streams; None is one thread.
 
     Yields:
-        ids (B,), the next character of each stream.
+        ids (N, B), the next N characters of each stream: at first one, then more at a time.
     """
-    reader = Reader(network, params, prompts.shape[1])
-    logits = reader.read(prompts)
+    B, workers = prompts.shape[1], workers or Workers(1)
+    width = B if network.backend.most_shards else GROUP
+    groups = [slice(first, first + width) for first in range(0, B, width)]
+    writers = [Writer(network, params, prompts[:, group]) for group in groups]
+    size, most = 1, max(1, min(BLOCK, WORK // (B * network.layout.size)))
     while True:
-        ids = choose(logits, rng.random(prompts.shape[1]), settings)
-        yield ids
-        logits = reader.read(ids[None, :])
+        uniforms = rng.random((size, B))
+        parts = workers.map(lambda w, g: w.write(uniforms[:, g], settings), writers, groups)  # noqa: B023 (now)
+        yield np.concatenate(parts, axis=1)
+        size = min(2 * size, most)
 
 
 @dataclass
@@ -103,6 +138,7 @@ def pieces(
     settings: Settings,
     stop: str,
     rng: np.random.Generator,
+    workers: Workers | None = None,
 ) -> Iterator[list[str]]:
     """`count` samples made side by side, each of `length` characters or up to `stop`.
 
@@ -116,9 +152,10 @@ def pieces(
         settings: how to choose.
         stop: a sample ends before this string; empty: never.
         rng: the uniform numbers.
+        workers: see `generate`.
 
     Yields:
-        For each character the new text of each sample, often a character, sometimes empty. The prompt is not repeated.
+        The new text of each sample: a character or some, or nothing yet. The prompt is not repeated.
     """
     if length == 0:
         return
@@ -130,9 +167,10 @@ def pieces(
         made = 1
         yield [s.feed(c) for s, c in zip(stoppers, vocabulary.decode(prompts[0]), strict=True)]
     if made < length:
-        for ids in generate(network, params, prompts, settings, rng):
-            made += 1
-            yield [s.feed(c) for s, c in zip(stoppers, vocabulary.decode(ids), strict=True)]
+        for ids in generate(network, params, prompts, settings, rng, workers):
+            ids = ids[: length - made]
+            made += len(ids)
+            yield [stopper.feed(vocabulary.decode(stream)) for stopper, stream in zip(stoppers, ids.T, strict=True)]
             if made >= length or all(s.done for s in stoppers):
                 break
     yield [s.rest() for s in stoppers]

@@ -78,9 +78,7 @@ def surprises(
     for first in range(0, length, ROWS):
         rows = np.arange(first, min(first + ROWS, length))
         positions = (rows[:, None] + offsets[None, :]).clip(0, len(part.ids) - 2)
-        inputs, targets = (
-            backend.indices(backend.from_host(part.ids[p].reshape(-1), "int64")) for p in (positions, positions + 1)
-        )
+        inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
         fresh = np.isin(positions, starts)
         keep = backend.from_host(~fresh, network.dtype) if fresh.any() else None
         if work is None or len(rows) != work.T:

@@ -50,16 +50,15 @@ def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     return Tape(z, hidden, slope, kept, forth, back, *map(steps, (z, hidden, slope)))
 
 
-def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Backend) -> None:
+def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
     """Fill `tape.hidden[1:]` from `tape.hidden[0]` and `tape.z`.
 
     Args:
-        tape: of this layer; `z` is read, `hidden` written.
-        W: (H, H) recurrent weights, applied as h @ W.
+        tape: of this layer; `forth` multiplies by W (H, H), `z` is read, `hidden` written.
         keep: (T, B) of the arrays' dtype, 0 where a stream's state is dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    affine, multiply, tanh = tape.forth.use(W), backend.xp.multiply, backend.xp.tanh
+    affine, multiply, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.tanh
     for t, (z, before, after) in enumerate(zip(tape.z_steps, tape.hidden_steps, tape.hidden_steps[1:], strict=False)):
         if keep is not None:
             before = multiply(before, keep[t, :, None], out=tape.kept)
@@ -67,19 +66,16 @@ def recurrence_forward(tape: Tape, W: Array, keep: Array | None, *, backend: Bac
         tanh(after, out=after)
 
 
-def recurrence_backward(
-    tape: Tape, dhidden: tuple[Array, ...], W: Array, keep: Array | None, *, backend: Backend
-) -> None:
+def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | None, *, backend: Backend) -> None:
     """Write dz[t] = (1 - h[t]²) · (dh[t] + (keep[t+1] · dz[t+1]) @ Wᵀ) into `tape.z`, from the last step to the first.
 
     Args:
-        tape: as the forward pass left it.
+        tape: as the forward pass left it; `back` multiplies by Wᵀ.
         dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above.
-        W: (H, H), as in the forward pass.
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    affine, multiply, dz = tape.back.use(W.T), backend.xp.multiply, tape.z_steps
+    affine, multiply, dz = tape.back.affine, backend.xp.multiply, tape.z_steps
     after = tape.hidden[1:, ...]
     multiply(after, after, out=tape.slope)
     backend.xp.subtract(1.0, tape.slope, out=tape.slope)
