@@ -24,6 +24,10 @@ class NumpyBackend(Backend):
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
         self.ranges: dict[int, np.ndarray[Any, np.dtype[np.intp]]] = {}
 
+    def resident(self, array: np.ndarray[Any, Any]) -> Array:
+        """The array itself: it may be a mapped file larger than the memory."""
+        return array
+
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy, of an array or a scalar."""
         return np.array(array)

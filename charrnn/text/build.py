@@ -73,7 +73,7 @@ class Builder:
         else:
             ids = self.numbered(code_points(piece.text, first=position))
         utf8 = piece.utf8 if piece.utf8 is not None else (piece.text or "").encode()
-        seen = np.bincount(ids)
+        seen = counted(ids)
         self.counts[: len(seen)] += seen
         self.digest.update(utf8)
         self.length += len(ids)
@@ -121,6 +121,17 @@ class Builder:
             block = self.blocks.pop()
             end -= len(block)
             yield end, final.take(block, mode="clip")  # all are in range; the check costs as much as the rest
+
+
+def counted(ids: Ids) -> Ids:
+    """(K,) how often each provisional id occurs; of ASCII two at a time, in two thirds of the time."""
+    if ids.dtype != np.uint8:
+        return np.bincount(ids)
+    pairs = np.bincount(ids[: len(ids) // 2 * 2].view(np.uint16), minlength=ASCII * 256).reshape(ASCII, 256)
+    counts: Ids = pairs.sum(axis=1) + pairs.sum(axis=0)[:ASCII]
+    if len(ids) % 2:
+        counts[ids[-1]] += 1
+    return counts
 
 
 def from_text(text: str, name: str = "the text") -> Corpus:

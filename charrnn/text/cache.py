@@ -130,10 +130,10 @@ def may_have(size: int, marks: int) -> bool:
     return any(e.about is not None and size - marks <= e.about.size <= size for e in entries())
 
 
-def opened(sha256: str, name: str) -> Corpus | None:
+def opened(sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
     """The corpus with this hash, mapped and from now on the one used last; None if there is no whole entry of it."""
     path = path_of(sha256)
-    corpus = entry.mapped(path, sha256, name)
+    corpus = entry.mapped(path, sha256, name, verify=verify)
     if corpus is not None:
         with suppress(OSError):  # a cache that can only be read
             os.utime(path)
@@ -160,7 +160,7 @@ def put(about: About, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
                     raise
         finally:
             Path(name).unlink(missing_ok=True)
-    corpus = opened(about.sha256, about.name)
+    corpus = opened(about.sha256, about.name, verify=False)
     if corpus is None:
         raise TextError(f"{path} was removed or damaged while it was written: run the command again")
     trim(keep=path)
@@ -184,7 +184,10 @@ def files(pattern: re.Pattern[str]) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise TextError(f"{directory()} cannot be read ({error.strerror or error})") from None
+        raise TextError(
+            f"the cache {directory()} cannot be read ({error.strerror or error}): "
+            "mend it, or set XDG_CACHE_HOME to another directory"
+        ) from None
 
 
 def trim(*, keep: Path) -> None:
