@@ -130,9 +130,14 @@ def test_a_marked_file_is_found_again() -> None:
 
 @pytest.mark.parametrize("suffix", [".gz", "pipe", "-"])
 def test_streams_of_unknown_size_are_spilled(suffix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Gzip, a pipe and standard input go through the same spill, and a second time give the entry that is there."""
+    """Gzip, a pipe and standard input go through the same spill, and a second time give the entry that is there.
+
+    A .gz is not even encoded again.
+    """
     text = "Zwölf Boxkämpfer 😀\n" * 9
-    for _ in range(2):
+    for again in range(2):
+        if again and suffix == ".gz":
+            monkeypatch.setattr(sources, "pieces", None)
         if suffix == ".gz":
             name = str(tmp_path / "t.gz")
             Path(name).write_bytes(gzip.compress(text.encode()))

@@ -189,12 +189,22 @@ def chunks(name: str) -> Iterator[bytes]:
 
 
 def size_of(names: list[str]) -> int | None:
-    """The bytes of these files together, as far as they can be known without reading: None for a pipe or `.gz`."""
+    """The bytes of these files together, unpacked, as far as they can be known without reading; None for a pipe.
+
+    A `.gz` says its size in its last four bytes, and what it says need not be true.
+    """
+    total = 0
     try:
-        known = all(name != "-" and not name.endswith(".gz") and Path(name).is_file() for name in names)
-        return sum(Path(name).stat().st_size for name in names) if known else None
+        for name in names:
+            if name == "-" or not Path(name).is_file():
+                return None
+            with Path(name).open("rb") as stream:
+                packed = name.endswith(".gz")
+                end = stream.seek(-4 if packed else 0, io.SEEK_END)
+                total += int.from_bytes(stream.read(4), "little") if packed else end
     except OSError:
         return None
+    return total
 
 
 def is_utf8(encoding: str) -> bool:
