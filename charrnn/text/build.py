@@ -32,7 +32,9 @@ class Builder:
 
     Attributes:
         points: (K,) the code point of each provisional id.
-        counts: how often each occurs.
+        counts: (K,) how often each occurs.
+        table: (0x110000,) the provisional id of each code point; 0, which is NUL's, also for those never met. Zeros
+            cost no memory until they are written over, so that a short text pays for no table.
         blocks: the provisional ids (N,) in the order of the text, in memory or on the disk.
         starts: where documents begin.
         length: characters so far.
@@ -41,8 +43,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.points: Ids = np.arange(ASCII)
-        self.counts = np.zeros(CODE_POINTS, np.int64)
-        self.table = np.full(CODE_POINTS, -1, np.intp)
+        self.counts: Ids = np.zeros(ASCII, np.int64)
+        self.table: Ids = np.zeros(CODE_POINTS, np.intp)
         self.table[:ASCII] = self.points
         self.blocks: list[Ids] | Spill = []
         self.starts: list[int] = []
@@ -85,10 +87,11 @@ class Builder:
     def numbered(self, points: Ids) -> Ids:
         """The provisional ids of code points; the next free ones go to those never met before."""
         ids = self.table.take(points)
-        if ids.min() < 0:
-            new = np.unique(points[ids < 0])
+        if ids.min() == 0:
+            new = np.setdiff1d(points[ids == 0], [0])
             self.table[new] = np.arange(len(self.points), len(self.points) + len(new))
             self.points = np.concatenate([self.points, new])
+            self.counts = np.concatenate([self.counts, np.zeros(len(new), np.int64)])
             ids = self.table.take(points)
         return ids
 
