@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_corpus import caching, check
+from test_corpus import check
 
 from charrnn.errors import TextError
 from charrnn.text import Corpus, cache, entry, from_files, from_text, sources
@@ -30,15 +30,6 @@ corpus = from_files([sys.argv[1]])
 print(corpus.sha256, int(corpus.ids.sum()), flush=True)
 sys.stdin.readline()
 """
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a cache that every text over 100 bytes goes to."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cache, "SMALL", 100)
-    monkeypatch.setattr(sources, "BLOCK", 64)
-    return tmp_path / "home" / "charrnn"
 
 
 @pytest.fixture
@@ -129,6 +120,22 @@ def test_an_entry_that_appears_meanwhile_is_replaced(home: Path, file: str) -> N
     assert len(list(home.iterdir())) == 1
 
 
+def test_an_entry_appears_whole(home: Path, file: str) -> None:
+    """Under its name there is nothing until a temporary file beside it is whole; where the rename fails, nothing."""
+    right = Path.replace
+
+    def replace(temporary: Path, path: Path) -> Path:
+        assert not path.exists()
+        assert entry.described(temporary).length == len(TEXT)
+        return right(temporary, path)
+
+    with mock.patch.object(Path, "replace", side_effect=OSError(errno.EIO, "broken")), pytest.raises(TextError):
+        from_files([file])
+    assert list(home.iterdir()) == []
+    with mock.patch.object(Path, "replace", replace):
+        check(from_files([file]), TEXT)
+
+
 @pytest.mark.parametrize("part", [0, 0.02, 0.3, 0.5, 0.7, 0.97, 0.999])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_full_disk_leaves_nothing(home: Path, file: str, part: float, number: int) -> None:
@@ -199,55 +206,3 @@ def test_an_entry_in_a_read_only_cache_is_used(home: Path, file: str) -> None:
         mock.patch.object(sources, "pieces", side_effect=AssertionError),
     ):
         check(from_files([file]), TEXT)
-
-
-def test_what_was_used_longest_ago_goes(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit entries go in the order of their last use; never a new one, nor one that is mapped."""
-    names, kept = [], []
-    for n in range(4):
-        names.append(str(tmp_path / f"{n}.txt"))
-        Path(names[n]).write_text(TEXT + str(n))
-        sha256 = from_files([names[n]]).sha256
-        kept.append(home / f"{sha256}.ids")
-        os.utime(kept[n], (n, n))
-    in_use = from_files([names[1]])
-    os.utime(kept[1], (1, 1))
-    from_files([names[0]])  # now it is the one used last
-    size = max(path.stat().st_size for path in kept)
-    monkeypatch.setattr(cache, "LIMIT", 3 * size)
-    new = from_text(TEXT + "new")
-    assert {p.name for p in home.iterdir()} == {kept[0].name, kept[1].name, f"{new.sha256}.ids"}
-    check(in_use, TEXT + "1")
-    monkeypatch.setattr(cache, "LIMIT", 0)
-    assert len(from_text(TEXT + "newer").ids) == len(TEXT) + 5
-    assert {p.name for p in home.iterdir()} == {
-        kept[1].name, f"{new.sha256}.ids", f"{from_text(TEXT + 'newer').sha256}.ids"
-    }  # fmt: skip
-
-
-def test_what_killed_processes_left_is_removed(home: Path) -> None:
-    """A temporary file goes when a new entry is written, unless a process holds it or has just written to it."""
-    home.mkdir(parents=True)
-    old, held, fresh = (home / f".{name}.ids.tmp" for name in ("old", "held", "fresh"))
-    for path in (old, held, fresh):
-        path.write_bytes(b"half")
-    for path in (old, held):
-        os.utime(path, (1, 1))
-    with held.open("rb") as stream:
-        assert entry.hold(stream, exclusive=True)
-        from_text(TEXT)
-        assert {p.name for p in home.glob(".*")} == {held.name, fresh.name}
-        cache.clear()
-        assert list(home.iterdir()) == [held]
-    cache.clear()
-    assert list(home.iterdir()) == []
-
-
-def test_the_directory_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """XDG_CACHE_HOME moves the cache; one that is not absolute means nothing."""
-    with caching() as folder:
-        assert cache.directory() == folder
-    monkeypatch.setattr(sys, "platform", "linux")
-    for value in ("", "relative"):
-        monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert cache.directory() == Path.home() / ".cache" / "charrnn"

@@ -14,31 +14,23 @@ from commands import TEXT, TRAIN, Call, metrics
 from charrnn.text import cache, sources
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a cache that every text over 100 bytes goes to."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cache, "SMALL", 100)
-    return tmp_path / "home" / "charrnn"
-
-
 def test_entries_are_listed_and_removed(call: Call, home: Path) -> None:
     """The directory, a line an entry with size, last use and name, the newest first, and the total; --clear removes."""
     assert call("cache")[0] == f"directory: {home}\ntotal: 0 texts, 0.0 MB\n"
     assert not home.exists()
     call(*TRAIN, "--out=r")
-    Path("u.txt").write_text(TEXT * 9000)
-    call("train", "u.txt", *TRAIN[2:], "--steps=0", "--out=s")
+    Path("ü\n.txt").write_text(TEXT * 9000)
+    call("train", "ü\n.txt", *TRAIN[2:], "--steps=0", "--out=s")
     paths = {path.stat().st_size: path for path in home.iterdir()}
     small, large = paths[min(paths)], paths[max(paths)]
     os.utime(small, (time.mktime((2021, 2, 3, 4, 5, 6, 0, 0, -1)),) * 2)
     lines = call("cache")[0].splitlines()
     size = large.stat().st_size / 1e6
     assert lines[0] == f"directory: {home}"
-    assert re.fullmatch(rf" +{size:.1f} MB  \d{{4}}-\d\d-\d\d \d\d:\d\d  u.txt", lines[1])
+    assert re.fullmatch(rf" +{size:.1f} MB  \d{{4}}-\d\d-\d\d \d\d:\d\d  ü\\n.txt", lines[1])
     assert lines[2] == "      0.0 MB  2021-02-03 04:05  t.txt"
     assert lines[3] == f"total: 2 texts, {size:.1f} MB"
-    assert "u.txt" in call("cache", "--clear")[0]
+    assert "ü\\n.txt" in call("cache", "--clear")[0]
     assert list(home.iterdir()) == []
     assert call("cache", "--clear")[0].endswith("removed: 0 texts, 0.0 MB\n")
 

@@ -19,12 +19,17 @@ def cache_command(clear: bool) -> None:
     click.echo(f"directory: {cache.directory()}")
     found = cache.clear() if clear else cache.entries()
     for entry in found:
-        name = entry.about.name if entry.about is not None else "(damaged)"
+        name = printable(entry.about.name) if entry.about is not None else "(damaged)"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         click.echo(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
     click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}")
+
+
+def printable(name: str) -> str:
+    """A name with control characters escaped: it must neither break the line nor drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def megabytes(size: int) -> str:
