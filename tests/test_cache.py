@@ -74,6 +74,19 @@ def test_a_damaged_entry_is_made_again(home: Path, file: str, data: st.DataObjec
     assert [path.read_bytes() for path in home.iterdir()] == [whole]
 
 
+def test_every_byte_of_an_entry_is_checked(home: Path, file: str) -> None:
+    """One bit changed, anywhere in ids, description or trailer, or the file cut short there: it is no entry."""
+    sha256 = from_files([file]).sha256
+    (path,) = home.iterdir()
+    whole = path.read_bytes()
+    for n in range(len(whole)):
+        for content in (whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :], whole[:n]):
+            path.write_bytes(content)
+            assert entry.mapped(path, sha256, "t") is None
+    path.write_bytes(whole)
+    check(entry.mapped(path, sha256, "t"), TEXT)
+
+
 def test_a_foreign_entry_is_not_taken(home: Path, file: str, tmp_path: Path) -> None:
     """A whole entry under another text's name is replaced; files that are no entries are left alone."""
     from_files([file])

@@ -136,7 +136,7 @@ def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
     """The pieces of a UTF-8 source; a character that two chunks share belongs to the second."""
     offset, rest = 0, b""
     for chunk in chunks(name):
-        if offset == 0 and not rest and chunk.startswith(BOM):
+        if offset == 0 and chunk.startswith(BOM):
             offset, chunk = len(BOM), chunk[len(BOM) :]
         raw = rest + chunk
         if raw.isascii():
