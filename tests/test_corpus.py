@@ -215,3 +215,9 @@ def test_a_corpus_gives_its_text_back(text: str, block: int) -> None:
         parts = list(from_text(text).utf8())
     assert b"".join(parts) == text.encode()
     assert len(parts) == -(-len(text) // block)
+
+
+def test_a_lone_surrogate_is_counted_from_the_start() -> None:
+    """Half a character in a text to encode is named by its place in the whole text."""
+    with mock.patch.object(vocabulary, "BLOCK", 2), pytest.raises(TextError, match=r"character 5 .*'\\udc80'"):
+        from_text("abé").vocabulary.encode("aabéa\udc80")
