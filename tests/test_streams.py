@@ -8,6 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from charrnn.backend.arrays import Backend
+from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.text import Corpus, Part, Streams, fitted, from_files, from_text, streams
 
 modest = settings(deadline=None, max_examples=60)
@@ -117,3 +119,12 @@ def test_streams_copy_nothing(dtype: str) -> None:
         assert stream.ids.tolist() == [
             [int(part.ids[b * (len(part.ids) // 5) + n]) for b in range(5)] for n in range(len(part.ids) // 5)
         ]
+
+
+def test_ids_stay_where_they_are_on_the_cpu() -> None:
+    """Steps on the CPU read the streams themselves; every other device gets a copy."""
+    ids = np.arange(6, dtype=np.uint8).reshape(2, 3).T
+    assert NumpyBackend().resident(ids) is ids
+    copied = Backend(np, None, name="other", label="other").resident(ids)
+    assert copied.tolist() == ids.tolist()
+    assert not np.shares_memory(copied, ids)
