@@ -14,15 +14,19 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
-from systems import TEXT, V, Work
+import corpus
+from systems import V, Work
 
 TRAINING = [(100, 25, 1), (128, 50, 50), (256, 64, 32), (512, 64, 64), (1024, 64, 64)]
 TORCH = ("PyTorch one-hot", "PyTorch embedding")
+ENCODED = {"ASCII": corpus.ASCII, "UTF-8": corpus.MIXED}
+ENCODED_BYTES = 4_000_000
 SLICE = 0.4
 """Seconds that one system works in one round."""
 GATE = 2.0
@@ -125,8 +129,8 @@ def floor_flops(work: Work) -> float:
     return 6.0 * work.T * work.B * (gates * work.H * work.H + work.H * V)
 
 
-def rows(device: str) -> list[tuple[Work, tuple[str, ...]]]:
-    """Every work with the systems that do it."""
+def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
+    """Every work with the systems that do it; texts to encode are in `folder`."""
     result: list[tuple[Work, tuple[str, ...]]] = []
     for H, T, B in TRAINING:
         ancestor = ("min-char-rnn",) if B == 1 and device == "cpu" else ()
@@ -136,14 +140,14 @@ def rows(device: str) -> list[tuple[Work, tuple[str, ...]]]:
             result.append((replace(work, dtype="float64"), ("charrnn", *ancestor)))
     result += [(Work("sampling", H=H, B=B, device=device), ("charrnn", *TORCH)) for H, B in ((128, 1), (512, 256))]
     if device == "cpu":
-        result.append((Work("encoding"), ("charrnn", "min-char-rnn")))
+        result += [(Work("encoding", text=str(folder / name)), ("charrnn", "min-char-rnn")) for name in ENCODED]
     return result
 
 
 def name_of(work: Work) -> str:
     """A row's name."""
     if work.kind == "encoding":
-        return "encoding"
+        return f"encoding {Path(work.text).name}"
     shape = f"{work.H}, {work.T}, {work.B}" if work.kind == "training" else f"H={work.H}, {work.B} streams"
     return f"{work.kind} {work.cell} {shape} {work.dtype}"
 
@@ -156,7 +160,7 @@ def figures(work: Work, contender: Contender, ours: Contender, gemm: dict[int, f
         return line | {"missing": contender.missing}
     line |= {"threads": contender.work.threads, "rates": contender.rates, "peak_mib": peak, "ratio": ours.median / rate}
     if work.kind == "encoding":
-        return line | {"mb_per_second": rate * TEXT / 1e6}
+        return line | {"mb_per_second": rate * Path(work.text).stat().st_size / 1e6}
     if work.kind == "sampling":
         return line | {"chars_per_second": rate * work.B}
     line |= {"steps_per_second": rate, "chars_per_second": rate * work.T * work.B}
@@ -230,14 +234,23 @@ def main() -> int:
         for n in threads
     }
     print("  ".join(f"sgemm on {n} threads: {rate / 1e9:.0f} GFLOP/s" for n, rate in gemm.items()))
-    lines = []
-    for work, systems in rows(arguments.device):
-        if arguments.rows not in name_of(work):
-            continue
-        best = compete(systems, work, threads, arguments.rounds)
-        for contender in best.values():
-            lines.append(figures(work, contender, best["charrnn"], gemm))
-            show(lines[-1])
+    lines: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, prose in ENCODED.items():
+            corpus.write_text(Path(folder, name), ENCODED_BYTES, prose)
+        for work, systems in rows(arguments.device, Path(folder)):
+            if arguments.rows not in name_of(work):
+                continue
+            best = compete(systems, work, threads, arguments.rounds)
+            for contender in best.values():
+                lines.append(figures(work, contender, best["charrnn"], gemm))
+                show(lines[-1])
+    for name in corpus.SIZES if arguments.device == "cpu" else ():
+        if arguments.rows in name and (arguments.rows or name != corpus.OPT_IN):
+            measured = corpus.measure(name)
+            lines += measured
+            for line in measured:
+                corpus.show(line)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": about, "sgemm": gemm, "rows": lines}, indent=1) + "\n")
     ratios = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +23,7 @@ Run = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Work:
-    """What to do: `kind` is training, sampling or encoding; letters as in DESIGN.md."""
+    """What to do: `kind` is training, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
 
     kind: str
     cell: str = "rnn"
@@ -32,6 +33,7 @@ class Work:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 1
+    text: str = ""
 
 
 def random_text() -> str:
@@ -65,8 +67,12 @@ def charrnn(work: Work) -> Run:
     from charrnn.training.resolve import start
 
     if work.kind == "encoding":
-        source = random_text()
-        return timed(lambda n: [text.from_text(source) for _ in range(n)])
+
+        def encode(n: int) -> None:
+            for _ in range(n):
+                text.from_files([work.text])
+
+        return timed(encode)
     device = backend.choose(work.device, fallback=False).backend
     table = {
         "model": {"cell": work.cell, "hidden_size": work.H, "dtype": work.dtype},
@@ -110,10 +116,10 @@ def device_timed(work: Callable[[int], object]) -> Run:
 def min_char_rnn(work: Work) -> Run:
     """The ancestor's loop, an independent writing of it: one stream, one character at a time."""
     if work.kind == "encoding":
-        source = random_text()
 
         def encode(n: int) -> None:
             for _ in range(n):
+                source = Path(work.text).read_text(encoding="utf-8")
                 table = {c: i for i, c in enumerate(sorted(set(source)))}
                 _ = [table[c] for c in source]
 

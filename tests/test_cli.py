@@ -122,6 +122,6 @@ def test_help_and_version(call: Call) -> None:
     """Without a command, and with --help, every command is listed; --version names this version."""
     for words in ([], ["--help"], ["-h"]):
         out = call(*words)[0]
-        for command in ("train", "sample", "eval", "score", "devices", "gradcheck"):
+        for command in ("train", "sample", "eval", "score", "cache", "devices", "gradcheck"):
             assert f"\n  {command} " in out
     assert call("--version")[0] == f"charrnn, version {charrnn.__version__}\n"

@@ -54,9 +54,9 @@ def test_steps_are_the_same_on_every_namespace(case: Case, text: str) -> None:
 
 def text_corpus(words: str) -> text.Corpus:
     """A corpus of three documents, so that states are dropped inside the chunks too."""
-    builder = text.corpus.Builder()
+    builder = text.build.Builder()
     for part in (words[:100], words[100:333], words[333:]):
-        builder.document([part])
+        builder.document([text.sources.piece_of(part)])
     return builder.corpus("test")
 
 

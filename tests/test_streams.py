@@ -4,10 +4,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.text import Corpus, Part, Streams, fitted, from_files, streams
+from charrnn.backend.arrays import Backend
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.text import Corpus, Part, Streams, fitted, from_files, from_text, streams
 
 modest = settings(deadline=None, max_examples=60)
 
@@ -101,3 +104,27 @@ def test_batch_is_fitted_to_the_text(length: int, B: int, T: int) -> None:
     """First B shrinks as far as it must for a chunk of each stream, then T; what fits is left alone."""
     fitting = [(b, T) for b in range(1, B + 1) if b * (T + 1) <= length]
     assert fitted(length, B, T) == (fitting[-1] if fitting else (1, length - 1))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+def test_streams_copy_nothing(dtype: str) -> None:
+    """Streams, of a part of a corpus too, lie in the memory of its ids, and may be read-only."""
+    ids = np.arange(103).astype(dtype)
+    ids.flags.writeable = False
+    corpus = Corpus("c", ids, (0,), from_text("ab").vocabulary, "")
+    train, validation = corpus.split(0.2)
+    for part in (train, validation):
+        stream = streams(part, 5, 3)
+        assert np.shares_memory(stream.ids, ids)
+        assert stream.ids.tolist() == [
+            [int(part.ids[b * (len(part.ids) // 5) + n]) for b in range(5)] for n in range(len(part.ids) // 5)
+        ]
+
+
+def test_ids_stay_where_they_are_on_the_cpu() -> None:
+    """Steps on the CPU read the streams themselves; every other device gets a copy."""
+    ids = np.arange(6, dtype=np.uint8).reshape(2, 3).T
+    assert NumpyBackend().resident(ids) is ids
+    copied = Backend(np, None, name="other", label="other").resident(ids)
+    assert copied.tolist() == ids.tolist()
+    assert not np.shares_memory(copied, ids)

@@ -115,6 +115,7 @@ def test_lone_surrogate_is_an_error(size: int) -> None:
 @example("é€😀\r\n", "utf-8", 1)
 @example("é€😀\r\n", "utf-16", 3)
 @example("ï»¿a", "latin-1", 2)
+@example("abcdef\ufeffx", "utf-8", 3)
 def test_blocks_join_to_the_whole_text(text: str, encoding: str, size: int) -> None:
     """Reading block by block equals decoding at once, wherever the blocks part a character."""
     content = text.encode(encoding, "ignore")

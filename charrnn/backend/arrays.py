@@ -100,6 +100,10 @@ class Backend:
         """A copy of a NumPy array on the device, as `dtype` or its own."""
         return self.xp.asarray(np.asarray(array, dtype=dtype, order="C"), device=self.device, copy=True)
 
+    def resident(self, array: np.ndarray[Any, Any]) -> Array:
+        """A NumPy array where steps read it, which nobody writes to: on the device."""
+        return self.from_host(array)
+
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A NumPy copy of `array`. Waits for the device."""  # sync
         return np.array(np.from_dlpack(array))

@@ -97,6 +97,10 @@ class NumpyBackend(Backend):
         """A copy."""
         return np.array(array, dtype, order="C")
 
+    def resident(self, array: np.ndarray[Any, Any]) -> Array:
+        """The array itself: it may be a mapped file larger than the memory."""
+        return array
+
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy, of an array or a scalar."""
         return np.array(array)

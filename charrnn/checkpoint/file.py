@@ -11,7 +11,8 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,12 @@ def content(tensors: Mapping[str, HostArray]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`: a temporary name beside it, fsync, rename, fsync of the directory."""
+def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> None:
+    """Put `blocks` and then `more` at `path`: a temporary name beside it, fsync, rename, fsync of the directory."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as stream:
-            stream.write(data)
+            stream.writelines(chain(blocks, more))
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

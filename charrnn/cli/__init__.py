@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from charrnn import __version__
+from charrnn.cli.cache import cache_command
 from charrnn.cli.check import devices_command, gradcheck_command
 from charrnn.cli.common import abandon_output
 from charrnn.cli.read import eval_command, sample_command, score_command
@@ -36,7 +37,15 @@ def charrnn() -> None:
     """
 
 
-for command in (train_command, sample_command, eval_command, score_command, devices_command, gradcheck_command):
+for command in (
+    train_command,
+    sample_command,
+    eval_command,
+    score_command,
+    cache_command,
+    devices_command,
+    gradcheck_command,
+):
     charrnn.add_command(command)
 
 

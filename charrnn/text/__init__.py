@@ -1,6 +1,7 @@
 """Text as numbers: reading, vocabulary, split, (T, B) streams. Host only."""
 
-from charrnn.text.corpus import Corpus, Part, from_files, from_text
+from charrnn.text.build import from_files, from_text
+from charrnn.text.corpus import Corpus, Part
 from charrnn.text.sources import EMBEDDED, blocks, check_name, expand
 from charrnn.text.streams import Streams, fitted, streams
 from charrnn.text.vocabulary import Ids, Vocabulary

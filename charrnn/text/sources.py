@@ -1,6 +1,6 @@
 """Where text comes from: files, globs, directories, gzip, standard input, a string, the embedded corpus.
 
-A source is turned into blocks of text, so that memory stays near the size of the file.
+A source is turned into pieces of text, one after the other, and is nowhere whole in memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import TextError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
+"""Bytes, or characters of a string, taken at a time: what is made of them on the way fits the processor's cache."""
 BOM = b"\xef\xbb\xbf"
 EMBEDDED = "python-topics"
 
@@ -102,29 +105,106 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
     Raises `TextError` naming file, byte offset and remedy for bytes that are not in `encoding`, and for a file that
     cannot be read.
     """
+    return (str(p.utf8 or b"", "ascii") if p.text is None else p.text for p in pieces(name, encoding))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text; the UTF-8 that was read is kept, so that a hash of it costs no encoding.
+
+    Attributes:
+        text: its characters; None where all are ASCII and `utf8` has them.
+        utf8: its bytes; None where they were in another encoding.
+    """
+
+    text: str | None
+    utf8: bytes | None
+
+
+def piece_of(text: str) -> Piece:
+    """A piece from a string."""
+    return Piece(None, text.encode()) if text.isascii() else Piece(text, None)
+
+
+def pieces(name: str, encoding: str) -> Iterator[Piece]:
+    """The same text as `blocks`, with the bytes it came from. ASCII in a UTF-8 file never becomes a string."""
     decoder = decoder_for(encoding)
+    return utf8_pieces(name, encoding) if is_utf8(encoding) else decoded_pieces(name, encoding, decoder)
+
+
+def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
+    """The pieces of a UTF-8 source; a character that two chunks share belongs to the second."""
+    offset, rest = 0, b""
+    for chunk in chunks(name):
+        if offset == 0 and chunk.startswith(BOM):
+            offset, chunk = len(BOM), chunk[len(BOM) :]
+        raw = rest + chunk
+        if raw.isascii():
+            text, used = None, len(raw)
+        else:
+            text, used = utf8_decoded(name, encoding, offset, raw, final=False)
+        if used:
+            yield Piece(text, raw[:used])
+        offset, rest = offset + used, raw[used:]
+    utf8_decoded(name, encoding, offset, rest, final=True)  # an error, if a character was cut short
+
+
+def utf8_decoded(name: str, encoding: str, offset: int, raw: bytes, *, final: bool) -> tuple[str, int]:
+    """The text of the whole characters in `raw`, which begins at the byte `offset`, and how many bytes they are."""
+    try:
+        return codecs.utf_8_decode(raw, "strict", final)
+    except UnicodeError as error:
+        raise undecodable(name, encoding, offset, error) from None
+
+
+def decoded_pieces(name: str, encoding: str, decoder: codecs.IncrementalDecoder) -> Iterator[Piece]:
+    """The pieces of a source in an encoding other than UTF-8."""
+    offset = 0
+    for chunk in chain(chunks(name), [b""]):
+        held = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            raise undecodable(name, encoding, offset - held, error) from None
+        offset += len(chunk)
+        if text:
+            yield piece_of(text)
+
+
+def chunks(name: str) -> Iterator[bytes]:
+    """The bytes of one file, unpacked, or of standard input; the first chunk holds a whole byte order mark.
+
+    Raises `TextError` for a file that cannot be read.
+    """
     if name == "-" and sys.stdin is None:
         raise TextError("standard input is closed: name a file")
-    offset = 0
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else opened(name) as stream:
-            head = stream.read(len(BOM))
-            if head == BOM and is_utf8(encoding):
-                head, offset = b"", len(BOM)
-            while True:
-                block, head = head + stream.read(BLOCK), b""
-                held = len(decoder.getstate()[0])
-                try:
-                    text = decoder.decode(block, final=not block)
-                except UnicodeError as error:
-                    raise undecodable(name, encoding, offset - held, error) from None
-                offset += len(block)
-                if text:
-                    yield text
-                if not block:
-                    return
+            chunk = stream.read(len(BOM)) + stream.read(BLOCK)
+            while chunk:
+                yield chunk
+                chunk = stream.read(BLOCK)
     except (OSError, EOFError, zlib.error) as error:
         raise TextError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def size_of(names: list[str]) -> int | None:
+    """The bytes of these files together, unpacked, as far as they can be known without reading; None for a pipe.
+
+    A `.gz` says its size in its last four bytes, and what it says need not be true.
+    """
+    total = 0
+    try:
+        for name in names:
+            if name == "-" or not Path(name).is_file():
+                return None
+            with Path(name).open("rb") as stream:
+                packed = name.endswith(".gz")
+                end = stream.seek(-4 if packed else 0, io.SEEK_END)
+                total += int.from_bytes(stream.read(4), "little") if packed else end
+    except OSError:
+        return None
+    return total
 
 
 def is_utf8(encoding: str) -> bool:

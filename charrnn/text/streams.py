@@ -20,7 +20,7 @@ class Streams:
     """B streams side by side.
 
     Attributes:
-        ids: (N, B): column b is stream b, so that a chunk is a plain slice of rows.
+        ids: (N, B), a view of the part's: column b is stream b, so that a chunk is a plain slice of rows.
         seq_length: T.
         resets: for each chunk that has any, the sorted (t, b) before which stream b starts from a zero state.
     """
@@ -56,10 +56,13 @@ def fitted(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
 
 
 def streams(part: Part, batch_size: int, seq_length: int) -> Streams:
-    """Cut `part` into equal streams; B and T must fit it (`fitted`). The remainder, under B characters, is left out."""
+    """Cut `part` into equal streams; B and T must fit it (`fitted`). The remainder, under B characters, is left out.
+
+    Nothing is copied: of a mapped corpus only what a step reads comes into memory.
+    """
     span = len(part.ids) // batch_size
     columns = part.ids[: span * batch_size].reshape(batch_size, span)
-    result = Streams(np.ascontiguousarray(columns.T), seq_length, {})
+    result = Streams(columns.T, seq_length, {})
     by_chunk: dict[int, set[tuple[int, int]]] = {0: {(0, b) for b in range(batch_size)}}
     for start in part.starts:
         b, row = divmod(start, span)

@@ -14,6 +14,7 @@ Ids = np.ndarray[Any, np.dtype[Any]]
 
 CODE_POINTS = 0x110000
 SHOWN = 10
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,31 @@ class Vocabulary:
         """
         if unknown not in ("error", "skip", "replace"):
             raise TextError(f"unknown must be error, skip or replace, not {unknown!r}")
-        ids = self.ids_by_code_point[code_points(text)]
-        strange = ids < 0
-        if strange.any():
-            if unknown == "error":
-                shown = " ".join(map(repr, sorted({text[i] for i in np.flatnonzero(strange)})[:SHOWN]))
-                more = f" (the first {SHOWN} of them)" if len(set(text) - set(self.characters)) > SHOWN else ""
-                raise TextError(
-                    f"{what} has characters that the network never saw: {shown}{more}; "
-                    "leave them out or say --unknown skip or --unknown replace"
-                )
-            ids = ids[~strange] if unknown == "skip" else np.where(strange, self.substitute, ids)
-        return ids.astype(self.dtype)
+        table, encoded = self.ids_by_code_point, [np.zeros(0, self.dtype)]
+        for first in range(0, len(text), BLOCK):  # in blocks: `take` makes 8 bytes of every index
+            ids = table.take(code_points(text[first : first + BLOCK], first=first))
+            strange = ids < 0
+            if strange.any():
+                if unknown == "error":
+                    raise self.never_seen(text, what)
+                ids = ids[~strange] if unknown == "skip" else np.where(strange, self.substitute, ids)
+            encoded.append(ids.astype(self.dtype))
+        return np.concatenate(encoded)
+
+    def never_seen(self, text: str, what: str) -> TextError:
+        """The error for characters of `text` that the vocabulary lacks."""
+        strange = sorted(set(text) - set(self.characters))
+        shown = " ".join(map(repr, strange[:SHOWN]))
+        more = f" (the first {SHOWN} of them)" if len(strange) > SHOWN else ""
+        return TextError(
+            f"{what} has characters that the network never saw: {shown}{more}; "
+            "leave them out or say --unknown skip or --unknown replace"
+        )
 
     def decode(self, ids: Ids) -> str:
         """The text of ids (N,)."""
-        return code_points(self.characters)[np.asarray(ids)].tobytes().decode("utf-32-le")
+        points = code_points(self.characters).astype("<u4")
+        return points[np.asarray(ids)].tobytes().decode("utf-32-le")
 
     @property
     def substitute(self) -> int:
@@ -79,10 +89,13 @@ class Vocabulary:
 
 
 def code_points(text: str, *, first: int = 0) -> Ids:
-    """The code points (N,) uint32 of `text`. Raises `TextError` for a lone surrogate, which no file can hold.
+    """The code points (N,) of `text`: uint8 if all are ASCII, else uint32.
 
-    `first` is the position of `text` in the whole that the error speaks of.
+    `first` is the position of `text` in the whole that the error speaks of. Raises `TextError` for a lone surrogate,
+    which no file can hold.
     """
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
     try:
         return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:

@@ -13,7 +13,7 @@ from charrnn import checkpoint, config
 from charrnn.checkpoint import Meta
 from charrnn.config import Config
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.text import EMBEDDED
+from charrnn.text import EMBEDDED, Corpus
 from charrnn.training.events import Event, Metric, Sampled, Snapshot, as_json
 
 try:
@@ -92,12 +92,12 @@ class Recorder:
         run: the directory; an earlier run in it is replaced unless `resumed` is given, and nothing else is touched.
         settings: the resolved configuration.
         resumed: the checkpoint that is gone on from; the logs are cut to it.
-        text: to be kept in the directory, because it is in no file.
+        corpus: to be kept in the directory as text, because it is in no file.
 
     Raises `CheckpointError` where the file system refuses.
     """
 
-    def __init__(self, run: Path, settings: Config, resumed: Meta | None, text: str | None) -> None:
+    def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None) -> None:
         self.run, self.keep = run, settings.log.keep
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -108,9 +108,9 @@ class Recorder:
                 checkpoint.path_of(run, step).unlink()
             checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
-            if text is not None:
-                mark = "\ufeff" if text.startswith("\ufeff") else ""  # reading drops the first one
-                checkpoint.write_atomically(run / CORPUS, (mark + text).encode())
+            if corpus is not None:
+                marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
+                checkpoint.write_atomically(run / CORPUS, "\ufeff".encode() * marked, more=corpus.utf8())
             cut(run, resumed)
             self.metrics: IO[bytes] = (run / METRICS).open("ab")
             self.samples: IO[bytes] = (run / SAMPLES).open("ab")

@@ -84,7 +84,7 @@ class Session:
         loop: what trains.
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
-        text: the text, where it is in no file and has to be kept in the run directory.
+        loose: whether the text is in no file and has to be kept in the run directory.
     """
 
     config: Config
@@ -95,7 +95,7 @@ class Session:
     loop: Loop
     out: Path | None
     checkpoint: Checkpoint | None
-    text: str | None
+    loose: bool
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
@@ -106,7 +106,7 @@ class Session:
                 yield from self.loop.events()
                 return
             meta = self.checkpoint.meta if self.checkpoint else None
-            with record.Recorder(self.out, self.config, meta, self.text) as recorder:
+            with record.Recorder(self.out, self.config, meta, self.corpus if self.loose else None) as recorder:
                 for event in self.loop.events():
                     recorder.record(event)
                     yield event
@@ -132,8 +132,8 @@ def prepare(request: Request) -> Session:
     corpus = read_corpus(request, table, saved)
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
-    files, loose = recorded_files(request, table, corpus)
-    recorded = {"files": files} | ({} if loose is None else {"encoding": "utf-8"})
+    files, loose = recorded_files(request, table)
+    recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
     wanted = config.build(config.merged(table, {"data": recorded}))
     settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
@@ -188,8 +188,8 @@ def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Cor
     return replace(corpus, name=saved.meta.corpus) if saved is not None else corpus
 
 
-def recorded_files(request: Request, table: Table, corpus: Corpus) -> tuple[tuple[str, ...], str | None]:
-    """The files for the configuration, by absolute path; and the text, if it is in none and has to be kept in the run.
+def recorded_files(request: Request, table: Table) -> tuple[tuple[str, ...], bool]:
+    """The files for the configuration, by absolute path; and whether the text is in none and is kept in the run.
 
     So a run on standard input or a string can be resumed and evaluated like any other.
     """
@@ -200,10 +200,10 @@ def recorded_files(request: Request, table: Table, corpus: Corpus) -> tuple[tupl
         paths = tuple(str(Path(name).absolute()) for name in files)
         for path in paths:
             text.check_name(path)
-        return paths, None
+        return paths, False
     if request.out is None:
-        return ("-",), None
-    return (str(request.out.absolute() / record.CORPUS),), corpus.vocabulary.decode(corpus.ids)
+        return ("-",), False
+    return (str(request.out.absolute() / record.CORPUS),), True
 
 
 def difference(saved: Checkpoint, corpus: Corpus) -> str:

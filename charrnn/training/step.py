@@ -54,7 +54,7 @@ class Trainer:
     def __init__(self, config: Config, network: Network, streams: Streams, workers: Workers) -> None:
         backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
         self.config, self.network, self.streams, self.workers = config, network, streams, workers
-        self.ids = backend.from_host(streams.ids)
+        self.ids = backend.resident(streams.ids)
         self.keeps = {i: backend.from_host(mask) for i in streams.resets if (mask := streams.keep(i)) is not None}
         self.rule = rule(config.optimizer)
         self.done = 0

@@ -1,0 +1,37 @@
+"""`charrnn cache`: the encoded texts that are kept for the next run."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+
+@click.command("cache")
+@click.option("--clear", is_flag=True, help="Remove all of them; the next run on a text makes its own again.")
+def cache_command(clear: bool) -> None:
+    """The encoded large texts kept for the next run: size on the disk, when last used, name.
+
+    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first.
+    """
+    from charrnn.text import cache
+
+    click.echo(f"directory: {cache.directory()}")
+    found = cache.clear() if clear else cache.entries()
+    for entry in found:
+        name = printable(entry.about.name) if entry.about is not None else "(damaged)"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        click.echo(f"{megabytes(entry.size):>12}  {used}  {name}")
+    total = megabytes(sum(entry.size for entry in found))
+    texts = f"{len(found)} text" + "s" * (len(found) != 1)
+    click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}")
+
+
+def printable(name: str) -> str:
+    """A name with control characters escaped: it must neither break the line nor drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes for people."""
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,159 @@
+"""One entry of the cache, one file: the ids of a text, what else its corpus holds as JSON, and a trailer.
+
+The ids stand at the front, where they are mapped. Each block of them and the JSON have a checksum, read at every
+opening: an entry that a power cut, a bad disk or another program has changed is not an entry.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import Ids, Vocabulary
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+TRAILER = struct.Struct("<QI12s")
+MAGIC = b"charrnn-ids1"
+
+
+@dataclass(frozen=True)
+class About:
+    """What an entry holds besides the ids.
+
+    Attributes:
+        name: of the text when it was encoded, for people.
+        sha256: as of `Corpus`.
+        size: bytes of the text in UTF-8.
+        length: characters.
+        starts: as of `Corpus`.
+        vocabulary: as of `Corpus`.
+        checks: the length and the CRC-32 of each block of ids, from the front.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    length: int
+    starts: tuple[int, ...]
+    vocabulary: Vocabulary
+    checks: tuple[tuple[int, int], ...] = ()
+
+
+def write(stream: FileIO, about: About, blocks: Iterable[tuple[int, Ids]]) -> None:
+    """Write an entry from blocks of final ids with their positions, which come from the back."""
+    checks = []
+    for first, ids in blocks:
+        stream.seek(first * ids.itemsize)
+        write_whole(stream, ids.data)
+        checks.append((len(ids), zlib.crc32(ids.data)))
+    vocabulary = about.vocabulary
+    values = {
+        "name": about.name,
+        "sha256": about.sha256,
+        "size": about.size,
+        "length": about.length,
+        "dtype": vocabulary.dtype.str,
+        "starts": about.starts,
+        "characters": vocabulary.characters,
+        "counts": vocabulary.counts,
+        "checks": checks[::-1],
+    }
+    text = json.dumps(values).encode()
+    stream.seek(about.length * vocabulary.dtype.itemsize)
+    write_whole(stream, memoryview(text + TRAILER.pack(len(text), zlib.crc32(text), MAGIC)))
+
+
+def write_whole(stream: FileIO, data: memoryview) -> None:
+    """Write all of `data`; an unbuffered stream may take less at a time, and says at once that the disk is full."""
+    rest = data.cast("B")
+    while rest:
+        rest = rest[stream.write(rest) :]
+
+
+def read(stream: BinaryIO) -> About:
+    """What an entry holds besides the ids. Raises `ValueError`, `KeyError` or `TypeError` for one that is not whole."""
+    end = stream.seek(0, 2)
+    stream.seek(max(0, end - TRAILER.size))
+    trailer = stream.read(TRAILER.size)
+    if len(trailer) < TRAILER.size:
+        raise ValueError("too short")
+    size, checksum, magic = TRAILER.unpack(trailer)
+    if magic != MAGIC or size > end - TRAILER.size:
+        raise ValueError("not an entry")
+    stream.seek(end - TRAILER.size - size)
+    text = stream.read(size)
+    if zlib.crc32(text) != checksum:
+        raise ValueError("damaged")
+    values = json.loads(text)
+    vocabulary = Vocabulary(values.pop("characters"), tuple(values.pop("counts")))
+    if values.pop("dtype") != vocabulary.dtype.str:
+        raise ValueError("from a machine of another byte order")
+    values |= {"starts": tuple(values["starts"]), "checks": tuple(map(tuple, values["checks"]))}
+    return About(**values, vocabulary=vocabulary)
+
+
+def described(path: Path) -> About | None:
+    """What the entry at `path` says of itself, without a look at its ids; None if it is not whole."""
+    try:
+        with path.open("rb") as stream:
+            return read(stream)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def mapped(path: Path, sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
+    """The corpus of the entry at `path`, its ids mapped; None if there is no whole entry of this hash.
+
+    It is held for as long as the ids live: see `held`. `verify` reads the ids' checksums.
+    """
+    try:
+        with path.open("rb") as stream:
+            hold(stream, exclusive=False)
+            about = read(stream)
+            if about.sha256 != sha256 or sum(length for length, _ in about.checks) != about.length:
+                return None
+            dtype = about.vocabulary.dtype
+            stream.seek(0)
+            for length, checksum in about.checks if verify else ():
+                if zlib.crc32(stream.read(length * dtype.itemsize)) != checksum:
+                    return None
+            whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)  # its own descriptor carries the lock
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Corpus(name, np.frombuffer(whole, dtype, about.length), about.starts, about.vocabulary, sha256)
+
+
+def hold(stream: BinaryIO | FileIO, *, exclusive: bool) -> bool:
+    """Hold an open file until the last descriptor of it is closed; whether that could be had (never on Windows)."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(stream.fileno(), (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def held(path: Path) -> bool:
+    """Whether a process holds the file at `path`. On Windows the system itself keeps it from being removed."""
+    if fcntl is None:
+        return False
+    try:
+        with path.open("rb") as stream:
+            return not hold(stream, exclusive=True)
+    except OSError:
+        return False
