@@ -123,7 +123,7 @@ class NumpyBackend(Backend):
 
     def indices(self, ids: Array) -> Array:
         """NumPy indexes with `intp`, and would convert anything else at each use."""
-        return ids.astype(np.intp)
+        return ids.astype(np.intp, order="C")
 
     def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
         """The array itself if its type is right."""
