@@ -17,13 +17,16 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import corpus
-from systems import V, Work
+import startup
+from systems import COPIED, V, Work
 
 TRAINING = [(100, 25, 1), (128, 50, 50), (256, 64, 32), (512, 64, 64), (1024, 64, 64)]
+WORKERS = [(128, 50, 64), (256, 64, 64), (512, 64, 64)]
 TORCH = ("PyTorch one-hot", "PyTorch embedding")
 ENCODED = {"ASCII": corpus.ASCII, "UTF-8": corpus.MIXED}
 ENCODED_BYTES = 4_000_000
@@ -129,6 +132,17 @@ def floor_flops(work: Work) -> float:
     return 6.0 * work.T * work.B * (gates * work.H * work.H + work.H * V)
 
 
+def floor_bytes(work: Work) -> float:
+    """Bytes that a training step of one layer moves at least, if only its inputs and results leave the chip.
+
+    The optimiser reads parameters, gradient and memory and writes the first and the last; each pass reads the weights
+    once; the gates, states and logits of the forward pass are written and read again.
+    """
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[work.cell]
+    parameters = gates * work.H * (work.H + V + 1) + work.H * V + V
+    return 4.0 * (8 * parameters + 2 * work.T * work.B * ((gates + 1) * work.H + V))
+
+
 def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
     """Every work with the systems that do it; texts to encode are in `folder`."""
     result: list[tuple[Work, tuple[str, ...]]] = []
@@ -138,6 +152,9 @@ def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
         result.append((work, ("charrnn", *ancestor, *TORCH, "torch.compile", "JAX jit")))
         if ancestor:
             result.append((replace(work, dtype="float64"), ("charrnn", *ancestor)))
+    if device == "cpu":
+        workers = ("charrnn", "charrnn, 1 worker")
+        result += [(Work("workers", H=H, T=T, B=B), workers) for H, T, B in WORKERS]
     result += [(Work("sampling", H=H, B=B, device=device), ("charrnn", *TORCH)) for H, B in ((128, 1), (512, 256))]
     if device == "cpu":
         result += [(Work("encoding", text=str(folder / name)), ("charrnn", "min-char-rnn")) for name in ENCODED]
@@ -148,12 +165,14 @@ def name_of(work: Work) -> str:
     """A row's name."""
     if work.kind == "encoding":
         return f"encoding {Path(work.text).name}"
-    shape = f"{work.H}, {work.T}, {work.B}" if work.kind == "training" else f"H={work.H}, {work.B} streams"
+    shape = f"{work.H}, {work.T}, {work.B}" if work.kind != "sampling" else f"H={work.H}, {work.B} streams"
     return f"{work.kind} {work.cell} {shape} {work.dtype}"
 
 
-def figures(work: Work, contender: Contender, ours: Contender, gemm: dict[int, float]) -> dict[str, object]:
-    """One line of the table."""
+def figures(
+    work: Work, contender: Contender, ours: Contender, gemm: dict[int, float], bandwidth: float | None
+) -> dict[str, object]:
+    """One line of the table; floors are in operations a second by threads, and a GPU's in bytes a second besides."""
     rate, peak = contender.median, contender.peak_mib
     line: dict[str, object] = {"row": name_of(work), "device": work.device, "system": contender.system}
     if contender.missing:
@@ -166,6 +185,8 @@ def figures(work: Work, contender: Contender, ours: Contender, gemm: dict[int, f
     line |= {"steps_per_second": rate, "chars_per_second": rate * work.T * work.B}
     if work.dtype == "float32":
         line["of_floor"] = floor_flops(work) * rate / gemm[contender.work.threads]
+    if bandwidth is not None:
+        line["of_bandwidth"] = floor_bytes(work) * rate / bandwidth
     return line
 
 
@@ -234,6 +255,10 @@ def main() -> int:
         for n in threads
     }
     print("  ".join(f"sgemm on {n} threads: {rate / 1e9:.0f} GFLOP/s" for n, rate in gemm.items()))
+    bandwidth = None
+    if arguments.device != "cpu":
+        bandwidth = compete(["copy"], Work("copy", device=arguments.device), [1], 5)["copy"].median * 2 * COPIED
+        print(f"copy: {bandwidth / 1e9:.0f} GB/s")
     lines: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, prose in ENCODED.items():
@@ -241,18 +266,21 @@ def main() -> int:
         for work, systems in rows(arguments.device, Path(folder)):
             if arguments.rows not in name_of(work):
                 continue
-            best = compete(systems, work, threads, arguments.rounds)
+            best = compete(systems, work, threads if work.kind != "workers" else threads[-1:], arguments.rounds)
             for contender in best.values():
-                lines.append(figures(work, contender, best["charrnn"], gemm))
+                lines.append(figures(work, contender, best["charrnn"], gemm, bandwidth))
                 show(lines[-1])
-    for name in corpus.SIZES if arguments.device == "cpu" else ():
+    commands = {name: partial(corpus.measure, name) for name in corpus.SIZES} | {"start-up": startup.measure}
+    for name, measure in commands.items() if arguments.device == "cpu" else ():
         if arguments.rows in name and (arguments.rows or name != corpus.OPT_IN):
-            measured = corpus.measure(name)
+            measured = measure()
             lines += measured
             for line in measured:
-                corpus.show(line)
+                (startup if measure is startup.measure else corpus).show(line)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": about, "sgemm": gemm, "rows": lines}, indent=1) + "\n")
+        arguments.json.write_text(
+            json.dumps({"machine": about, "sgemm": gemm, "copy": bandwidth, "rows": lines}, indent=1) + "\n"
+        )
     ratios = [
         float(str(line["ratio"]))
         for line in lines

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,15 @@ V = 65
 TEXT = 400_000
 """Characters of the random text that everyone trains on: speed does not depend on what it says."""
 
+COPIED = 2**28
+"""Bytes of the array by whose copy a GPU's bandwidth is measured."""
+
 Run = Callable[[int], float]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What to do: `kind` is training, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
+    """What to do: `kind` is training, workers, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
 
     kind: str
     cell: str = "rnn"
@@ -58,12 +62,11 @@ def timed(work: Callable[[int], object]) -> Run:
     return run
 
 
-def charrnn(work: Work) -> Run:
-    """This project, through the code that `charrnn train` and `charrnn sample` run."""
+def charrnn(work: Work, *, workers: int | None = None) -> Run:
+    """This project, through the code that `charrnn train` and `charrnn sample` run; a worker for each thread."""
     from charrnn import backend, config, text
     from charrnn.backend import Workers, one_thread
     from charrnn.model import build
-    from charrnn.sampling import Settings, generate
     from charrnn.training.resolve import start
 
     if work.kind == "encoding":
@@ -81,11 +84,10 @@ def charrnn(work: Work) -> Run:
     settings = config.build(config.checked(table, "benchmark"))
     corpus = text.from_text(random_text())
     network = build(settings.model, len(corpus.vocabulary), device)
-    trainer = start(settings, network, corpus.part(0, TEXT), Workers(work.threads))
+    count = Workers(workers or work.threads)
+    trainer = start(settings, network, corpus.part(0, TEXT), count)
     if work.kind == "sampling":
-        prompts = corpus.ids[: work.B][None, :]
-        stream = generate(network, trainer.params, prompts, Settings(temperature=1.0), np.random.default_rng(0))
-        return timed(lambda n: [next(stream) for _ in range(n)])
+        return timed(sampler(network, trainer.params, corpus.ids[: work.B][None, :], count))
 
     def train(n: int) -> None:
         with one_thread:
@@ -96,6 +98,21 @@ def charrnn(work: Work) -> Run:
             trainer.drain()
 
     return device_timed(train) if work.device != "cpu" else timed(train)
+
+
+def sampler(network: Any, params: Any, prompts: np.ndarray, workers: Any) -> Callable[[int], None]:
+    """Takes the blocks in which characters come; what was made beyond the last n counts for the next."""
+    from charrnn.sampling import Settings, generate
+
+    stream = generate(network, params, prompts, Settings(temperature=1.0), np.random.default_rng(0), workers)
+    ahead = [0]
+
+    def sample(n: int) -> None:
+        while ahead[0] < n:
+            ahead[0] += len(next(stream))
+        ahead[0] -= n
+
+    return sample
 
 
 def device_timed(work: Callable[[int], object]) -> Run:
@@ -180,3 +197,18 @@ def sgemm(work: Work) -> Run:
             xp.dot(a, a, out=out)
 
     return device_timed(multiply) if work.device != "cpu" else timed(multiply)
+
+
+def copy(work: Work) -> Run:
+    """The other floor of a GPU: a copy of 256 MB, which moves twice as much."""
+    del work
+    import cupy
+
+    a = cupy.ones(COPIED // 4, dtype=cupy.float32)
+    out = cupy.empty_like(a)
+
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            cupy.copyto(out, a)
+
+    return device_timed(repeat)

@@ -6,10 +6,12 @@ A process each, so that thread counts, BLAS libraries and memory cannot disturb 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import peers
 import systems
@@ -17,13 +19,24 @@ from systems import Run, Work
 
 SYSTEMS: dict[str, Callable[[Work], Run]] = {
     "charrnn": systems.charrnn,
+    "charrnn, 1 worker": partial(systems.charrnn, workers=1),
     "min-char-rnn": systems.min_char_rnn,
     "PyTorch one-hot": peers.torch,
     "PyTorch embedding": partial(peers.torch, embedding=True),
     "torch.compile": partial(peers.torch, compiled=True),
     "JAX jit": peers.jax,
     "sgemm": systems.sgemm,
+    "copy": systems.copy,
 }
+
+
+def peak_mib() -> int:
+    """The most memory this process ever held, and those that work for it."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
+    for helper in multiprocessing.active_children():
+        lines = Path(f"/proc/{helper.pid}/status").read_text().splitlines()
+        most += sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    return round(most)
 
 
 def main() -> None:
@@ -39,11 +52,7 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         seconds = run(int(line))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(
-            json.dumps({"seconds": seconds, "peak_mib": round(peak / (1024 if sys.platform == "linux" else 2**20))}),
-            flush=True,
-        )
+        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}), flush=True)
 
 
 if __name__ == "__main__":

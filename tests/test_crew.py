@@ -35,7 +35,7 @@ def make() -> Iterator[Callable[..., Crew]]:
     def ready(function: crews.Part, parts: int, count: int) -> Crew:
         made.append(Crew(function, parts, Workers(count)))
         made[-1].helpers = made[-1].start()
-        assert all(helper.pipe.poll(PATIENCE) for helper in made[-1].helpers)
+        assert all(helper.line.pipe.poll(PATIENCE) for helper in made[-1].helpers)
         return made[-1]
 
     yield ready
@@ -74,7 +74,7 @@ def test_nobody_waits_for_helpers_that_are_not_ready(
         crew = make(function, 2, count)
         assert len(crew.helpers or ()) == count - 1
         for helper in crew.helpers or ():
-            monkeypatch.setattr(helper.pipe, "poll", lambda: False)
+            monkeypatch.setattr(helper.line.pipe, "poll", lambda: False)
         crew.run(0)
         assert who.tolist() == [os.getpid()] * 2
 
@@ -124,7 +124,7 @@ import os, signal
 from charrnn.backend import Crew, Workers
 crew = Crew(lambda part, order: None, 4, Workers(4))
 crew.run(0)
-assert all(helper.ready or helper.pipe.poll(60) for helper in crew.helpers)
+assert all(helper.ready or helper.line.pipe.poll(60) for helper in crew.helpers)
 print(len(crew.helpers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -163,7 +163,7 @@ def test_training_with_helpers_has_the_same_bits() -> None:
         crowd.step()
         assert crowd.crew.helpers is not None
         if step == 0:
-            assert all(helper.ready or helper.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+            assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
         if step == 1:
             assert [helper.ready for helper in crowd.crew.helpers] == [True, True]
         if step == 20:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,12 @@ CAN_FORK = sys.platform == "linux"
 """Elsewhere there is no fork, or the system's libraries do not survive one: threads do the work there."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 
+SPIN = 500e-6
+"""Seconds for which a process watches for its partner before it sleeps: waking up takes some 50 µs, twice a step."""
+
+READY = 2**63
+"""What a helper says first; no order is so large."""
+
 Part = Callable[[int, int], object]
 
 
@@ -34,36 +41,67 @@ def shared_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
+class Line:
+    """One end of a line between two processes: whole numbers, and a hint in shared memory that one is on its way.
+
+    The number itself goes through a pipe, whose end is seen if the other process ends, and which orders memory.
+    """
+
+    def __init__(self, pipe: Any, sent: np.ndarray[Any, Any], received: np.ndarray[Any, Any]) -> None:
+        self.pipe, self.sent, self.received = pipe, sent, received
+
+    def send(self, number: int) -> None:
+        """Raises `OSError` if the other process has ended."""
+        self.pipe.send_bytes(number.to_bytes(8, "little"))
+        self.sent[0] += 1
+
+    def receive(self) -> int:
+        """Wait for a number. Raises `EOFError` or `OSError` if the other process has ended."""
+        received, until = self.received, time.perf_counter() + SPIN
+        while received[0] == received[1] and time.perf_counter() < until:
+            pass
+        number = int.from_bytes(self.pipe.recv_bytes(), "little")
+        received[1] += 1
+        return number
+
+
+def line() -> tuple[Line, Line]:
+    """Both ends of a line."""
+    one, other = multiprocessing.Pipe()
+    there, back = shared_zeros((2, 2), "int64")
+    return Line(one, there, back), Line(other, back, there)
+
+
 class Helper:
     """A forked process that does its parts of an order whenever one comes, and knows everything this process knew."""
 
     def __init__(self, function: Part, parts: Sequence[int]) -> None:
         context: Any = multiprocessing.get_context("fork")
         self.parts = parts
-        self.pipe, theirs = context.Pipe()
+        self.line, theirs = line()
         self.process = context.Process(target=serve, args=(theirs, function, parts), daemon=True)
         with signals_blocked(), warnings.catch_warnings():
             # Python warns that a lock may be held by another thread at this moment, and never be free in the child.
             # Then the child never says that it is ready, and is never relied on.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
-        theirs.close()
+        theirs.pipe.close()
         self.ready = False
 
     def told(self, order: int) -> bool:
         """Whether the helper is ready and has been told to do its parts."""
         with suppress(OSError):
-            if not self.ready and self.pipe.poll():
-                self.ready = self.pipe.recv() == "ready"
+            if not self.ready and self.line.pipe.poll():
+                self.ready = self.line.receive() == READY
             if self.ready:
-                self.pipe.send(order)
+                self.line.send(order)
                 return True
         return False
 
     def did(self, order: int) -> bool:
         """Wait for it; whether it did its parts. A helper that died or failed did not, and is not asked again."""
         with suppress(OSError, EOFError):
-            if self.pipe.recv() == order:
+            if self.line.receive() == order:
                 return True
         self.ready = False
         self.close()
@@ -71,7 +109,7 @@ class Helper:
 
     def close(self) -> None:
         """End the process."""
-        self.pipe.close()
+        self.line.pipe.close()
         self.process.kill()
         self.process.join()
 
@@ -124,23 +162,23 @@ class Crew:
         self.helpers = None
 
 
-def serve(pipe: Any, function: Part, parts: Sequence[int]) -> None:
-    """A helper's life: until the pipe closes, which it does however the other process ends."""
+def serve(line: Line, function: Part, parts: Sequence[int]) -> None:
+    """A helper's life: until the line closes, which it does however the other process ends."""
     try:
         for number in SIGNALS:  # the other process decides when to stop
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         # Nothing else that was open is the helper's to hold: no lock on a run directory, no other helper's pipe.
-        os.closerange(3, pipe.fileno())
-        os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(3, line.pipe.fileno())
+        os.closerange(line.pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         with one_thread:
             np.dot(np.ones((8, 8)), np.ones((8, 8)))
-            pipe.send("ready")
+            line.send(READY)
             while True:
-                order = pipe.recv()
+                order = line.receive()
                 for part in parts:
                     function(part, order)
-                pipe.send(order)
+                line.send(order)
     finally:  # no traceback: whatever happened, the other process does the parts itself
         os._exit(0)
 
