@@ -84,10 +84,9 @@ def charrnn(work: Work, *, workers: int | None = None) -> Run:
     settings = config.build(config.checked(table, "benchmark"))
     corpus = text.from_text(random_text())
     network = build(settings.model, len(corpus.vocabulary), device)
-    count = Workers(workers or work.threads)
-    trainer = start(settings, network, corpus.part(0, TEXT), count)
+    trainer = start(settings, network, corpus.part(0, TEXT), Workers(workers or work.threads))
     if work.kind == "sampling":
-        return timed(sampler(network, trainer.params, corpus.ids[: work.B][None, :], count))
+        return timed(sampler(network, trainer.params, corpus.ids[: work.B][None, :]))
 
     def train(n: int) -> None:
         with one_thread:
@@ -100,11 +99,11 @@ def charrnn(work: Work, *, workers: int | None = None) -> Run:
     return device_timed(train) if work.device != "cpu" else timed(train)
 
 
-def sampler(network: Any, params: Any, prompts: np.ndarray, workers: Any) -> Callable[[int], None]:
+def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], None]:
     """Takes the blocks in which characters come; what was made beyond the last n counts for the next."""
     from charrnn.sampling import Settings, generate
 
-    stream = generate(network, params, prompts, Settings(temperature=1.0), np.random.default_rng(0), workers)
+    stream = generate(network, params, prompts, Settings(temperature=1.0), np.random.default_rng(0))
     ahead = [0]
 
     def sample(n: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,11 @@ class Model:
             unknown: what to do with characters that the network never saw: `error`, `skip` or `replace`.
         """
         part = self.validation() if text is None else self.part(text, unknown)
-        one = backend.Workers(1)
-        if window is None:
-            result = carried(self.network, self.params, part, one)
-        else:
-            result = windows(self.network, self.params, part, window, one)
+        with closing(backend.Workers(1 if self.network.backend.most_shards else 0)) as workers:
+            if window is None:
+                result = carried(self.network, self.params, part, workers)
+            else:
+                result = windows(self.network, self.params, part, window, workers)
         if math.isnan(result.nats_per_char):
             raise CheckpointError(
                 "the network overflows: its parameters are finite, but too large; take an earlier checkpoint"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from charrnn.backend import Workers
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
@@ -231,12 +231,15 @@ def test_seed_decides_the_text(net: SimpleNamespace) -> None:
 
 
 def test_any_number_of_workers_writes_the_same(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams in several groups are the same texts on one worker and on three, and as those of a single group."""
-    whole = texts(net, "abc", count=11, rng=4)
-    monkeypatch.setattr(sys.modules["charrnn.sampling.generate"], "GROUP", 3)
-    many = Workers(3)
-    assert texts(net, "abc", count=11, rng=4) == texts(net, "abc", count=11, rng=4, workers=many) == whole
-    many.close()
+    """Streams in several groups are the same texts on one core and on three, and as those of a single group."""
+    made, threads = [texts(net, "abc", count=11, rng=4)], threading.active_count()
+    module = sys.modules["charrnn.sampling.generate"]
+    monkeypatch.setattr(module, "GROUP", 3)
+    for count in (1, 3):
+        monkeypatch.setattr(module, "cores", lambda: count)  # noqa: B023 (now)
+        made.append(texts(net, "abc", count=11, rng=4))
+    assert made[0] == made[1] == made[2]
+    assert threading.active_count() == threads
 
 
 def test_pieces_come_at_once_and_then_in_larger_blocks(net: SimpleNamespace) -> None:

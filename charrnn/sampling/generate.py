@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from charrnn.backend import Workers, one_thread
+from charrnn.backend import Workers, cores, one_thread
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
 from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary
@@ -67,12 +68,7 @@ class Writer:
 
 
 def generate(
-    network: Network,
-    params: Views,
-    prompts: Ids,
-    settings: Settings,
-    rng: np.random.Generator,
-    workers: Workers | None = None,
+    network: Network, params: Views, prompts: Ids, settings: Settings, rng: np.random.Generator
 ) -> Iterator[Ids]:
     """Continue B prompts of equal length, without end.
 
@@ -82,21 +78,29 @@ def generate(
         prompts: (T, B) ids, T at least 1.
         settings: how to choose.
         rng: one uniform number is drawn from it for each character.
-        workers: share the streams; None is one thread.
 
     Yields:
         ids (N, B), the next N characters of each stream: at first one, then more at a time.
     """
-    B, workers = prompts.shape[1], workers or Workers(1)
+    B = prompts.shape[1]
     width = B if network.backend.most_shards else GROUP
     groups = [slice(first, first + width) for first in range(0, B, width)]
-    writers = [Writer(network, params, prompts[:, group]) for group in groups]
     size, most = 1, max(1, min(BLOCK, WORK // (B * network.layout.size)))
-    while True:
-        uniforms = rng.random((size, B))
-        parts = workers.map(lambda w, g: w.write(uniforms[:, g], settings), writers, groups)  # noqa: B023 (now)
-        yield np.concatenate(parts, axis=1)
-        size = min(2 * size, most)
+    workers = Workers(min(cores(), len(groups)))
+    try:
+        writers = workers.map(lambda group: Writer(network, params, prompts[:, group]), groups)
+        while True:
+            uniforms = rng.random((size, B))
+            parts = workers.map(partial(write, uniforms, settings), writers, groups)
+            yield np.concatenate(parts, axis=1)
+            size = min(2 * size, most)
+    finally:
+        workers.close()
+
+
+def write(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:
+    """The next characters of one group of streams."""
+    return writer.write(uniforms[:, group], settings)
 
 
 @dataclass
@@ -138,7 +142,6 @@ def pieces(
     settings: Settings,
     stop: str,
     rng: np.random.Generator,
-    workers: Workers | None = None,
 ) -> Iterator[list[str]]:
     """`count` samples made side by side, each of `length` characters or up to `stop`.
 
@@ -152,7 +155,6 @@ def pieces(
         settings: how to choose.
         stop: a sample ends before this string; empty: never.
         rng: the uniform numbers.
-        workers: see `generate`.
 
     Yields:
         The new text of each sample: a character or some, or nothing yet. The prompt is not repeated.
@@ -167,7 +169,7 @@ def pieces(
         made = 1
         yield [s.feed(c) for s, c in zip(stoppers, vocabulary.decode(prompts[0]), strict=True)]
     if made < length:
-        for ids in generate(network, params, prompts, settings, rng, workers):
+        for ids in generate(network, params, prompts, settings, rng):
             ids = ids[: length - made]
             made += len(ids)
             yield [stopper.feed(vocabulary.decode(stream)) for stopper, stream in zip(stoppers, ids.T, strict=True)]
