@@ -40,7 +40,7 @@ def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
         assert np.max(np.abs(expected)) > 1e-3, name
 
 
-@pytest.mark.parametrize("rows", [1, 4, 7])
+@pytest.mark.parametrize("rows", [1, 6, 7])
 def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """With so many characters that only some rows of logits fit into memory, nats, loss and gradients are the same."""
     loss, whole = step(net), net.backend.to_host(net.gradient).copy()
@@ -49,7 +49,7 @@ def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pyte
     )
     monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", rows * net.network.vocab_size + 1)
     net.work = Workspace(net.network, net.T, net.B)
-    assert net.work.logits.shape[0] == rows
+    assert net.work.logits.shape[0] == max(rows, net.network.hidden_size) < net.T * net.B
     assert step(net) == pytest.approx(loss, rel=net.case.tolerance)
     assert close(net.backend.to_host(net.gradient), whole, net.case.tolerance)
     again = surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)

@@ -24,7 +24,8 @@ Views = dict[str, Array]
 State = dict[str, Array]
 
 LOGITS_MOST = 2**22
-"""Most logits in memory at once. A chunk has T·B·V of them: half a gigabyte at 60,000 characters, so it is cut."""
+"""Most logits in memory at once, or as many as the output layer has weights. A chunk has T·B·V of them, half a gigabyte
+at 60,000 characters, so it is cut."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Workspace:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V, network.cell.GATES * H), dtype)
-        rows = min(T * B, max(1, LOGITS_MOST // V))
+        rows = min(T * B, max(H, LOGITS_MOST // V))
         self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
         self.logits = backend.empty((rows, V), dtype)
         outputs = [(name, shape) for name, shape in network.layout.shapes if name.startswith("output.")]
