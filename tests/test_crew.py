@@ -99,6 +99,25 @@ def test_what_a_helper_fails_to_do_is_done_here(
     assert capfd.readouterr().err == ""
 
 
+def test_a_helper_that_never_becomes_ready_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends before it has said anything is noticed, given up, and its parts are done here."""
+    monkeypatch.setattr(crews, "serve", lambda line, function, parts: os._exit(1))
+    who = shared_zeros((2,), "int64")
+
+    def function(part: int, order: int) -> None:
+        who[part] = os.getpid()
+
+    crew = Crew(function, 2, Workers(2))
+    crew.helpers = crew.start()
+    assert crew.helpers[0].line.pipe.poll(PATIENCE)  # its end
+    for order in range(2):
+        crew.run(order)
+        assert who.tolist() == [os.getpid()] * 2
+        assert crew.helpers[0].lost
+        assert not crew.helpers[0].process.is_alive()
+    crew.workers.close()
+
+
 def test_a_helper_holds_nothing_and_leaves_signals_to_its_parent(make: Callable[..., Crew], tmp_path: Path) -> None:
     """No file that was open here is open there, and Ctrl-C, which reaches every process, does not end it."""
     held, who = shared_zeros((2,), "int64"), shared_zeros((2,), "int64")
@@ -168,7 +187,7 @@ def test_training_with_helpers_has_the_same_bits() -> None:
             assert [helper.ready for helper in crowd.crew.helpers] == [True, True]
         if step == 20:
             crowd.crew.helpers[0].process.kill()
-    assert [helper.ready for helper in crowd.crew.helpers or ()] == [False, True]
+    assert [helper.lost for helper in crowd.crew.helpers or ()] == [True, False]
     crowd.close()
     assert np.array_equal(alone.vector, crowd.vector)
     assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])

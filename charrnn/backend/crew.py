@@ -86,29 +86,32 @@ class Helper:
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.pipe.close()
-        self.ready = False
+        self.ready = self.lost = False
 
     def told(self, order: int) -> bool:
         """Whether the helper is ready and has been told to do its parts."""
-        with suppress(OSError):
-            if not self.ready and self.line.pipe.poll():
+        try:
+            if self.lost or not (self.ready or self.line.pipe.poll()):
+                return False
+            if not self.ready:
                 self.ready = self.line.receive() == READY
-            if self.ready:
-                self.line.send(order)
-                return True
-        return False
+            self.line.send(order)
+        except (OSError, EOFError):
+            self.close()
+        return not self.lost
 
     def did(self, order: int) -> bool:
         """Wait for it; whether it did its parts. A helper that died or failed did not, and is not asked again."""
-        with suppress(OSError, EOFError):
-            if self.line.receive() == order:
-                return True
-        self.ready = False
-        self.close()
-        return False
+        try:
+            if self.line.receive() != order:
+                self.close()
+        except (OSError, EOFError):
+            self.close()
+        return not self.lost
 
     def close(self) -> None:
         """End the process."""
+        self.lost = True
         self.line.pipe.close()
         self.process.kill()
         self.process.join()

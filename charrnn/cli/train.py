@@ -36,7 +36,10 @@ DIVERGED = 3
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, bit for bit.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option(
-    "--threads", type=int, default=0, help="Worker threads; changes the time, never the result.  [default: cores]"
+    "--threads",
+    type=int,
+    default=0,
+    help="Workers, each on a core; changes the time, never the result.  [default: cores]",
 )
 def train_command(
     files: tuple[str, ...],
