@@ -101,7 +101,7 @@ def test_what_a_helper_fails_to_do_is_done_here(
 
 def test_a_helper_that_never_becomes_ready_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that ends before it has said anything is noticed, given up, and its parts are done here."""
-    monkeypatch.setattr(crews, "serve", lambda line, function, parts: os._exit(1))
+    monkeypatch.setattr(crews, "serve", lambda *_: os._exit(1))
     who = shared_zeros((2,), "int64")
 
     def function(part: int, order: int) -> None:
