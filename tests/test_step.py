@@ -205,8 +205,9 @@ def test_steady_state_allocates_nothing_that_grows(text: str, shards: int) -> No
     subject = trainer(settings, text_corpus(text))
 
     def held() -> int:
-        for _ in range(100):
-            subject.step()
+        with one_thread:  # as the training loop does
+            for _ in range(100):
+                subject.step()
         subject.drain()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
