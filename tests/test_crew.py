@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from charrnn.backend import crew as crews
 from charrnn.backend.crew import shared_zeros
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.model import build
+from charrnn.training import Request, prepare
 from charrnn.training.resolve import start
 from charrnn.training.step import Trainer
 
@@ -151,13 +153,15 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, "3\n", "")
 
 
-def test_no_more_processes_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system refuses to fork, threads of this process do the parts."""
+@pytest.mark.parametrize("system", ["refuses", "cannot"])
+def test_without_helpers_threads_do_the_parts(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    """Where the system refuses to fork, or has no such thing, threads of this process do the parts."""
 
     def refuse(*args: object) -> None:
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr(crews, "Helper", refuse)
+    monkeypatch.setattr(crews, "CAN_FORK", system == "refuses")
     done = np.zeros(3)
     crew = Crew(lambda part, order: done.__setitem__(part, order), 3, Workers(2))
     crew.run(7)
@@ -192,3 +196,11 @@ def test_training_with_helpers_has_the_same_bits() -> None:
     assert np.array_equal(alone.vector, crowd.vector)
     assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
     assert alone.drain() == crowd.drain()
+
+
+def test_planning_leaves_no_helper_behind() -> None:
+    """The trainer by which `--minutes` measures the rate is thrown away, with its helpers."""
+    options = {"train": {"batch_size": 4, "seq_length": 5, "shards": 2}, "model": {"hidden_size": 4}}
+    session = prepare(Request(text="abcdef " * 50, options=options, threads=2, minutes=0.02))
+    assert multiprocessing.active_children() == []
+    session.loop.trainer.close()

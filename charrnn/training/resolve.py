@@ -111,6 +111,7 @@ def plan_steps(config: Config, probe: Trainer, seconds: float, notices: list[str
             done += 1
         probe.drain()
     rate = done / (time.perf_counter() - started)
+    probe.crew.close()
     left = seconds - (time.perf_counter() - began)
     steps = max(1, int(rate * left * PLAN_SHARE))
     notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {left:,.0f} s left")
