@@ -1,0 +1,52 @@
+"""`python benchmarks/table.py results.json`: the figures of a run as a Markdown table; nobody copies by hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+PEERS = {
+    "min-char-rnn": ("min-char-rnn",),
+    "PyTorch": ("PyTorch one-hot", "PyTorch embedding"),
+    "torch.compile": ("torch.compile",),
+    "JAX": ("JAX jit",),
+    "one worker": ("charrnn, 1 worker",),
+}
+"""Columns, each with the systems of which the fastest counts."""
+RATES = {"steps_per_second": "steps/s", "chars_per_second": "chars/s", "mb_per_second": "MB/s"}
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """A line for each row that charrnn shares with a peer: its rate, how many times a peer's that is, and the floor."""
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in lines:
+        rows.setdefault(line["row"], {})[line["system"]] = line
+    text = [["", "charrnn", *(f"÷ {peer}" for peer in PEERS), "of the floor"]]
+    for name, systems in rows.items():
+        ours = systems.get("charrnn")
+        if ours is None:
+            continue
+        unit = next(unit for unit in RATES if unit in ours)
+        if name.startswith("sampling"):
+            unit = "chars_per_second"
+        ratios = [
+            min((systems[s]["ratio"] for s in names if "ratio" in systems.get(s, {})), default=None)
+            for names in PEERS.values()
+        ]
+        floor = ours.get("of_floor")
+        text.append(
+            [
+                name,
+                f"{ours[unit]:,.0f} {RATES[unit]}" if ours[unit] >= 100 else f"{ours[unit]:.1f} {RATES[unit]}",
+                *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+                "" if floor is None else f"{floor:.2f}",
+            ]
+        )
+    text.insert(1, ["---", *["---:"] * (len(text[0]) - 1)])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in text)
+
+
+if __name__ == "__main__":
+    print(table(json.loads(Path(sys.argv[1]).read_text())["rows"]))
