@@ -77,6 +77,7 @@ def test_nobody_waits_for_helpers_that_are_not_ready(
             monkeypatch.setattr(helper.line.pipe, "poll", lambda: False)
         crew.run(0)
         assert who.tolist() == [os.getpid()] * 2
+        assert crew.ready == (count == 1)
 
 
 @pytest.mark.parametrize("end", [lambda: os._exit(1), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])

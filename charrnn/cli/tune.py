@@ -122,7 +122,8 @@ def watched(plan: Plan) -> Iterator[Slice]:
     form = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
     with tqdm(total=plan.seconds, bar_format=form, disable=not on_terminal(), leave=False) as bar:
         for each in tuning.slices(plan.candidates, plan.seconds, tuning.Bench(plan)):
-            bar.set_description(f"{each.candidate.device}, shards {each.candidate.shards}: {each.rate:,.1f} steps/s")
+            way = f"{each.candidate.device}, {each.candidate.shards} shards, {each.candidate.threads} threads"
+            bar.set_description(f"{way}: {each.rate:,.1f} steps/s", refresh=False)
             bar.update(min(each.elapsed, plan.seconds) - bar.n)
             yield each
 

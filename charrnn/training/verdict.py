@@ -81,6 +81,7 @@ class Verdict:
             "missing": plan.missing,
             "best": asdict(self.best),
             "words": self.words,
+            "note": ROUNDING,
         }
 
 
