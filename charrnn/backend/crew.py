@@ -160,8 +160,8 @@ class Crew:
 
     @property
     def ready(self) -> bool:
-        """Whether the helpers were started, and the last order went to each."""
-        return self.helpers is not None and all(helper.ready for helper in self.helpers)
+        """Whether the helpers were started, and none is still to come."""
+        return self.helpers is not None and all(helper.ready or helper.lost for helper in self.helpers)
 
     def close(self) -> None:
         """End the helpers; the next order would start others."""
