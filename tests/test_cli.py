@@ -99,6 +99,21 @@ ERRORS = [
     ("score R", "Missing argument 'FILE'."),
     ("gradcheck --cell bogus", "model.cell must be one of rnn, not 'bogus'"),
     ("gradcheck --layers 0", "Invalid value for '--layers': 0 is not in the range x>=1."),
+    ("tune t.txt --seconds 0", "--seconds must be above 0, not 0.0"),
+    ("tune t.txt --seconds nan", "--seconds must be above 0, not nan"),
+    ("tune bogus.txt", "bogus.txt: there is no such file"),
+    ("tune bogus.toml", "cannot read the configuration 'bogus.toml': no such file or preset (presets: "),
+    ("tune t.txt --config bogus", "no such file or preset (presets: "),
+    ("tune t.txt --set train.step=1", "--set train.step=1: there is no key 'train.step'; did you mean 'train.steps'?"),
+    ("tune t.txt --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
+    ("tune t.txt --device cuda --no-fallback", f"--device cuda cannot be used: {NO_GPU}"),
+    ("tune t.txt --encoding bogus", "there is no text encoding 'bogus'; try utf-8"),
+    ("tune t.txt -", "standard input (-) must be the only text"),
+    ("tune t.txt --overwrite", "--overwrite needs --write FILE"),
+    ("tune t.txt --write t.txt", "t.txt already exists: add --overwrite to replace it, or name another --write"),
+    ("tune t.txt --write . --overwrite", "cannot write .: it is a directory, or there is none to put it into"),
+    ("tune t.txt --write no/b.toml", "cannot write no/b.toml: it is a directory, or there is none to put it into"),
+    ("tune t.txt --write " + "x" * 300, "x: File name too long"),
     ("bogus", "No such command 'bogus'."),
     ("devices bogus", "Got unexpected extra argument (bogus)"),
 ]
@@ -122,6 +137,6 @@ def test_help_and_version(call: Call) -> None:
     """Without a command, and with --help, every command is listed; --version names this version."""
     for words in ([], ["--help"], ["-h"]):
         out = call(*words)[0]
-        for command in ("train", "sample", "eval", "score", "cache", "devices", "gradcheck"):
+        for command in ("train", "sample", "eval", "score", "cache", "tune", "devices", "gradcheck"):
             assert f"\n  {command} " in out
     assert call("--version")[0] == f"charrnn, version {charrnn.__version__}\n"

@@ -79,6 +79,7 @@ def test_nobody_waits_for_helpers_that_are_not_ready(
             monkeypatch.setattr(helper.line.pipe, "poll", lambda: False)
         crew.run(0)
         assert who.tolist() == [os.getpid()] * 2
+        assert crew.ready == (count == 1)
 
 
 @pytest.mark.parametrize("end", [lambda: os._exit(1), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])
@@ -110,12 +111,14 @@ def test_a_helper_that_never_becomes_ready_is_done_without(monkeypatch: pytest.M
         who[part] = os.getpid()
 
     crew = Crew(function, 2, Workers(2))
+    assert not crew.ready
     crew.helpers = crew.start()
     assert crew.helpers[0].line.pipe.poll(PATIENCE)  # its end
     for order in range(2):
         crew.run(order)
         assert who.tolist() == [os.getpid()] * 2
         assert crew.helpers[0].lost
+        assert crew.ready
         assert not crew.helpers[0].process.is_alive()
     crew.workers.close()
 

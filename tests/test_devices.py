@@ -17,7 +17,7 @@ import pytest
 from charrnn import backend
 from charrnn.backend import cupy_backend
 from charrnn.errors import DeviceError
-from charrnn.training import Request, Trained, prepare
+from charrnn.training import Request, Trained, prepare, tuning
 
 
 class CUDARuntimeError(RuntimeError):
@@ -200,3 +200,38 @@ def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str)
     events = list(prepare(Request(**request, resume=True)).events())
     assert {event.device for event in events if isinstance(event, Trained)} == {"cpu"}
     assert events[-1].at.step == 20
+
+
+def test_each_gpu_is_tuned_or_named_with_its_trouble(
+    install: object, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that computes is measured in one shard on its own card; of one that does not, the reason is kept."""
+    module, used = stand_in(count=3), []
+    picky_device = picky(module)
+
+    class Device(picky_device):
+        """Remembers who was made current."""
+
+        def use(self) -> None:
+            used.append(self.index)
+
+    module.cuda.Device = Device
+    install(module, "cupy-cuda13x")
+    monkeypatch.setattr(tuning, "pace", lambda trainer, _: len(trainer.shards))
+    settings = {"model": {"hidden_size": 8}, "train": {"batch_size": 4, "seq_length": 6, "shards": 2}}
+    plan = tuning.plan(Request(text=text, options=settings), 1.0)
+    gpus = [candidate for candidate in plan.candidates if candidate.device != "cpu"]
+    assert gpus == [tuning.Candidate("cuda:1", 1, 1), tuning.Candidate("cuda:2", 1, 1)]
+    assert plan.current == gpus[0]
+    assert list(plan.missing) == ["cuda:0"]
+    assert "cannot compute" in plan.missing["cuda:0"]
+    bench = tuning.Bench(plan)
+    used.clear()
+    assert [bench(candidate, 1.0) for candidate in (*gpus, gpus[0], tuning.Candidate("cpu", 2, 1))] == [1, 1, 1, 2]
+    assert used == [1, 2, 1]
+    settings["train"]["device"] = "cpu"
+    kept = tuning.plan(Request(text=text, options=settings), 1.0)
+    assert {candidate.device for candidate in kept.candidates} == {"cpu"}
+    assert kept.missing == {}
+    settings["train"]["device"] = "cuda:0"
+    assert tuning.plan(Request(text=text, options=settings), 1.0).current.device == "cpu"

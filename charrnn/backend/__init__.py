@@ -2,8 +2,8 @@
 
 from charrnn.backend.arrays import Array, Backend, Factor, steps
 from charrnn.backend.crew import Crew
-from charrnn.backend.devices import Choice, choose, report
-from charrnn.backend.threads import Workers, cores, one_thread
+from charrnn.backend.devices import Choice, choose, gpus, report
+from charrnn.backend.threads import Workers, blas, cores, one_thread
 
 __all__ = [
     "Array",
@@ -12,8 +12,10 @@ __all__ = [
     "Crew",
     "Factor",
     "Workers",
+    "blas",
     "choose",
     "cores",
+    "gpus",
     "one_thread",
     "report",
     "steps",

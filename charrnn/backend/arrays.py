@@ -82,6 +82,9 @@ class Backend:
         self.label = label
         self.most_shards = most_shards
 
+    def use(self) -> None:
+        """Make the device the one that the calling thread computes on, where a thread has one."""
+
     # -- birth and transport ------------------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:

@@ -158,6 +158,11 @@ class Crew:
                 for part in () if helper.did(order) else helper.parts:
                     self.function(part, order)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the helpers were started, and none is still to come."""
+        return self.helpers is not None and all(helper.ready or helper.lost for helper in self.helpers)
+
     def close(self) -> None:
         """End the helpers; the next order would start others."""
         for helper in self.helpers or ():

@@ -25,10 +25,13 @@ class CupyBackend(Backend):
         import cupy
 
         self.cupy = cupy
-        device = cupy.cuda.Device(index)
-        device.use()
         label = f"{describe(index)}, CuPy {cupy.__version__}"
-        super().__init__(xp, device, name=f"cuda:{index}", label=label, most_shards=1)
+        super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
+        self.use()
+
+    def use(self) -> None:
+        """The current card is a thread's own."""
+        self.device.use()
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """One upload."""

@@ -54,6 +54,12 @@ def first_gpu() -> tuple[int, str | None]:
     return 0, trouble
 
 
+def gpus() -> dict[str, str | None]:
+    """What is wrong with each CUDA device, None with one that computes; only `cuda` where none can be used."""
+    _, trouble = first_gpu()
+    return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
+
+
 def report() -> list[str]:
     """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
     cpu = numpy.NumpyBackend()

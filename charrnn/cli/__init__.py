@@ -13,6 +13,7 @@ from charrnn.cli.check import devices_command, gradcheck_command
 from charrnn.cli.common import abandon_output
 from charrnn.cli.read import eval_command, sample_command, score_command
 from charrnn.cli.train import train_command
+from charrnn.cli.tune import tune_command
 from charrnn.errors import CharrnnError
 
 
@@ -43,6 +44,7 @@ for command in (
     eval_command,
     score_command,
     cache_command,
+    tune_command,
     devices_command,
     gradcheck_command,
 ):

@@ -1,6 +1,7 @@
 """Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
 
-from charrnn.config.files import Table, build, checked, dump, merged, parse_settings, presets, read, table
+from charrnn.config.edit import edited
+from charrnn.config.files import Table, build, checked, dump, merged, parse, parse_settings, presets, read, table
 from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "build",
     "checked",
     "dump",
+    "edited",
     "merged",
+    "parse",
     "parse_settings",
     "presets",
     "read",

@@ -64,11 +64,16 @@ def read(name: str) -> Table:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such file"
         raise ConfigError(f"cannot read the configuration {name!r}: {reason}") from None
+    return parse(content, str(path))
+
+
+def parse(content: bytes, place: str) -> Table:
+    """The checked table of a TOML file's content; a `ConfigError` names `place`."""
     try:
         parsed = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # besides bad TOML: numbers or nesting beyond Python's limits
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
-    return checked(parsed, str(path))
+        raise ConfigError(f"{place} is not a TOML file: {error}") from None
+    return checked(parsed, place)
 
 
 def presets() -> dict[str, Path]:

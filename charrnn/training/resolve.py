@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn import seeds, text
-from charrnn.backend import Backend, Workers, cores
+from charrnn.backend import Backend, Workers, cores, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import CheckpointError
@@ -99,18 +99,24 @@ def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Pr
     )
 
 
+def pace(trainer: Trainer, seconds: float) -> float:
+    """Steps per second of a trainer that is warm, over `seconds` (up to twice as many) and one step at least."""
+    done, started = 0, time.perf_counter()
+    while done == 0 or time.perf_counter() - started < seconds:
+        with one_thread:
+            for _ in range(min(CAPACITY, max(1, done))):
+                trainer.step()
+                done += 1
+        trainer.drain()
+    return done / (time.perf_counter() - started)
+
+
 def plan_steps(config: Config, probe: Trainer, seconds: float, notices: list[str]) -> Config:
     """`config` with as many steps as fit into `seconds`, by timing a trainer that is then thrown away."""
-    began, budget, done = time.perf_counter(), min(2.0, seconds * 0.03), 0
+    began = time.perf_counter()
     probe.step()
     probe.drain()  # the first step makes the workspaces
-    started = time.perf_counter()
-    while done == 0 or time.perf_counter() - started < budget:
-        for _ in range(min(CAPACITY, max(1, done))):
-            probe.step()
-            done += 1
-        probe.drain()
-    rate = done / (time.perf_counter() - started)
+    rate = pace(probe, min(2.0, seconds * 0.03))
     probe.crew.close()
     left = seconds - (time.perf_counter() - began)
     steps = max(1, int(rate * left * PLAN_SHARE))

@@ -1,0 +1,143 @@
+"""`charrnn tune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli.common import command_line, device_option, fallback_option, note, options
+
+if TYPE_CHECKING:
+    from charrnn.training.tuning import Plan, Slice
+    from charrnn.training.verdict import Verdict
+
+COLUMNS = "{:8}{:>7}{:>9}{:>11}{:>13}{:>10}  {}"
+
+what_options = options(
+    click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]..."),
+    click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every word is a text."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
+    ),
+    click.option("--encoding", help="Of the files.  [default: utf-8]"),
+    device_option,
+    fallback_option,
+)
+
+
+@click.command("tune")
+@what_options
+@click.option("--seconds", type=float, default=20, show_default=True, help="To measure for, about.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--write", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write the configuration that is best."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --write.")
+def tune_command(
+    words: tuple[str, ...],
+    preset: str | None,
+    settings: tuple[str, ...],
+    encoding: str | None,
+    device: str,
+    no_fallback: bool,
+    seconds: float,
+    as_json: bool,
+    path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Measure which train.shards, --threads and device train fastest here, by real steps of CONFIG on FILES.
+
+    CONFIG is a preset's name or a TOML file: the first word if it ends in .toml or names a preset and no file, or
+    --config. FILES are those of `train`. --device cpu leaves GPUs out.
+    """
+    from charrnn import config
+    from charrnn.training import Request, tuning, verdict
+
+    if preset is None and words and names_configuration(words[0]):
+        preset, *rest = words
+        words = tuple(rest)
+    named = [config.checked({"data": {"encoding": encoding}}, "--encoding")] if encoding is not None else []
+    if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
+        named.append(config.checked({"train": {"device": device}}, "--device"))
+    options = config.merged(config.parse_settings(settings), *named)
+    table = config.read(preset) if preset is not None else {}
+    target = None
+    if path is not None:
+        source = Path(preset) if preset is not None and Path(preset).is_file() else None
+        target = verdict.Target(path, source, overwrite)
+        target.check()
+    elif overwrite:
+        raise click.UsageError("--overwrite needs --write FILE")
+    plan = tuning.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
+    introduce(plan, quiet=as_json)
+    found = verdict.verdict(plan, watched(plan))
+    if target is not None:
+        if target.in_place and settings:
+            note(f"only train.shards and train.device are changed in {path}: it does not get what --set says")
+        target.write(found)
+    if as_json:
+        click.echo(json.dumps(found.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
+        return
+    show(found)
+    if path is not None:
+        threads = ("--threads", str(found.best.threads)) if found.best.device == "cpu" else ()
+        click.echo(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
+
+
+def names_configuration(word: str) -> bool:
+    """Whether the first word is a configuration and not a text: a file that is there is one only by its suffix."""
+    from charrnn import config
+
+    return word.endswith(".toml") or (word in config.presets() and not Path(word).exists())
+
+
+def introduce(plan: Plan, *, quiet: bool) -> None:
+    """Say what is measured: notices on standard error, the rest, unless `quiet`, on standard output."""
+    from charrnn import backend
+
+    for line in plan.notices:
+        note(line)
+    if quiet:
+        return
+    corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
+    click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary)} distinct")
+    click.echo(
+        f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
+        f"{model.num_layers} x {model.hidden_size}, {model.dtype}"
+    )
+    click.echo(f"machine: {backend.cores()} cores, {backend.blas()}")
+
+
+def watched(plan: Plan) -> Iterator[Slice]:
+    """Measure; on a terminal a bar shows the time that has passed and what is measured."""
+    from tqdm import tqdm
+
+    from charrnn.cli.progress import on_terminal
+    from charrnn.training import tuning
+
+    form = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
+    with tqdm(total=plan.seconds, bar_format=form, disable=not on_terminal(), leave=False) as bar:
+        for each in tuning.slices(plan.candidates, plan.seconds, tuning.Bench(plan)):
+            way = f"{each.candidate.device}, {each.candidate.shards} shards, {each.candidate.threads} threads"
+            bar.set_description(f"{way}: {each.rate:,.1f} steps/s", refresh=False)
+            bar.update(min(each.elapsed, plan.seconds) - bar.n)
+            yield each
+
+
+def show(found: Verdict) -> None:
+    """The table, a line for each device that is missing, and what to do."""
+    from charrnn.training.verdict import ROUNDING
+
+    click.echo("\n" + COLUMNS.format("device", "shards", "threads", "steps/s", "chars/s", "relative", "").rstrip())
+    for row in found.rows:
+        marks = ", ".join(["best" if row.best else "equal"] * row.equal + ["as configured"] * row.current)
+        rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
+        click.echo(COLUMNS.format(row.device, row.shards, row.threads, *rates, marks).rstrip())
+    for device, trouble in found.plan.missing.items():
+        click.echo(f"{device:8} not measured: {trouble}")
+    click.echo(f"\n{found.words}")
+    click.echo(f"note: {ROUNDING}")
