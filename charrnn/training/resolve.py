@@ -42,7 +42,7 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
     shards = min(config.train.shards or (2 if B >= 32 else 1), B)
     if backend.name == "cpu" and shards < min(cores(), B):
-        notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more)")
+        notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more: charrnn tune)")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
 
