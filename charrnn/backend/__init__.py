@@ -1,6 +1,6 @@
 """The only package that names an array library: arrays, devices and threads."""
 
-from charrnn.backend.arrays import Array, Backend, Factor, steps
+from charrnn.backend.arrays import Array, Backend, Factor, gate_steps, steps
 from charrnn.backend.crew import Crew
 from charrnn.backend.devices import Choice, choose, report
 from charrnn.backend.threads import Workers, cores, one_thread
@@ -14,6 +14,7 @@ __all__ = [
     "Workers",
     "choose",
     "cores",
+    "gate_steps",
     "one_thread",
     "report",
     "steps",
