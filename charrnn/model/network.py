@@ -117,7 +117,7 @@ class Workspace:
         self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
-        self.ones = backend.zeros((1, T * B), dtype) + 1.0
+        self.ones = backend.zeros((1, max(T * B, V)), dtype) + 1.0
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = []
         for _ in range(network.num_layers):
@@ -172,7 +172,7 @@ def forward(network: Network, params: Views, inputs: Array, keep: Array | None, 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `read`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
     backend, xp, keep = network.backend, network.backend.xp, chunk.keep
-    recurrence = backend.recurrence(network.cell)
+    recurrence, ones = backend.recurrence(network.cell), work.ones[:, : work.T * work.B]
     for i, layer in reversed(list(enumerate(work.layers))):
         layer.tape.back.use(params[f"layer{i}.W_hh"].T)
         recurrence.recurrence_backward(layer.tape, work.dhidden_steps, keep, backend=backend)
@@ -181,11 +181,12 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
             before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)
         backend.matmul(before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
-            backend.matmul(work.ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
-        backend.matmul(work.ones, dz, out=grads[f"layer{i}.b_h"][None, :])
-        if i == 0:
-            backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
+            backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
+        if i == 0:  # every row of dz is in one row of W_xh's gradient
+            rows = backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
+            backend.matmul(work.ones[:, : network.vocab_size], rows, out=grads["layer0.b_h"][None, :])
         else:
+            backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])
             backend.matmul(work.layers[i - 1].after.T, dz, out=grads[f"layer{i}.W_xh"])
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
 

@@ -25,14 +25,15 @@ FORGET: tuple[int, ...] = ()
 
 
 class Step(NamedTuple):
-    """The views of one time step, made once: the state before and after it, the gates apart, dz_hidden as rows too."""
+    """The views of one time step, made once: z and z_hidden with gates apart, r, y, n and u, the states, dz_hidden."""
 
     z_gates: Array
-    z_hidden: Array
     z_hidden_gates: Array
     gates: Array
+    inner: Array
     hidden: Array
     after: Array
+    z_hidden: Array
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Tape:
     """What one layer writes in a forward pass over (T, B) and reads in the backward pass; allocated once.
 
     Attributes:
-        z: (T, B, 3H) the projected input, gates r, y, n; the adjoint leaves dz here.
+        z: (T, B, 3H) the projected input, gates r, y, n; the adjoint leaves dz here. In between the same memory holds
+            the gates' values as (T, 3, B, H), each gate contiguous, for the elementwise passes.
         z_hidden: (T, B, 3H) where the adjoint leaves the gradient by the recurrent product: dz, its last third times r.
-        gates: (T, 4, B, H) r, y, u, n, each contiguous, for the elementwise passes.
+            In between u stands at the beginning of each step's memory.
         hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
         bias: (3, B, H) of the recurrent product: 0, 0, bn.
-        slope: (3, B, H) scratch of the adjoint.
+        gates: (3, B, H) scratch: the gates on their way, then their slopes in the adjoint.
         product: (B, H) scratch.
         carry: (B, H) scratch: the gradient that reaches h past the gates of the later step.
         kept: (B, H) scratch: what is kept of h.
@@ -57,10 +59,9 @@ class Tape:
 
     z: Array
     z_hidden: Array
-    gates: Array
     hidden: Array
     bias: Array
-    slope: Array
+    gates: Array
     product: Array
     carry: Array
     kept: Array
@@ -73,15 +74,16 @@ class Tape:
 def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     """An empty tape."""
     z, z_hidden = (backend.empty((T, B, GATES * H), dtype) for _ in range(2))
-    gates, hidden = backend.empty((T, GATES + 1, B, H), dtype), backend.empty((T + 1, B, H), dtype)
-    bias, slope = backend.zeros((GATES, B, H), dtype), backend.empty((GATES, B, H), dtype)
-    scratch = (*(backend.empty((B, H), dtype) for _ in range(3)), backend.empty((B, GATES * H), dtype))
+    hidden, bias = backend.empty((T + 1, B, H), dtype), backend.zeros((GATES, B, H), dtype)
+    gates, product, carry, kept = (backend.empty((*n, B, H), dtype) for n in ((GATES,), (), (), ()))
     forth = backend.factor((H, GATES * H), dtype, rows=B, blocks=GATES)
     back = backend.factor((GATES * H, H), dtype, rows=B)
-    apart, h = (gate_steps(a, GATES, xp=backend.xp) for a in (z, z_hidden)), steps(hidden)
-    z_gates, z_hidden_gates = apart
-    views = zip(z_gates, steps(z_hidden), z_hidden_gates, steps(gates), h, h[1:], strict=False)
-    return Tape(z, z_hidden, gates, hidden, bias, slope, *scratch, forth, back, tuple(map(Step._make, views)))
+    apart = (gate_steps(a, GATES, xp=backend.xp) for a in (z, z_hidden))
+    values, inner = (steps(backend.xp.reshape(a, (T, GATES, B, H))) for a in (z, z_hidden))
+    h, u = steps(hidden), (block[0, ...] for block in inner)
+    views = zip(*apart, values, u, h, h[1:], steps(z_hidden), strict=False)
+    scratch = (gates, product, carry, kept, backend.empty((B, GATES * H), dtype))
+    return Tape(z, z_hidden, hidden, bias, *scratch, forth, back, tuple(map(Step._make, views)))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -94,22 +96,25 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
     """
     affine, multiply, add = tape.forth.affine, backend.xp.multiply, backend.xp.add
     subtract, tanh = backend.xp.subtract, backend.xp.tanh
-    for t, (z, _, _, gates, h, after) in enumerate(tape.steps):
+    gates, product = tape.gates, tape.product
+    for t, (z, _, values, u, h, after, _) in enumerate(tape.steps):
         if keep is not None:
             h = multiply(h, keep[t, :, None], out=tape.kept)
-        affine(h, tape.bias, gates[:3, ...])
-        sigmoids, y, n = gates[:2, ...], gates[1, ...], gates[3, ...]
+        affine(h, tape.bias, gates)
+        sigmoids, n = gates[:2, ...], gates[2, ...]
+        u[...] = n
         add(sigmoids, z[:2, ...], out=sigmoids)
         multiply(sigmoids, 0.5, out=sigmoids)
         tanh(sigmoids, out=sigmoids)
         multiply(sigmoids, 0.5, out=sigmoids)
         add(sigmoids, 0.5, out=sigmoids)
-        multiply(gates[0, ...], gates[2, ...], out=n)
+        multiply(n, gates[0, ...], out=n)
         add(n, z[2, ...], out=n)
         tanh(n, out=n)
-        subtract(h, n, out=after)
-        multiply(after, y, out=after)
-        add(after, n, out=after)
+        subtract(h, n, out=product)
+        multiply(product, gates[1, ...], out=product)
+        add(product, n, out=after)
+        values[...] = gates
 
 
 def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | None, *, backend: Backend) -> None:
@@ -126,10 +131,10 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, product, carry, last = tape.slope, tape.product, tape.carry, len(dhidden) - 1
+    slope, product, carry, last = tape.gates, tape.product, tape.carry, len(dhidden) - 1
     for t in range(last, -1, -1):
-        dz, _, dz_hidden, gates, h, _ = tape.steps[t]
-        dh, (r, y, u, n) = dhidden[t], (gates[i, ...] for i in range(GATES + 1))
+        dz, dz_hidden, gates, u, h, _, _ = tape.steps[t]
+        dh, (r, y, n) = dhidden[t], (gates[i, ...] for i in range(GATES))
         if t < last:
             later = tape.steps[t + 1].z_hidden
             affine(later if keep is None else multiply(later, keep[t + 1, :, None], out=tape.kept_dz), dh, dh)
@@ -146,9 +151,10 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
         multiply(slope[2, ...], product, out=slope[2, ...])
         multiply(slope[0, ...], u, out=slope[0, ...])
         multiply(slope[0, ...], slope[2, ...], out=slope[0, ...])
-        multiply(slope, dh, out=dz)
-        multiply(slope[2, ...], r, out=slope[2, ...])
-        multiply(slope, dh, out=dz_hidden)
         multiply(dh, y, out=carry)
+        multiply(slope[2, ...], r, out=product)  # the last look at a gate: dz is written over them
+        multiply(slope, dh, out=dz)
+        slope[2, ...] = product
+        multiply(slope, dh, out=dz_hidden)
         if keep is not None:
             multiply(carry, keep[t, :, None], out=carry)

@@ -42,11 +42,11 @@ class Tape:
     """What one layer writes in a forward pass over (T, B) and reads in the backward pass; allocated once.
 
     Attributes:
-        z: (T, B, 4H) the projected input, gates i, f, g, o; the adjoint leaves dz here.
-        gates: (T, 4, B, H) the gates' values: each gate contiguous, for the elementwise passes.
+        z: (T, B, 4H) the projected input, gates i, f, g, o; the adjoint leaves dz here. In between the same memory
+            holds the gates' values as (T, 4, B, H), each gate contiguous, for the elementwise passes.
         hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
         memory: (T+1, B, H) c, in the same way.
-        slope: (4, B, H) scratch of the adjoint.
+        gates: (4, B, H) scratch: the gates on their way, then their slopes in the adjoint.
         product: (B, H) scratch.
         dmemory: (B, H) scratch: the gradient that reaches c from the later steps.
         kept: (B, H) scratch: what is kept of h, and `kept_memory` of c.
@@ -59,10 +59,9 @@ class Tape:
     """
 
     z: Array
-    gates: Array
     hidden: Array
     memory: Array
-    slope: Array
+    gates: Array
     product: Array
     dmemory: Array
     kept: Array
@@ -82,20 +81,18 @@ class Tape:
 
 def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     """An empty tape."""
-    z, gates = backend.empty((T, B, GATES * H), dtype), backend.empty((T, GATES, B, H), dtype)
+    z, gates = backend.empty((T, B, GATES * H), dtype), backend.empty((GATES, B, H), dtype)
     hidden, memory = (backend.empty((T + 1, B, H), dtype) for _ in STATES)
-    squashed, slope = backend.empty((T, B, H), dtype), backend.empty((GATES, B, H), dtype)
     product, dmemory, kept, kept_memory = (backend.empty((B, H), dtype) for _ in range(4))
     half, lift = (backend.zeros((GATES, 1, 1), dtype) + 0.5 for _ in range(2))
     half[2, ...], lift[2, ...] = 1.0, 0.0
     forth = backend.factor((H, GATES * H), dtype, rows=B, blocks=GATES)
     back = backend.factor((GATES * H, H), dtype, rows=B)
-    h, c = steps(hidden), steps(memory)
-    views = zip(
-        steps(z), gate_steps(z, GATES, xp=backend.xp), steps(gates), h, c, h[1:], c[1:], steps(squashed), strict=False
-    )
-    scratch = (slope, product, dmemory, kept, kept_memory, backend.empty((B, GATES * H), dtype))
-    return Tape(z, gates, hidden, memory, *scratch, half, lift, forth, back, tuple(map(Step._make, views)))
+    h, c, squashed = steps(hidden), steps(memory), steps(backend.empty((T, B, H), dtype))
+    apart, values = gate_steps(z, GATES, xp=backend.xp), steps(backend.xp.reshape(z, (T, GATES, B, H)))
+    views = zip(steps(z), apart, values, h, c, h[1:], c[1:], squashed, strict=False)
+    scratch = (product, dmemory, kept, kept_memory, backend.empty((B, GATES * H), dtype))
+    return Tape(z, hidden, memory, gates, *scratch, half, lift, forth, back, tuple(map(Step._make, views)))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -107,16 +104,16 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         backend: of the arrays.
     """
     affine, multiply, add, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.add, backend.xp.tanh
-    half, lift, product = tape.half, tape.lift, tape.product
+    half, lift, new, product = tape.half, tape.lift, tape.gates, tape.product
     for t, (_, z, gates, h, c, after, memory, squashed) in enumerate(tape.steps):
         if keep is not None:
             h = multiply(h, keep[t, :, None], out=tape.kept)
             c = multiply(c, keep[t, :, None], out=tape.kept_memory)
-        affine(h, z, gates)
-        multiply(gates, half, out=gates)
-        tanh(gates, out=gates)
-        multiply(gates, half, out=gates)
-        add(gates, lift, out=gates)
+        affine(h, z, new)
+        multiply(new, half, out=new)
+        tanh(new, out=new)
+        multiply(new, half, out=new)
+        add(new, lift, out=gates)
         multiply(gates[1, ...], c, out=memory)
         multiply(gates[0, ...], gates[2, ...], out=product)
         add(memory, product, out=memory)
@@ -138,7 +135,7 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, dc, dmemory, last = tape.slope, tape.product, tape.dmemory, len(dhidden) - 1
+    slope, dc, dmemory, last = tape.gates, tape.product, tape.dmemory, len(dhidden) - 1
     dmemory[...] = 0.0
     for t in range(last, -1, -1):
         _, dz, gates, _, c, after, _, squashed = tape.steps[t]
@@ -158,8 +155,8 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
         subtract(o, dc, out=dc)
         multiply(dc, dh, out=dc)
         add(dc, dmemory, out=dc)
+        multiply(dc, f, out=dmemory)  # the last look at a gate: dz is written over them
         multiply(slope[:3, ...], dc, out=dz[:3, ...])
         multiply(slope[3, ...], dh, out=dz[3, ...])
-        multiply(dc, f, out=dmemory)
         if keep is not None:
             multiply(dmemory, keep[t, :, None], out=dmemory)
