@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
-    from charrnn.api import Model, load, train
+    from charrnn.api import Model, from_torch, load, train
 
 __version__ = "0.1.0"
-__all__ = ["CharrnnError", "Model", "__version__", "load", "train"]
+__all__ = ["CharrnnError", "Model", "__version__", "from_torch", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the API at its first use: `import charrnn` alone stays quick."""
-    if name in ("Model", "load", "train"):
+    if name in ("Model", "from_torch", "load", "train"):
         from charrnn import api
 
         return getattr(api, name)

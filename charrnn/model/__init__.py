@@ -17,6 +17,7 @@ from charrnn.model.network import (
     read,
 )
 from charrnn.model.output import surprise
+from charrnn.model.torch_weights import from_torch, to_torch
 
 __all__ = [
     "Chunk",
@@ -27,6 +28,7 @@ __all__ = [
     "Workspace",
     "build",
     "forward",
+    "from_torch",
     "gradcheck",
     "initial",
     "loss_and_grad",
@@ -34,4 +36,5 @@ __all__ = [
     "prepare",
     "read",
     "surprise",
+    "to_torch",
 ]

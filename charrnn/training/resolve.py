@@ -51,7 +51,7 @@ def start(config: Config, network: Network, part: Part, workers: Workers) -> Tra
     """A trainer at step 0 with the seed's weights."""
     train = config.train
     trainer = Trainer(config, network, text.streams(part, train.batch_size, train.seq_length), workers)
-    for name, weights in initial(network, config.model.init, seeds.stream(train.seed, "weights")).items():
+    for name, weights in initial(network, config.model, seeds.stream(train.seed, "weights")).items():
         trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
     return trainer
 
