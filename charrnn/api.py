@@ -16,8 +16,7 @@ from charrnn import config as configuration
 from charrnn import text as texts
 from charrnn.config import Config
 from charrnn.errors import CheckpointError, ConfigError, DivergedError, TextError
-from charrnn.model import Network, Views, build, to_torch
-from charrnn.model import from_torch as converted
+from charrnn.model import Network, Views, build
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training import Ended, Evaluation, Event, Request, carried, located, prepare, surprises, windows
@@ -144,11 +143,6 @@ class Model:
         blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
         return np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
 
-    def to_torch(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-        """The weights as the state dict of a PyTorch module: see `charrnn.model.torch_weights`."""
-        to_host = self.network.backend.to_host
-        return to_torch(self.config.model.cell, {name: to_host(weights) for name, weights in self.params.items()})
-
     def known(self, text: str, unknown: str) -> str:
         """`text` as the network reads it: unknown characters skipped or replaced, or a `TextError`."""
         return self.vocabulary.decode(self.vocabulary.encode(text, unknown=unknown))
@@ -201,31 +195,6 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
         sha256=meta.sha256,
         notices=lines,
     )
-
-
-def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto", fallback: bool = True) -> Model:
-    """A model with the weights of a PyTorch module, the inverse of `Model.to_torch`.
-
-    Args:
-        state: its state dict, of NumPy arrays or CPU tensors: see `charrnn.model.torch_weights`.
-        characters: those it knows, sorted by code point; the index of each is its id.
-        device: as for `load`.
-        fallback: as for `load`.
-
-    Raises `CheckpointError` for weights that do not fit, `ConfigError` for other characters.
-    """
-    configuration.checked({"train": {"device": device}}, "--device")
-    model, weights = converted(state)
-    V = len(weights["output.b_y"])
-    if list(characters) != sorted(set(characters)) or len(characters) != V:
-        raise ConfigError(f"characters must be the {V} distinct characters that the network knows, sorted")
-    choice = backend.choose(device, fallback=fallback)
-    network = build(model, V, choice.backend)
-    params = network.views(choice.backend.zeros((network.layout.size,), model.dtype))
-    for name, array in weights.items():
-        params[name][...] = choice.backend.from_host(array, model.dtype)
-    notices = (choice.reason,) if choice.fell_back else ()
-    return Model(network, params, Config(model=model), Vocabulary(characters, (1,) * V), 0, notices=notices)
 
 
 def train(

@@ -10,7 +10,9 @@ import textbook
 from conftest import close, problem
 from namespaces import CASES
 
-from charrnn.model import Workspace, forward, loss_and_grad, next_state, surprise
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.config import ModelConfig
+from charrnn.model import Chunk, Workspace, build, forward, loss_and_grad, next_state, surprise
 
 
 def step(net: SimpleNamespace, scale: float = 0.25) -> float:
@@ -31,6 +33,16 @@ def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
         actual = net.backend.to_host(net.grads[name])
         assert close(actual, expected, net.case.tolerance), name
         assert np.max(np.abs(expected)) > 1e-3, name
+
+
+def test_keeping_everything_is_no_mask(net: SimpleNamespace) -> None:
+    """A mask of ones and no mask give the same loss and gradients."""
+    results = []
+    for keep in (net.chunk.keep * 0 + 1, None):
+        net.chunk = net.chunk._replace(keep=keep)
+        results.append([step(net), net.backend.to_host(net.gradient).copy()])
+    assert results[0][0] == pytest.approx(results[1][0], rel=net.case.tolerance)
+    assert close(results[0][1], results[1][1], net.case.tolerance)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 7])
@@ -114,3 +126,33 @@ def test_float32_agrees_with_float64(cell: str) -> None:
     assert step(single) == pytest.approx(step(double), rel=1e-6)
     for name in double.grads:
         assert close(single.grads[name], double.grads[name], 1e-5), name
+
+
+def test_gates_saturate_without_a_warning(cell: str) -> None:
+    """Weights so large that every gate is 0 or 1 give a finite loss and gradient, and no overflow on the way."""
+    net = problem(next(c for c in CASES if c.name == "numpy-float32"), cell)
+    net.network.backend.quiet = lambda: np.errstate(all="raise", under="ignore")
+    for name, weights in net.params.items():
+        if name.startswith("layer"):
+            weights *= np.float32(1e4)
+    assert np.isfinite(step(net))
+    assert np.all(np.isfinite(net.gradient))
+
+
+@pytest.mark.parametrize("rows", [5, 8])
+def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """A recurrent product in panels of gates, as for large layers, gives the gradient of the whole product."""
+    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    network = build(ModelConfig(cell=cell, hidden_size=48, dtype="float64"), 9, NumpyBackend())
+    rng, T = np.random.default_rng(4), 5
+    params = network.views(rng.standard_normal(network.layout.size) / 5)
+    chunk = Chunk(rng.integers(0, 9, T * rows), rng.integers(0, 9, T * rows), None)
+    state = {name: rng.standard_normal((1, rows, 48)) for name in network.cell.STATES}
+    gradients = []
+    for most in (10**9, 10**4):
+        monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
+        work, gradient = Workspace(network, T, rows), np.zeros(network.layout.size)
+        assert (work.layers[0].tape.forth.products is None) == (most == 10**9)
+        loss_and_grad(network, params, network.views(gradient), chunk, state, work, scale=1.0)
+        gradients.append(gradient)
+    assert close(gradients[1], gradients[0], 1e-12)

@@ -72,12 +72,16 @@ def gradient(host: SimpleNamespace, scale: float) -> Arrays:
 
 @cache
 def example(cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H: int = 5) -> SimpleNamespace:
-    """A problem: weights, states, ids and keep mask, random, the states non-zero, one stream dropped on the way."""
+    """A random problem, the states non-zero, one stream dropped at the start and one on the way."""
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {}
     for layer in range(layers):
         inputs = H if layer else V
-        shapes |= {f"layer{layer}.W_xh": (inputs, G * H), f"layer{layer}.W_hh": (H, G * H), f"layer{layer}.b_h": (G * H,)}
+        shapes |= {
+            f"layer{layer}.W_xh": (inputs, G * H),
+            f"layer{layer}.W_hh": (H, G * H),
+            f"layer{layer}.b_h": (G * H,),
+        }
         shapes |= {f"layer{layer}.b_hn": (H,)} if cell == "gru" else {}
     shapes |= {"output.W_hy": (H, V), "output.b_y": (V,)}
     states = ("hidden", "memory") if cell == "lstm" else ("hidden",)
@@ -90,7 +94,7 @@ def example(cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H
         targets=rng.integers(0, V, (T, B)),
         keep=np.ones((T, B)),
     )
-    host.keep[T // 2, 1] = 0
+    host.keep[0, 2] = host.keep[T // 2, 1] = 0
     return host
 
 

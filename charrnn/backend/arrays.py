@@ -45,9 +45,9 @@ class Factor:
 
     Attributes:
         matrix: the one in use.
-        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, of which the N columns
-            are so many, a view (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in any
-            case, and so may put each gate of a cell into memory of its own.
+        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, into which the N
+            columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in any case,
+            and so may put each gate of a cell into memory of its own.
     """
 
     matrix: Array

@@ -17,7 +17,6 @@ from charrnn.model.network import (
     read,
 )
 from charrnn.model.output import surprise
-from charrnn.model.torch_weights import from_torch, to_torch
 
 __all__ = [
     "Chunk",
@@ -28,7 +27,6 @@ __all__ = [
     "Workspace",
     "build",
     "forward",
-    "from_torch",
     "gradcheck",
     "initial",
     "loss_and_grad",
@@ -36,5 +34,4 @@ __all__ = [
     "prepare",
     "read",
     "surprise",
-    "to_torch",
 ]

@@ -2,7 +2,8 @@
 
 A cell has
 
-- a `NAME`; `GATES`, the G of its (H, G·H) weights; `STATES`, the tape's arrays (T+1, B, H) that carry from chunk to chunk;
+- a `NAME`; `GATES`, the G of its (H, G·H) weights; `STATES`, the tape's arrays (T+1, B, H) that carry from chunk to
+  chunk;
 - `BIASES`, name -> gate: biases (H,) of the recurrent product of that gate alone, which are broadcast into the tape's
   `bias`; `FORGET`, the gates whose bias begins at `model.forget_bias`;
 - `tape`, its memory: besides the states `z` (T, B, G·H), the projected input, where the adjoint leaves its gradient

@@ -2,10 +2,10 @@
 
     nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
 
-reads one-hot characters (T, B, V) and has the logits of this network; `nn.RNN` (with tanh) and `nn.GRU` in the same way.
+reads one-hot characters (T, B, V) and has the logits of this network; so with `nn.GRU`, and with `nn.RNN` of tanh.
 Gates have PyTorch's order and equations, so conversion is exact. PyTorch's weights are (out, in), the transposes of
-ours. Its two biases of a gate are added in one place, where only their sum counts: ours is the sum, and becomes
-`bias_ih`, `bias_hh` being zero; the GRU's candidate needs both. PyTorch itself is not imported.
+ours. It has two biases where only their sum counts: ours is the sum, and becomes `bias_ih`, while `bias_hh` is zero;
+but the GRU's candidate needs both. PyTorch itself is not imported.
 """
 
 from __future__ import annotations
@@ -15,18 +15,55 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelConfig
-from charrnn.errors import CheckpointError
+from charrnn import backend
+from charrnn import config as configuration
+from charrnn.api import Model
+from charrnn.config import Config, ModelConfig
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.model import build
 from charrnn.model.cells import CELLS
+from charrnn.text import Vocabulary
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
-def to_torch(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:
-    """The state dict of the network whose parameters are `weights`; new arrays, of the same dtype.
+def to_torch(model: Model) -> dict[str, HostArray]:
+    """The weights of `model` as the state dict of a PyTorch module; new arrays, of the same dtype.
 
-    `{k: torch.from_numpy(v) for k, v in ....items()}` is what `load_state_dict` takes.
+    `{name: torch.from_numpy(array) for name, array in to_torch(model).items()}` is what `load_state_dict` takes.
     """
+    to_host = model.network.backend.to_host
+    return state_dict(model.config.model.cell, {name: to_host(array) for name, array in model.params.items()})
+
+
+def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto", fallback: bool = True) -> Model:
+    """A model with the weights of a PyTorch module, the inverse of `to_torch`.
+
+    Args:
+        state: its state dict, of NumPy arrays or CPU tensors, float32 or float64.
+        characters: those it knows, sorted by code point; the index of each is its id.
+        device: as for `charrnn.load`.
+        fallback: as for `charrnn.load`.
+
+    Raises `CheckpointError` naming a tensor that is missing, superfluous (of a bidirectional network, say) or of a
+    shape that does not fit; `ConfigError` for other characters.
+    """
+    configuration.checked({"train": {"device": device}}, "--device")
+    model, weights = parameters(state)
+    V = len(weights["output.b_y"])
+    if list(characters) != sorted(set(characters)) or len(characters) != V:
+        raise ConfigError(f"characters must be the {V} distinct characters that the network knows, sorted")
+    choice = backend.choose(device, fallback=fallback)
+    network = build(model, V, choice.backend)
+    params = network.views(choice.backend.zeros((network.layout.size,), model.dtype))
+    for name, array in weights.items():
+        params[name][...] = choice.backend.from_host(array, model.dtype)
+    notices = (choice.reason,) if choice.fell_back else ()
+    return Model(network, params, Config(model=model), Vocabulary(characters, (1,) * V), 0, notices=notices)
+
+
+def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:
+    """PyTorch's names and arrays for the parameters `weights` of a network of `cell`."""
     state, layer = {}, 0
     while f"layer{layer}.W_hh" in weights:
         ours, theirs = f"layer{layer}.", f"_l{layer}"
@@ -42,15 +79,8 @@ def to_torch(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray
     return state | {"output.weight": weights["output.W_hy"].T.copy(), "output.bias": weights["output.b_y"].copy()}
 
 
-def from_torch(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArray]]:
-    """The inverse of `to_torch`: what the network is, and its parameters by name.
-
-    Args:
-        state: arrays, or CPU tensors, by PyTorch's names; float32 or float64.
-
-    Raises `CheckpointError` for a tensor that is missing, superfluous (of a bidirectional network, say) or of a shape
-    that does not fit.
-    """
+def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArray]]:
+    """The inverse of `state_dict`: what the network is, and its parameters by name."""
     arrays, weights, layer = {name: np.asarray(array) for name, array in state.items()}, dict[str, HostArray](), 0
     output = taken(arrays, "output.weight", (None, None))
     V, H = output.shape
