@@ -120,7 +120,7 @@ def lstm_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
 
 
 def jax(work: Work) -> Run:
-    """JAX, every cell: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores."""
+    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores."""
     import jax
     import jax.numpy as jnp
 
