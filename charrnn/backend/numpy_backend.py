@@ -139,22 +139,23 @@ class NumpyBackend(Backend):
         return table.take(ids, 0, out, "clip")
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """Few rows by a product with a one-hot matrix; many sorted by id, each id's by a product with ones.
+        """Few rows by a product with a one-hot matrix; many gathered id by id, each id's by a product with ones.
 
-        A one-hot product costs N · V · H, the sorted ones N · H and a call for each id that occurs (V=65, N=1250,
-        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600).
+        A one-hot product costs N · V · H, the gathered ones N · H and two calls for each id that occurs (V=65, N=1250,
+        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600). Each id's rows stay in the cache.
         """
         V = out.shape[0]
         if max(len(ids), V) <= ONE_HOT_MOST:
             return np.dot(identity(V, rows.dtype)[ids].T, rows, out=out)
-        ordered = rows.take(ids.astype(np.min_scalar_type(V - 1)).argsort(kind="stable"), axis=0)
-        counts, ones = np.bincount(ids), np.ones(len(ids), rows.dtype)
+        order, counts = ids.astype(np.min_scalar_type(V - 1)).argsort(kind="stable"), np.bincount(ids)
+        most = counts.max()
+        ones, ordered = np.ones(most, rows.dtype), np.empty((most, rows.shape[1]), rows.dtype)
         out[...] = 0
         first = 0
         for value in np.flatnonzero(counts).tolist():
-            last = first + counts[value]
-            ones[first:last].dot(ordered[first:last], out[value])
-            first = last
+            n = counts[value]
+            ones[:n].dot(rows.take(order[first : first + n], 0, ordered[:n], "clip"), out[value])
+            first += n
         return out
 
     def row_max(self, matrix: Array) -> Array:
