@@ -23,6 +23,7 @@ from contest import Contender, compete
 from systems import COPIED, V, Work
 
 TRAINING = [(100, 25, 1), (128, 50, 50), (256, 64, 32), (512, 64, 64), (1024, 64, 64)]
+GATED = [("lstm", 256, 64, 64), ("gru", 256, 64, 64)]
 WORKERS = [(128, 50, 64), (256, 64, 64), (512, 64, 64)]
 TORCH = ("PyTorch one-hot", "PyTorch embedding")
 ENCODED = {"ASCII": corpus.ASCII, "UTF-8": corpus.MIXED}
@@ -51,9 +52,9 @@ def floor_bytes(work: Work) -> float:
 def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
     """Every work with the systems that do it; texts to encode are in `folder`."""
     result: list[tuple[Work, tuple[str, ...]]] = []
-    for H, T, B in TRAINING:
+    for cell, H, T, B in [*(("rnn", *shape) for shape in TRAINING), *GATED]:
         ancestor = ("min-char-rnn",) if B == 1 and device == "cpu" else ()
-        work = Work("training", H=H, T=T, B=B, device=device)
+        work = Work("training", cell, H=H, T=T, B=B, device=device)
         result.append((work, ("charrnn", *ancestor, *TORCH, "torch.compile", "JAX jit")))
         if ancestor:
             result.append((replace(work, dtype="float64"), ("charrnn", *ancestor)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,24 +86,54 @@ def cuda_timed(torch: Any, work: Callable[[int], object]) -> Run:
     return run
 
 
+def rnn_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
+    """The tanh cell; a state is a list of arrays (B, H), z the projected input of a step (B, G·H)."""
+    from jax import numpy as jnp
+
+    h = jnp.tanh(z + state[0] @ p["Whh"])
+    return [h], h
+
+
+def gru_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
+    """The GRU, with PyTorch's equations and order of gates."""
+    import jax
+    from jax import numpy as jnp
+
+    (h,), H = state, state[0].shape[1]
+    product = h @ p["Whh"]
+    r, y = jnp.split(jax.nn.sigmoid(z[:, : 2 * H] + product[:, : 2 * H]), 2, axis=1)
+    n = jnp.tanh(z[:, 2 * H :] + r * (product[:, 2 * H :] + p["bhn"]))
+    h = n + y * (h - n)
+    return [h], h
+
+
+def lstm_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
+    """The LSTM, with PyTorch's equations and order of gates."""
+    import jax
+    from jax import numpy as jnp
+
+    h, c = state
+    i, f, g, o = jnp.split(z + h @ p["Whh"], 4, axis=1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return [h, c], h
+
+
 def jax(work: Work) -> Run:
     """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores."""
     import jax
     import jax.numpy as jnp
 
-    assert work.cell == "rnn", "written for the tanh cell"
     rng = np.random.default_rng(0)
     H, T, B = work.H, work.T, work.B
-    shapes = {"Wxh": (V, H), "Whh": (H, H), "Why": (H, V), "bh": (H,), "by": (V,)}
+    G, cell, states = {"rnn": (1, rnn_cell, "h"), "gru": (3, gru_cell, "h"), "lstm": (4, lstm_cell, "hc")}[work.cell]
+    shapes = {"Wxh": (V, G * H), "Whh": (H, G * H), "Why": (H, V), "bh": (G * H,), "by": (V,)}
+    shapes |= {"bhn": (H,)} if work.cell == "gru" else {}
     params = {k: jnp.asarray(rng.standard_normal(s) * 0.05, dtype=work.dtype) for k, s in shapes.items()}
     data = jnp.asarray(ids(B))
 
     def loss_of(p: Any, x: Any, y: Any, h: Any) -> tuple[Any, Any]:
-        def cell(h: Any, z: Any) -> tuple[Any, Any]:
-            h = jnp.tanh(z + h @ p["Whh"])
-            return h, h
-
-        last, hidden = jax.lax.scan(cell, h, p["Wxh"][x] + p["bh"])
+        last, hidden = jax.lax.scan(partial(cell, p), h, p["Wxh"][x] + p["bh"])
         logits = hidden.reshape(T * B, H) @ p["Why"] + p["by"]
         picked = jnp.take_along_axis(jax.nn.log_softmax(logits), y.reshape(-1, 1), axis=1)
         return -jnp.mean(picked), last
@@ -117,7 +148,7 @@ def jax(work: Work) -> Run:
         return p, memory, last
 
     jitted = jax.jit(step, donate_argnums=(0, 1, 2))
-    now = [params, jax.tree.map(jnp.zeros_like, params), jnp.zeros((B, H), work.dtype)]
+    now = [params, jax.tree.map(jnp.zeros_like, params), [jnp.zeros((B, H), work.dtype) for _ in states]]
     place = {"p": 0}
 
     def run(n: int) -> float:

@@ -61,8 +61,8 @@ def strict(device: str) -> Backend:
 
 
 def torch_cpu() -> Backend:
-    """PyTorch on the CPU."""
-    pytest.importorskip("torch")
+    """PyTorch on the CPU, on one thread: what is tested is small, and idle threads spin."""
+    pytest.importorskip("torch").set_num_threads(1)
     import array_api_compat.torch as xp
 
     return Backend(xp, "cpu", name="torch", label="PyTorch")

@@ -28,6 +28,13 @@ def test_gpu_that_is_not_there(call: Call, trained: Path) -> None:
     assert "cores" in lines["cpu"]
 
 
+@pytest.mark.parametrize(("cell", "tensors"), [("rnn", 8), ("gru", 10), ("lstm", 8)])
+def test_gradcheck_of_every_cell(call: Call, cell: str, tensors: int) -> None:
+    """Each cell's gradients pass, a line for each parameter."""
+    out, _ = call("gradcheck", "--device=cpu", f"--cell={cell}")
+    assert len(out.splitlines()) == tensors
+
+
 def test_gradcheck_finds_a_wrong_adjoint(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right gradients end with status 0; an adjoint off by a millionth or an error that is no number with status 1."""
     out, _ = call("gradcheck", "--device=cpu", "--layers=1", "--seed=3")
@@ -97,7 +104,7 @@ ERRORS = [
     ("eval R t.txt --window 0", "--window must be at least 1, not 0"),
     ("eval R t.txt --window 9999", "characters, too few for one window of 9999"),
     ("score R", "Missing argument 'FILE'."),
-    ("gradcheck --cell bogus", "model.cell must be one of rnn, not 'bogus'"),
+    ("gradcheck --cell bogus", "model.cell must be one of rnn, gru, lstm, not 'bogus'"),
     ("gradcheck --layers 0", "Invalid value for '--layers': 0 is not in the range x>=1."),
     ("tune t.txt --seconds 0", "--seconds must be above 0, not 0.0"),
     ("tune t.txt --seconds nan", "--seconds must be above 0, not nan"),

@@ -27,6 +27,8 @@ clip = st.floats(0, allow_infinity=False)
 VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "data": {"files": st.lists(words, max_size=3), "encoding": words, "val_fraction": below_one},
     "model": {
+        "cell": st.sampled_from(["rnn", "gru", "lstm"]),
+        "forget_bias": st.floats(-100, 100),
         "hidden_size": st.integers(1, 2**63 - 1),
         "num_layers": st.integers(1, 9),
         "dtype": st.sampled_from(["float32", "float64"]),
@@ -199,7 +201,8 @@ def test_unknown_section_is_named(raw: dict[str, Any], words: str) -> None:
         ("optimizer.learning_rate", [0.0, -1, 1.1e38], "above 0 and at most 1e38"),
         ("optimizer.clip_value", [-1e-9, -1], "at least 0"),
         ("optimizer.clip_norm", [-1e-9, -1], "at least 0"),
-        ("model.cell", ["", "elman", "RNN"], "one of rnn"),
+        ("model.cell", ["", "elman", "RNN"], "one of rnn, gru, lstm"),
+        ("model.forget_bias", [-101.0, 101], "at least -100 and at most 100"),
         ("model.dtype", ["float16", "float"], "one of float32, float64"),
         ("model.init", ["zeros"], "one of orthogonal, min-char-rnn"),
         ("optimizer.name", ["adagradd"], "one of adagrad"),

@@ -1,113 +1,21 @@
-"""The mathematics, written once: the same claims on every namespace. Oracles are textbook loops in conftest."""
+"""What networks are built from, on every namespace: gathers, products, loss, clipping, Adagrad, the guard."""
 
 from __future__ import annotations
 
 import math
 from decimal import Decimal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import close, problem, reference_gradient, reference_loss
-from namespaces import CASES, Case
+from conftest import close
+from namespaces import Case
 
 from charrnn import optim
 from charrnn.backend import numpy_backend
 from charrnn.backend.numpy_backend import panel_width
 from charrnn.config import OptimizerConfig
-from charrnn.model import Workspace, forward, loss_and_grad, next_state, surprise
 from charrnn.model.loss import cross_entropy, cross_entropy_backward
 from charrnn.training.guard import Guard
-
-
-def step(net: SimpleNamespace, scale: float = 0.25) -> float:
-    """Loss of one pass; the gradient is left in `net.grads`."""
-    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=scale)
-    return float(net.backend.to_host(loss))
-
-
-def test_loss_agrees_with_the_textbook(net: SimpleNamespace) -> None:
-    """Two layers, a non-zero state and a dropped stream give the loss of a loop over single characters."""
-    assert step(net) == pytest.approx(reference_loss(net.host, net.host.weights, 1.0), rel=net.case.tolerance)
-
-
-def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
-    """Each named gradient equals the complex-step derivative of the textbook loss, and none is zero."""
-    step(net)
-    for name, expected in reference_gradient(net.host, 0.25).items():
-        actual = net.backend.to_host(net.grads[name])
-        assert close(actual, expected, net.case.tolerance), name
-        assert np.max(np.abs(expected)) > 1e-3, name
-
-
-@pytest.mark.parametrize("rows", [1, 6, 7])
-def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """With so many characters that only some rows of logits fit into memory, nats, loss and gradients are the same."""
-    loss, whole = step(net), net.backend.to_host(net.gradient).copy()
-    nats = net.backend.to_host(
-        surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
-    )
-    monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", rows * net.network.vocab_size + 1)
-    net.work = Workspace(net.network, net.T, net.B)
-    assert net.work.logits.shape[0] == max(rows, net.network.hidden_size) < net.T * net.B
-    assert step(net) == pytest.approx(loss, rel=net.case.tolerance)
-    assert close(net.backend.to_host(net.gradient), whole, net.case.tolerance)
-    again = surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
-    assert close(net.backend.to_host(again), nats, net.case.tolerance)
-
-
-def test_gradient_is_written_not_added(net: SimpleNamespace) -> None:
-    """A second pass over the same workspace and gradient vector gives the same bits; the padding stays zero."""
-    step(net)
-    first = net.backend.to_host(net.gradient)
-    step(net)
-    assert np.array_equal(first, net.backend.to_host(net.gradient))
-    used = np.zeros(net.network.layout.size)
-    for view in net.network.layout.views(used, xp=np).values():
-        view[...] = 1
-    assert not np.any(first[used == 0])
-    assert np.all(first[used == 1] != 0) or np.count_nonzero(first) > 0.9 * used.sum()
-
-
-def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
-    """Whatever comes in goes out: the loss, the gradients and the state are of the network's kind."""
-    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
-    wanted = net.params["output.b_y"]
-    state = net.network.zero_state(net.B)
-    next_state(net.network, net.work, out=state)
-    for array in (loss, net.grads["layer0.W_xh"], state["hidden"], net.work.logits):
-        assert array.dtype == wanted.dtype
-        if not isinstance(array, np.generic):  # a scalar of an older NumPy has no device
-            assert getattr(array, "device", None) == getattr(wanted, "device", None)
-
-
-def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
-    """Reading T characters and then T more from the carried state gives the hidden states of reading 2T."""
-    half, n = net.T // 2, net.T // 2 * net.B
-    whole = net.backend.to_host(
-        forward(net.network, net.params, net.chunk.inputs, net.chunk.keep, net.state, net.work)
-    ).copy()
-    state = {"hidden": net.backend.from_host(net.host.state, net.case.dtype) + 0.0}
-    work, parts = Workspace(net.network, half, net.B), []
-    for i in range(2):
-        keep = net.chunk.keep[i * half : (i + 1) * half, :]
-        hidden = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
-        parts.append(net.backend.to_host(hidden).copy())
-        next_state(net.network, work, out=state)
-    assert close(np.concatenate(parts), whole, net.case.tolerance)
-
-
-def test_kept_state_is_no_view_of_the_workspace(net: SimpleNamespace) -> None:
-    """Nothing that a step returns or keeps changes when the workspace is written again."""
-    loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
-    state = net.network.zero_state(net.B)
-    next_state(net.network, net.work, out=state)
-    before = net.backend.to_host(state["hidden"]).copy(), float(net.backend.to_host(loss))
-    for layer in net.work.layers:
-        layer.tape.hidden[...] = net.backend.zeros((), net.case.dtype)
-    net.work.logits[...] = net.backend.zeros((), net.case.dtype)
-    assert np.array_equal(before[0], net.backend.to_host(state["hidden"]))
-    assert before[1] == float(net.backend.to_host(loss))
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
@@ -276,11 +184,3 @@ def test_masks_stop_nan(case: Case) -> None:
     assert backend.to_host(poison).tolist() == [1.0, 2.0, 3.0]
     backend.zero_unless(false, poison)
     assert backend.to_host(poison).tolist() == [0.0, 0.0, 0.0]
-
-
-def test_float32_agrees_with_float64() -> None:
-    """The same network in float32 has the loss and gradients of float64 to single precision."""
-    double, single = (problem(next(c for c in CASES if c.name == f"numpy-{d}")) for d in ("float64", "float32"))
-    assert step(single) == pytest.approx(step(double), rel=1e-6)
-    for name in double.grads:
-        assert close(single.grads[name], double.grads[name], 1e-5), name

@@ -32,25 +32,24 @@ def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = Non
     return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
 
 
-def settings_for(case: Case) -> Config:
-    """A tiny network of the case's dtype."""
-    return config.build(config.merged(TINY, {"model": {"dtype": case.dtype}}))
+def settings_for(dtype: str, cell: str) -> Config:
+    """A tiny network."""
+    return config.build(config.merged(TINY, {"model": {"dtype": dtype, "cell": cell}}))
 
 
-def test_steps_are_the_same_on_every_namespace(case: Case, text: str) -> None:
+def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str) -> None:
     """Twenty steps, over the end of a sweep, give the parameters, losses and states of NumPy in float64."""
     corpus = text_corpus(text)
-    here, there = (
-        trainer(settings_for(case), corpus, case.make()),
-        trainer(config.build(config.merged(TINY, {"model": {"dtype": "float64"}})), corpus),
-    )
+    here = trainer(settings_for(case.dtype, cell), corpus, case.make())
+    there = trainer(settings_for("float64", cell), corpus)
     for _ in range(there.streams.chunks + 3):
         here.step()
         there.step()
     host = here.network.backend.to_host
     tolerance = case.tolerance * 50
     assert close(host(here.vector), there.vector, tolerance)
-    assert close(host(here.state()["hidden"]), there.state()["hidden"], tolerance)
+    for name, state in there.state().items():
+        assert close(host(here.state()[name]), state, tolerance), name
     losses = [[m.loss for m in t.drain()] for t in (here, there)]
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     assert losses[1][-1] < losses[1][0] - 0.2
@@ -77,11 +76,11 @@ WAITS = (
 )
 
 
-@pytest.mark.parametrize("poison", [False, True])
-def test_a_step_never_waits(text: str, monkeypatch: pytest.MonkeyPatch, poison: bool) -> None:
+@pytest.mark.parametrize(("cell", "poison"), [("rnn", True), ("gru", False), ("lstm", False), ("lstm", True)])
+def test_a_step_never_waits(text: str, monkeypatch: pytest.MonkeyPatch, poison: bool, cell: str) -> None:
     """Not one conversion to a Python number, host index or transfer happens inside a step, a bad one included."""
     backend = strict("device1")
-    subject = trainer(config.build(config.merged(TINY, {"model": {"dtype": "float64"}})), text_corpus(text), backend)
+    subject = trainer(settings_for("float64", cell), text_corpus(text), backend)
     subject.step()  # the first step makes the workspaces
     if poison:
         subject.params["output.W_hy"][0, 0] = float("nan")
@@ -102,9 +101,9 @@ def test_a_step_never_waits(text: str, monkeypatch: pytest.MonkeyPatch, poison: 
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int) -> None:
+def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int, cell: str) -> None:
     """The same configuration has bit-identical parameters and losses at any number of threads."""
-    settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}}))
+    settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}, "model": {"cell": cell}}))
     one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
     for _ in range(12):
         one.step()
@@ -132,10 +131,10 @@ def test_shards_change_only_rounding(text: str) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_step_changes_nothing_but_the_position(text: str, monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
     """A gradient that is not finite, even in a single element, leaves parameters, memory and state; the rate halves."""
-    subject = trainer(config.build(TINY), text_corpus(text))
+    subject = trainer(settings_for("float32", "lstm"), text_corpus(text))
     for _ in range(3):
         subject.step()
-    before = subject.vector.copy(), subject.slots["memory"].copy(), subject.state()["hidden"].copy()
+    before = subject.vector.copy(), subject.slots["memory"].copy(), subject.state()
     original = subject.compute
 
     def poisoned(part: int, step: int) -> None:
@@ -147,7 +146,9 @@ def test_a_bad_step_changes_nothing_but_the_position(text: str, monkeypatch: pyt
         subject.step()
     assert np.array_equal(before[0], subject.vector)
     assert np.array_equal(before[1], subject.slots["memory"])
-    assert np.array_equal(before[2], subject.state()["hidden"])
+    for name, state in subject.state().items():
+        assert np.array_equal(before[2][name], state), name
+        assert np.any(state)
     assert (subject.done, float(subject.guard.scale), int(subject.guard.bad)) == (4, 0.5, 1)
     subject.step()
     assert not np.array_equal(before[0], subject.vector)

@@ -48,13 +48,16 @@ def last_bytes(out: Path) -> bytes:
     return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()
 
 
-@pytest.mark.parametrize("stops", [(1,), (8,), (13, 7), (3, 3, 3, 3, 20), (39,)])
-def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, corpus: Path, stops: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("stops", "cell"),
+    [((1,), "rnn"), ((8,), "rnn"), ((13, 7), "lstm"), ((13, 7), "gru"), ((3, 3, 3, 3, 20), "rnn"), ((39,), "rnn")],
+)
+def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, corpus: Path, stops: tuple[int, ...], cell: str) -> None:
     """However often a run is stopped and resumed, weights, memory, state, metrics and samples are the same bytes."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(whole, corpus)
+    whole, parts, model = tmp_path / "whole", tmp_path / "parts", {"model": {"cell": cell}}
+    run(whole, corpus, model)
     for stop in stops:
-        run(parts, corpus, stop_after=stop, resume=True)
+        run(parts, corpus, model, stop_after=stop, resume=True)
     events = run(parts, corpus, resume=True, files=())
     assert events[-1].reason == "steps"
     assert last_bytes(parts) == last_bytes(whole)

@@ -1,6 +1,6 @@
 """The only package that names an array library: arrays, devices and threads."""
 
-from charrnn.backend.arrays import Array, Backend, Factor, steps
+from charrnn.backend.arrays import Array, Backend, Factor, gate_steps, steps
 from charrnn.backend.crew import Crew
 from charrnn.backend.devices import Choice, choose, gpus, report
 from charrnn.backend.threads import Workers, blas, cores, one_thread
@@ -15,6 +15,7 @@ __all__ = [
     "blas",
     "choose",
     "cores",
+    "gate_steps",
     "gpus",
     "one_thread",
     "report",

@@ -28,6 +28,12 @@ def steps(array: Array) -> tuple[Array, ...]:
     return tuple(array[t, ...] for t in range(array.shape[0]))
 
 
+def gate_steps(array: Array, G: int, *, xp: Any) -> tuple[Array, ...]:
+    """The T views (G, B, H) of an array (T, B, G·H): each gate's block of columns apart."""
+    T, B, N = array.shape
+    return steps(xp.permute_dims(xp.reshape(array, (T, B, G, N // G)), (0, 2, 1, 3)))
+
+
 Affine: TypeAlias = Callable[[Array, Array, Array], object]
 """`affine(a, b, out)` writes a @ W + b into `out`, which may be `b`, for a matrix W that it knows."""
 
@@ -39,15 +45,19 @@ class Factor:
 
     Attributes:
         matrix: the one in use.
-        affine: multiplies by it and adds.
+        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, into which the N
+            columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in any case,
+            and so may put each gate of a cell into memory of its own.
     """
 
     matrix: Array
     affine: Affine
 
-    def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int) -> None:
-        self.backend = backend
-        self.product = backend.empty((rows, shape[1]), dtype)
+    def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> None:
+        self.backend, self.blocks = backend, blocks
+        self.product = self.summand = backend.empty((rows, shape[1]), dtype)
+        if blocks:
+            self.summand = gate_steps(self.product[None, ...], blocks, xp=backend.xp)[0]
 
     def use(self, matrix: Array) -> None:
         """Multiply by `matrix` (K, N), which may be a transposed view and must not change until the next `use`."""
@@ -55,11 +65,11 @@ class Factor:
 
     def by(self, matrix: Array) -> Affine:
         """The function that multiplies by `matrix`."""
-        matmul, add, product = self.backend.matmul, self.backend.xp.add, self.product
+        matmul, add, product, summand = self.backend.matmul, self.backend.xp.add, self.product, self.summand
 
         def affine(a: Array, b: Array, out: Array) -> None:
             matmul(a, matrix, out=product)
-            add(product, b, out=out)
+            add(summand, b, out=out)
 
         return affine
 
@@ -117,9 +127,9 @@ class Backend:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
-    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int) -> Factor:
+    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> Factor:
         """What multiplies matrices (rows, K) by one matrix of `shape` (K, N) again and again."""
-        return Factor(self, shape, dtype, rows=rows)
+        return Factor(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
         """A fresh contiguous copy of `ids` in the integer type that indexing wants."""

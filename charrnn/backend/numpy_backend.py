@@ -30,10 +30,10 @@ class NumpyFactor(Factor):
     panels that stay below (32 rows, H=512: 105 GFLOP/s instead of 77; H=1024: 103 instead of 61).
     """
 
-    def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int) -> None:
-        super().__init__(backend, shape, dtype, rows=rows)
+    def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> None:
+        super().__init__(backend, shape, dtype, rows=rows, blocks=blocks)
         K, N = shape
-        width = panel_width(rows, K, N)
+        width = panel_width(rows, K, N, N // max(1, blocks))
         self.panels = np.empty((N // width, K, width) if width else (K, N), dtype)
         self.products = np.empty((N // width, rows, width), dtype) if width else None
 
@@ -43,26 +43,28 @@ class NumpyFactor(Factor):
             if len(self.product) > 4 and not matrix.flags.c_contiguous:  # H=256: up to fourfold
                 self.panels[...] = matrix
                 matrix = self.panels
-            return affine_by(matrix, self.product)
+            return affine_by(matrix, self.product, self.summand)
         count, rows, width = self.products.shape
         self.panels[...] = matrix.reshape(len(matrix), count, width).transpose(1, 0, 2)
-        panels, products, by_rows = self.panels, self.products, self.products.transpose(1, 0, 2)
-        matmul, add, shape = np.matmul, np.add, (rows, count, width)
+        panels, products, blocks = self.panels, self.products, max(1, self.blocks)
+        summand = products.reshape(blocks, count // blocks, rows, width).transpose(0, 2, 1, 3)
+        summand = summand if self.blocks else summand[0]
+        matmul, add, shape = np.matmul, np.add, summand.shape
 
         def affine(a: Array, b: Array, out: Array) -> None:
             matmul(a, panels, products)
-            add(by_rows, b.reshape(shape), out.reshape(shape))
+            add(summand, b.reshape(shape), out.reshape(shape))
 
         return affine
 
 
-def affine_by(matrix: Array, product: Array) -> Affine:
-    """One product and one sum; the method `dot` is NumPy's fastest call of BLAS."""
+def affine_by(matrix: Array, product: Array, summand: Array) -> Affine:
+    """One product and one sum; the method `dot` is NumPy's fastest call of BLAS. `summand` is a view of `product`."""
     add = np.add
 
     def affine(a: Array, b: Array, out: Array) -> None:
         a.dot(matrix, product)
-        add(product, b, out)
+        add(summand, b, out)
 
     return affine
 
@@ -75,11 +77,14 @@ def block_rows(N: int, K: int, M: int) -> int:
     return next((n for n in range(min(N, UNPACKED_MOST // (K * M)), 15, -1) if N % n == 0), 0)
 
 
-def panel_width(rows: int, K: int, N: int) -> int:
-    """Columns of a panel, 0 for none. Decided by shape and BLAS alone, so that the same run has the same bits."""
+def panel_width(rows: int, K: int, N: int, block: int = 0) -> int:
+    """Columns of a panel, 0 for none, dividing `block` or N.
+
+    Decided by shape and BLAS alone, so that the same run has the same bits.
+    """
     if rows * K * N <= UNPACKED_MOST or blas_kernel() not in UNPACKED_KERNELS:
         return 0
-    return next((w for w in (64, 32, 16) if N % w == 0 and rows * K * w <= UNPACKED_MOST), 0)
+    return next((w for w in (64, 32, 16) if (block or N) % w == 0 and rows * K * w <= UNPACKED_MOST), 0)
 
 
 class NumpyBackend(Backend):
@@ -117,9 +122,9 @@ class NumpyBackend(Backend):
         np.matmul(a.reshape(-1, rows, a.shape[1]), np.ascontiguousarray(b), out.reshape(-1, rows, b.shape[1]))
         return out
 
-    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int) -> Factor:
+    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> Factor:
         """In panels where that is faster."""
-        return NumpyFactor(self, shape, dtype, rows=rows)
+        return NumpyFactor(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
         """NumPy indexes with `intp`, and would convert anything else at each use."""
@@ -134,22 +139,23 @@ class NumpyBackend(Backend):
         return table.take(ids, 0, out, "clip")
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """Few rows by a product with a one-hot matrix; many sorted by id, each id's by a product with ones.
+        """Few rows by a product with a one-hot matrix; many gathered id by id, each id's by a product with ones.
 
-        A one-hot product costs N · V · H, the sorted ones N · H and a call for each id that occurs (V=65, N=1250,
-        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600).
+        A one-hot product costs N · V · H, the gathered ones N · H and two calls for each id that occurs (V=65, N=1250,
+        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600). Each id's rows stay in the cache.
         """
         V = out.shape[0]
         if max(len(ids), V) <= ONE_HOT_MOST:
             return np.dot(identity(V, rows.dtype)[ids].T, rows, out=out)
-        ordered = rows.take(ids.astype(np.min_scalar_type(V - 1)).argsort(kind="stable"), axis=0)
-        counts, ones = np.bincount(ids), np.ones(len(ids), rows.dtype)
+        order, counts = ids.astype(np.min_scalar_type(V - 1)).argsort(kind="stable"), np.bincount(ids)
+        most = counts.max()
+        ones, ordered = np.ones(most, rows.dtype), np.empty((most, rows.shape[1]), rows.dtype)
         out[...] = 0
         first = 0
         for value in np.flatnonzero(counts).tolist():
-            last = first + counts[value]
-            ones[first:last].dot(ordered[first:last], out[value])
-            first = last
+            n = counts[value]
+            ones[:n].dot(rows.take(order[first : first + n], 0, ordered[:n], "clip"), out[value])
+            first += n
         return out
 
     def row_max(self, matrix: Array) -> Array:

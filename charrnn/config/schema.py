@@ -33,12 +33,13 @@ class DataConfig:
 class ModelConfig:
     """The network."""
 
-    cell: str = one_of("rnn", "rnn")
+    cell: str = one_of("rnn", "rnn", "gru", "lstm")
     hidden_size: int = at_least(256, 1)
     num_layers: int = at_least(1, 1)
     dropout: float = bounded(0.0, "0 (dropout is not available yet)", lambda value: value == 0)
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
+    forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm
 
 
 @dataclass(frozen=True)

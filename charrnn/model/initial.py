@@ -6,21 +6,30 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.config import ModelConfig
 from charrnn.model.network import Network
 
 HostArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def initial(network: Network, scheme: str, rng: np.random.Generator) -> dict[str, HostArray]:
-    """name -> float64 weights for every parameter of `network`.
+def initial(network: Network, model: ModelConfig, rng: np.random.Generator) -> dict[str, HostArray]:
+    """name -> float64 weights for every parameter of `network`, by the scheme `model.init`.
 
     `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
     explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,
     of which a character selects one, have standard deviation 0.1.
 
-    `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in); zero biases in both.
+    `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in), whatever the cell.
+
+    Biases are zero in both, but for forget gates, which begin at `model.forget_bias`: with 1 a young network remembers
+    (Gers et al., 2000; Jozefowicz et al., 2015).
     """
-    return {name: weight(name, shape, scheme, rng, network.hidden_size) for name, shape in network.layout.shapes}
+    H = network.hidden_size
+    weights = {name: weight(name, shape, model.init, rng, H) for name, shape in network.layout.shapes}
+    for layer in range(network.num_layers):
+        for gate in network.cell.FORGET:
+            weights[f"layer{layer}.b_h"][gate * H : (gate + 1) * H] = model.forget_bias
+    return weights
 
 
 def weight(name: str, shape: tuple[int, ...], scheme: str, rng: np.random.Generator, H: int) -> HostArray:

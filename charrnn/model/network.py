@@ -4,8 +4,8 @@ Everything that can stands outside the time loop: the input projection is a gath
 output projection and every weight gradient is one product over T·B rows. Only h @ W_hh and the cell's elementwise part
 are inside it (`charrnn.model.cells`).
 
-Names of the parameters, for layer l: `layer{l}.W_xh` (V or H, G·H), `layer{l}.W_hh` (H, G·H), `layer{l}.b_h` (G·H,);
-then `output.W_hy` (H, V), `output.b_y` (V,).
+Names of the parameters, for layer l: `layer{l}.W_xh` (V or H, G·H), `layer{l}.W_hh` (H, G·H), `layer{l}.b_h` (G·H,),
+for the GRU `layer{l}.b_hn` (H,); then `output.W_hy` (H, V), `output.b_y` (V,).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def build(model: ModelConfig, vocab_size: int, backend: Backend) -> Network:
     for layer in range(model.num_layers):
         inputs = H if layer else V
         shapes += [(f"layer{layer}.W_xh", (inputs, G * H)), (f"layer{layer}.W_hh", (H, G * H))]
-        shapes += [(f"layer{layer}.b_h", (G * H,))]
+        shapes += [(f"layer{layer}.b_h", (G * H,)), *((f"layer{layer}.{name}", (H,)) for name in cell.BIASES)]
     shapes += [("output.W_hy", (H, V)), ("output.b_y", (V,))]
     return Network(V, H, model.num_layers, cell, model.dtype, Layout(tuple(shapes)), backend)
 
@@ -79,17 +79,19 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's part of a workspace: the cell's tape, and three of its arrays with time and streams as one axis.
+    """One layer's part of a workspace: the cell's tape, and some of its arrays with time and streams as one axis.
 
     Attributes:
         tape: see the cell.
-        z: (T·B, G·H), the projected input.
+        z: (T·B, G·H), the projected input, then its gradient.
+        z_hidden: (T·B, G·H), the gradient by the recurrent product.
         before: (T·B, H), the hidden state before each step.
         after: (T·B, H), the hidden state after each step: the layer's output.
     """
 
     tape: Any
     z: Array
+    z_hidden: Array
     before: Array
     after: Array
 
@@ -116,12 +118,12 @@ class Workspace:
         self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
-        self.ones = backend.zeros((1, T * B), dtype) + 1.0
+        self.ones = backend.zeros((1, max(T * B, V)), dtype) + 1.0
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = []
         for _ in range(network.num_layers):
             tape = network.cell.tape(T, B, H, dtype, backend=backend)
-            parts = (tape.z, tape.hidden[:-1, ...], tape.hidden[1:, ...])
+            parts = (tape.z, tape.z_hidden, tape.hidden[:-1, ...], tape.hidden[1:, ...])
             self.layers.append(Layer(tape, *(backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)))
 
 
@@ -130,6 +132,8 @@ def prepare(network: Network, params: Views, work: Workspace) -> None:
     network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table)
     for i, layer in enumerate(work.layers):
         layer.tape.forth.use(params[f"layer{i}.W_hh"])
+        for name, gate in network.cell.BIASES.items():
+            layer.tape.bias[gate, ...] = params[f"layer{i}.{name}"]
 
 
 def read(
@@ -169,18 +173,21 @@ def forward(network: Network, params: Views, inputs: Array, keep: Array | None, 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `read`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
     backend, xp, keep = network.backend, network.backend.xp, chunk.keep
-    recurrence = backend.recurrence(network.cell)
+    recurrence, ones = backend.recurrence(network.cell), work.ones[:, : work.T * work.B]
     for i, layer in reversed(list(enumerate(work.layers))):
         layer.tape.back.use(params[f"layer{i}.W_hh"].T)
         recurrence.recurrence_backward(layer.tape, work.dhidden_steps, keep, backend=backend)
-        before, dz = layer.before, layer.z
+        before, dz, dz_hidden, H = layer.before, layer.z, layer.z_hidden, network.hidden_size
         if keep is not None:
             before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)
-        backend.matmul(before.T, dz, out=grads[f"layer{i}.W_hh"])
-        backend.matmul(work.ones, dz, out=grads[f"layer{i}.b_h"][None, :])
-        if i == 0:
-            backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
+        backend.matmul(before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])
+        for name, gate in network.cell.BIASES.items():
+            backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
+        if i == 0:  # every row of dz is in one row of W_xh's gradient
+            rows = backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
+            backend.matmul(work.ones[:, : network.vocab_size], rows, out=grads["layer0.b_h"][None, :])
         else:
+            backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])
             backend.matmul(work.layers[i - 1].after.T, dz, out=grads[f"layer{i}.W_xh"])
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
 

@@ -42,7 +42,8 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
     shards = min(config.train.shards or (2 if B >= 32 else 1), B)
     if backend.name == "cpu" and shards < min(cores(), B):
-        notices.append(f"train.shards = {shards}: {shards} of {cores()} cores compute (more shards use more: charrnn tune)")
+        used = f"{shards} of {cores()} cores compute"
+        notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
 
@@ -51,7 +52,7 @@ def start(config: Config, network: Network, part: Part, workers: Workers) -> Tra
     """A trainer at step 0 with the seed's weights."""
     train = config.train
     trainer = Trainer(config, network, text.streams(part, train.batch_size, train.seq_length), workers)
-    for name, weights in initial(network, config.model.init, seeds.stream(train.seed, "weights")).items():
+    for name, weights in initial(network, config.model, seeds.stream(train.seed, "weights")).items():
         trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
     return trainer
 

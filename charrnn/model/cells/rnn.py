@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 NAME = "rnn"
 GATES = 1
 STATES = ("hidden",)
+BIASES: dict[str, int] = {}
+FORGET: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Tape:
     z_steps: tuple[Array, ...]
     hidden_steps: tuple[Array, ...]
     slope_steps: tuple[Array, ...]
+
+    @property
+    def z_hidden(self) -> Array:
+        """Where the adjoint leaves the gradient by the recurrent product: that is dz."""
+        return self.z
 
 
 def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:

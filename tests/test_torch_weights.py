@@ -1,0 +1,121 @@
+"""Weights to and from PyTorch, and PyTorch as an oracle of every cell: logits, states and gradients."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import close
+
+import charrnn
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.model import Chunk, Workspace, build, loss_and_grad, next_state
+from charrnn.model.output import project
+from charrnn.torch_weights import parameters, state_dict
+
+T, B, V, H = 7, 3, 11, 6
+
+
+def network(cell: str, layers: int = 2, dtype: str = "float64") -> SimpleNamespace:
+    """Random weights, all biases among them, and a workspace."""
+    net = build(ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype), V, NumpyBackend())
+    rng = np.random.default_rng(layers)
+    params = net.views((rng.standard_normal(net.layout.size) * 0.5).astype(dtype))
+    state = {name: rng.standard_normal((layers, B, H)).astype(dtype) for name in net.cell.STATES}
+    chunk = Chunk(rng.integers(0, V, T * B), rng.integers(0, V, T * B), None)
+    return SimpleNamespace(net=net, params=params, state=state, chunk=chunk, work=Workspace(net, T, B))
+
+
+def module(torch: Any, cell: str, layers: int, weights: dict[str, np.ndarray]) -> Any:
+    """What the conversion is documented for, with the converted weights in it."""
+    kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
+    result = torch.nn.ModuleDict({"recurrent": kind(V, H, layers), "output": torch.nn.Linear(H, V)})
+    result.to(getattr(torch, str(weights["output.b_y"].dtype)))
+    result.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict(cell, weights).items()})
+    return result
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) -> None:
+    """Logits, loss, the states after a chunk, and every gradient are those of PyTorch with the converted weights."""
+    torch = pytest.importorskip("torch")
+    x = network(cell, layers, dtype)
+    peer = module(torch, cell, layers, x.params)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(x.chunk.inputs), V).to(getattr(torch, dtype))
+    before = tuple(torch.from_numpy(array) for array in x.state.values())
+    hidden, after = peer["recurrent"](one_hot.reshape(T, B, V), before if len(before) > 1 else before[0])
+    logits = peer["output"](hidden).reshape(T * B, V)
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(x.chunk.targets), reduction="sum")
+    loss.backward()
+    grads = x.net.views(np.zeros(x.net.layout.size, dtype))
+    ours = loss_and_grad(x.net, x.params, grads, x.chunk, x.state, x.work, scale=1.0)
+    assert float(ours) == pytest.approx(loss.item(), rel=tolerance)
+    made = project(x.net, x.params, x.work.layers[-1].after, out=np.empty((T * B, V), dtype))
+    assert close(made, logits.detach().numpy(), tolerance)
+    next_state(x.net, x.work, out=x.state)
+    for array, theirs in zip(x.state.values(), after if isinstance(after, tuple) else (after,), strict=True):
+        assert close(array, theirs.detach().numpy(), tolerance)
+    theirs = {name: p.grad.numpy() for name, p in peer.named_parameters()}
+    for layer in range(layers):  # of the sum of two biases, each has the whole gradient
+        theirs[f"recurrent.bias_ih_l{layer}"][...], inner = 0, theirs[f"recurrent.bias_ih_l{layer}"].copy()
+        merged = np.isclose(inner, theirs[f"recurrent.bias_hh_l{layer}"], rtol=1e-3)
+        assert merged.all() == (cell != "gru")
+        theirs[f"recurrent.bias_ih_l{layer}"][...] = inner
+        theirs[f"recurrent.bias_hh_l{layer}"][: 2 * H if cell == "gru" else None] = 0
+    for name, gradient in parameters(theirs)[1].items():
+        assert close(grads[name], gradient, tolerance * 10), name
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_there_and_back_is_the_identity(cell: str, layers: int, dtype: str) -> None:
+    """Every parameter and the network's shape come back; from PyTorch only the sums of biases do."""
+    x = network(cell, layers, dtype)
+    state = state_dict(cell, x.params)
+    model, weights = parameters(state)
+    assert model == ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype)
+    assert list(weights) == list(x.params)
+    for name, array in weights.items():
+        assert array.dtype == dtype
+        assert np.array_equal(array, x.params[name]), name
+    moved = dict(state) | {
+        "recurrent.bias_ih_l0": state["recurrent.bias_ih_l0"] - 2,
+        "recurrent.bias_hh_l0": state["recurrent.bias_hh_l0"] + 2,
+    }
+    shift = {} if cell != "gru" else {"layer0.b_h": np.r_[np.zeros(2 * H), np.full(H, -2.0)], "layer0.b_hn": 2.0}
+    for name, array in parameters(moved)[1].items():
+        assert np.allclose(array, x.params[name] + shift.get(name, 0), atol=1e-6), name
+
+
+def test_models_convert(cell: str) -> None:
+    """`from_torch` makes a model that writes and scores as the one whose `to_torch` it was given."""
+    settings = {"train.steps": 3, "train.batch_size": 2, "train.seq_length": 5, "model.hidden_size": H}
+    model = charrnn.train("hello world " * 9, settings=settings | {"model.cell": cell, "train.device": "cpu"})
+    again = charrnn.from_torch(charrnn.to_torch(model), model.vocabulary.characters, device="cpu")
+    assert again.sample("he", length=20, seed=1) == model.sample("he", length=20, seed=1)
+    assert np.array_equal(again.score("hello"), model.score("hello"))
+    with pytest.raises(ConfigError, match="the 8 distinct characters"):
+        charrnn.from_torch(charrnn.to_torch(model), "helo wrd", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"recurrent.bias_hh_l1": None}, "recurrent.bias_hh_l1 is missing"),
+        ({"output.weight": None}, "output.weight is missing"),
+        ({"output.weight": np.zeros(3)}, r"output.weight is \[3\], not \['any', 'any'\]"),
+        ({"recurrent.weight_ih_l1": np.zeros((24, 7))}, r"weight_ih_l1 is \[24, 7\], not \[24, 6\]"),
+        ({"recurrent.weight_hh_l0": np.zeros((12, 6))}, "no cell known here has 12 recurrent rows of 6 float64"),
+        ({"recurrent.weight_hh_l0_reverse": np.zeros((24, 6))}, "weight_hh_l0_reverse does not belong"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, Any], words: str) -> None:
+    """A tensor that is missing, superfluous or of another shape is an error with its name."""
+    state = state_dict("lstm", network("lstm").params) | change
+    with pytest.raises(CheckpointError, match=words):
+        parameters({name: array for name, array in state.items() if array is not None})
