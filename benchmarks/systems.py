@@ -108,7 +108,7 @@ def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], N
 
     def sample(n: int) -> None:
         while ahead[0] < n:
-            ahead[0] += len(next(stream))
+            ahead[0] += len(next(stream).tolist())  # as the peers do: text is made of it
         ahead[0] -= n
 
     return sample

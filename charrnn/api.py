@@ -223,7 +223,7 @@ def train(
         resume: go on with the run in `out`.
         overwrite: replace it.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
-        threads: worker threads; 0 for one a core.
+        threads: workers; 0 for one a core.
         minutes: the time to take.
         on_event: called with every event, see `charrnn.training.events`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -55,8 +56,12 @@ def test_errors_of_the_cache_are_one_line(call: Call, home: Path) -> None:
     assert not Path("r").exists()
     home.unlink()
     home.mkdir()
-    (home / f"{'0' * 64}.ids").mkdir()
-    assert "cannot be removed (" in call("cache", "--clear", status=2)[1]
+    for number, make in enumerate((Path.mkdir, os.mkfifo)):  # nobody's entries
+        make(home / f"{number:064}.ids")
+    assert call("cache")[0].endswith("total: 0 texts, 0.0 MB\n")
+    (home / f"{2:064}.ids").write_bytes(b"")
+    with mock.patch.object(Path, "unlink", side_effect=OSError(errno.EBUSY, "busy")):
+        assert "cannot be removed (busy)" in call("cache", "--clear", status=2)[1]
 
 
 @pytest.mark.parametrize("source", ["t.txt", "-"])

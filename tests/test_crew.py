@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from charrnn import config, text
 from charrnn.backend import Crew, Workers
 from charrnn.backend import crew as crews
 from charrnn.backend.crew import shared_zeros
-from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.model import build
-from charrnn.training import Request, prepare
-from charrnn.training.resolve import start
-from charrnn.training.step import Trainer
 
 PATIENCE = 60
 """Seconds after which a helper that does not answer is a failure; none is ever waited for so long."""
@@ -156,6 +150,51 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, "3\n", "")
 
 
+def test_nothing_is_forked_beside_a_thread_at_work() -> None:
+    """BLAS would wait in the fork for a thread that multiplies; so threads do the parts, until it has ended."""
+    working, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        matrix = np.ones((400, 400))
+        while not end.is_set():
+            matrix.dot(matrix)
+            working.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    done = np.zeros(2)
+    crew = Crew(lambda part, order: done.__setitem__(part, order), 2, Workers(2))
+    try:
+        assert working.wait(PATIENCE)
+        crew.run(5)
+        assert crew.helpers == []
+        assert done.tolist() == [5, 5]
+    finally:
+        end.set()
+        thread.join()
+    assert len(crew.start()) == 1
+    crew.close()
+    crew.workers.close()
+
+
+def test_an_error_in_a_part_leaves_no_answer_behind(make: Callable[..., Crew]) -> None:
+    """After an interruption of this process's own part the same order is done anew, not answered from before."""
+    here, done, calls = os.getpid(), shared_zeros((2,), "int64"), shared_zeros((1,), "int64")
+
+    def function(part: int, order: int) -> None:
+        if os.getpid() == here and order == 1 and calls[0] == 0:
+            calls[0] = 1
+            raise KeyboardInterrupt
+        done[part] = 10 * order + calls[0]
+
+    crew = make(function, 2, 2)
+    crew.run(0)
+    with pytest.raises(KeyboardInterrupt):
+        crew.run(1)
+    crew.run(1)
+    assert done.tolist() == [11, 11]
+
+
 @pytest.mark.parametrize("system", ["refuses", "cannot"])
 def test_without_helpers_threads_do_the_parts(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     """Where the system refuses to fork, or has no such thing, threads of this process do the parts."""
@@ -170,40 +209,3 @@ def test_without_helpers_threads_do_the_parts(monkeypatch: pytest.MonkeyPatch, s
     crew.run(7)
     crew.workers.close()
     assert done.tolist() == [7, 7, 7]
-
-
-def test_training_with_helpers_has_the_same_bits() -> None:
-    """Parameters, states and losses are those of one process, also when a helper is killed on the way."""
-    settings = config.build(
-        {"model": {"hidden_size": 8}, "train": {"batch_size": 6, "seq_length": 5, "shards": 3, "seed": 1}}
-    )
-    corpus = text.from_text("the quick brown fox jumps over the lazy dog; " * 20)
-
-    def trainer(threads: int) -> Trainer:
-        network = build(settings.model, len(corpus.vocabulary), NumpyBackend())
-        return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
-
-    alone, crowd = trainer(1), trainer(3)
-    for step in range(30):
-        alone.step()
-        crowd.step()
-        assert crowd.crew.helpers is not None
-        if step == 0:
-            assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
-        if step == 1:
-            assert [helper.ready for helper in crowd.crew.helpers] == [True, True]
-        if step == 20:
-            crowd.crew.helpers[0].process.kill()
-    assert [helper.lost for helper in crowd.crew.helpers or ()] == [True, False]
-    crowd.close()
-    assert np.array_equal(alone.vector, crowd.vector)
-    assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
-    assert alone.drain() == crowd.drain()
-
-
-def test_planning_leaves_no_helper_behind() -> None:
-    """The trainer by which `--minutes` measures the rate is thrown away, with its helpers."""
-    options = {"train": {"batch_size": 4, "seq_length": 5, "shards": 2}, "model": {"hidden_size": 4}}
-    session = prepare(Request(text="abcdef " * 50, options=options, threads=2, minutes=0.02))
-    assert multiprocessing.active_children() == []
-    session.loop.trainer.close()

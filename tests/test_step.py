@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from itertools import pairwise
 
@@ -175,15 +176,35 @@ def text_from(words: str) -> text.Corpus:
 
 
 def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
-    """Whoever leaves last gives the process its own limits back, in whatever order they came."""
+    """Whoever leaves last gives the process its own limits back, in whatever order they came, whatever their thread."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
-    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-    one_thread.__enter__()
-    with one_thread:
-        one_thread.__exit__()
-        inside = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-        assert set(inside) == {1}
-    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
+
+    def limits() -> list[int]:
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    entered, left, seen = threading.Event(), threading.Event(), []
+
+    def other() -> None:
+        with one_thread:
+            entered.set()
+            left.wait(60)
+            seen.append(limits())
+
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
+        before = limits()
+        thread = threading.Thread(target=other)
+        with one_thread:
+            thread.start()
+            entered.wait(60)
+        left.set()
+        thread.join()
+        assert seen == [[1] * len(before)]
+        assert limits() == before == [3] * len(before)
+        thread = threading.Thread(target=lambda: seen.append((one_thread.__enter__(), limits(), one_thread.__exit__())))
+        thread.start()
+        thread.join()
+        assert seen[1][1] == [1] * len(before)
+        assert limits() == before
 
 
 def test_losses_are_kept_until_read(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The only package that names an array library: arrays, devices and threads."""
+"""The only package that names an array library: arrays, devices, threads and helper processes."""
 
 from charrnn.backend.arrays import Array, Backend, Factor, gate_steps, steps
 from charrnn.backend.crew import Crew

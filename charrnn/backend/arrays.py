@@ -83,7 +83,10 @@ class Backend:
         name: `cpu`, `cuda:0`, ...: what configurations and metrics say.
         label: the device in words, for people.
         most_shards: how many slices of a batch the device can work on at once, or 0 for any number.
+        shares: whether what `shared_zeros` makes is shared with forked processes.
     """
+
+    shares = False
 
     def __init__(self, xp: Any, device: Any, *, name: str, label: str, most_shards: int = 0) -> None:
         self.xp = xp
@@ -106,7 +109,7 @@ class Backend:
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Zeros that the helpers of a `Crew` see too, where there are any."""
+        """Zeros; where `shares` is true, the helpers of a `Crew` see them too."""
         return self.zeros(shape, dtype)
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:

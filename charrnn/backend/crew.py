@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.threads import Workers, one_thread
+from charrnn.backend.threads import THREADS, Workers, cores, one_thread
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere there is no fork, or the system's libraries do not survive one: threads do the work there."""
@@ -47,8 +48,8 @@ class Line:
     The number itself goes through a pipe, whose end is seen if the other process ends, and which orders memory.
     """
 
-    def __init__(self, pipe: Any, sent: np.ndarray[Any, Any], received: np.ndarray[Any, Any]) -> None:
-        self.pipe, self.sent, self.received = pipe, sent, received
+    def __init__(self, pipe: Any, sent: np.ndarray[Any, Any], received: np.ndarray[Any, Any], spin: float) -> None:
+        self.pipe, self.sent, self.received, self.spin = pipe, sent, received, spin
 
     def send(self, number: int) -> None:
         """Raises `OSError` if the other process has ended."""
@@ -57,7 +58,7 @@ class Line:
 
     def receive(self) -> int:
         """Wait for a number. Raises `EOFError` or `OSError` if the other process has ended."""
-        received, until = self.received, time.perf_counter() + SPIN
+        received, until = self.received, time.perf_counter() + self.spin
         while received[0] == received[1] and time.perf_counter() < until:
             pass
         number = int.from_bytes(self.pipe.recv_bytes(), "little")
@@ -65,25 +66,25 @@ class Line:
         return number
 
 
-def line() -> tuple[Line, Line]:
-    """Both ends of a line."""
+def line(spin: float) -> tuple[Line, Line]:
+    """Both ends of a line, whose readers watch for `spin` seconds before they sleep."""
     one, other = multiprocessing.Pipe()
     there, back = shared_zeros((2, 2), "int64")
-    return Line(one, there, back), Line(other, back, there)
+    return Line(one, there, back, spin), Line(other, back, there, spin)
 
 
 class Helper:
     """A forked process that does its parts of an order whenever one comes, and knows everything this process knew."""
 
-    def __init__(self, function: Part, parts: Sequence[int]) -> None:
+    def __init__(self, function: Part, parts: Sequence[int], spin: float = SPIN) -> None:
         context: Any = multiprocessing.get_context("fork")
-        self.parts = parts
-        self.line, theirs = line()
+        self.parts, self.parent = parts, os.getpid()
+        self.line, theirs = line(spin)
         self.process = context.Process(target=serve, args=(theirs, function, parts), daemon=True)
         with signals_blocked(), warnings.catch_warnings():
-            # Python warns that a lock may be held by another thread at this moment, and never be free in the child.
-            # Then the child never says that it is ready, and is never relied on.
-            warnings.simplefilter("ignore", DeprecationWarning)
+            # Python and JAX warn that a lock may be held by a thread that the child does not have: see `alone`. A child
+            # that waits for one never says that it is ready, and is never relied on.
+            warnings.simplefilter("ignore")
             self.process.start()
         theirs.pipe.close()
         self.ready = self.lost = False
@@ -110,11 +111,12 @@ class Helper:
         return not self.lost
 
     def close(self) -> None:
-        """End the process."""
+        """End the process. In a fork of this process, to which the helper does not belong, only forget it."""
         self.lost = True
         self.line.pipe.close()
-        self.process.kill()
-        self.process.join()
+        if os.getpid() == self.parent:
+            self.process.kill()
+            self.process.join()
 
 
 class Crew:
@@ -125,20 +127,21 @@ class Crew:
             in memory from `shared_zeros`; everything else the helper has as it was at the first order.
         parts: how many. Who does one changes nothing in its result.
         workers: how many processes; their threads do the work where there are no helpers, or none is ready yet.
+        shares: whether `function` keeps to that, so that there may be helpers at all.
     """
 
-    def __init__(self, function: Part, parts: int, workers: Workers) -> None:
-        self.function, self.parts, self.workers = function, parts, workers
+    def __init__(self, function: Part, parts: int, workers: Workers, *, shares: bool = True) -> None:
+        self.function, self.parts, self.workers, self.shares = function, parts, workers, shares
         self.helpers: list[Helper] | None = None
 
     def start(self) -> list[Helper]:
-        """Fork the helpers. A system that allows no more processes gets by with fewer."""
-        count = min(self.workers.count, self.parts)
+        """Fork the helpers, where that is safe. A system that allows no more processes gets by with fewer."""
+        count, spin = min(self.workers.count, self.parts), SPIN if cores() >= self.workers.count else 0.0
         helpers: list[Helper] = []
-        if CAN_FORK and not multiprocessing.current_process().daemon:  # a daemon may have no children
+        if self.shares and CAN_FORK and alone():
             with suppress(OSError):
                 for n in range(1, count):  # one by one: what was made before an error stays
-                    helpers += [Helper(self.function, range(n, self.parts, count))]
+                    helpers += [Helper(self.function, range(n, self.parts, count), spin)]
         return helpers
 
     def run(self, order: int) -> None:
@@ -150,13 +153,18 @@ class Crew:
             self.workers.map(self.function, range(self.parts), [order] * self.parts)
             return
         away = {part for helper in told for part in helper.parts}
-        with one_thread:
-            for part in range(self.parts):
-                if part not in away:
-                    self.function(part, order)
+        try:
+            with one_thread:
+                for part in range(self.parts):
+                    if part not in away:
+                        self.function(part, order)
+                for helper in told:
+                    for part in () if helper.did(order) else helper.parts:
+                        self.function(part, order)
+        except BaseException:  # an answer that nobody takes would be taken for that to a later order
             for helper in told:
-                for part in () if helper.did(order) else helper.parts:
-                    self.function(part, order)
+                helper.close()
+            raise
 
     @property
     def ready(self) -> bool:
@@ -170,6 +178,18 @@ class Crew:
         self.helpers = None
 
 
+def alone() -> bool:
+    """Whether this process may fork: nobody else's thread is at work in it.
+
+    BLAS waits in a fork for its own threads, for ever if another thread is using them; and what another thread holds,
+    standard input for one, a child could never have.
+    """
+    if multiprocessing.current_process().daemon:  # may have no children
+        return False
+    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
+    return all(thread.name.startswith(THREADS) or type(thread).__name__ == "TMonitor" for thread in others)
+
+
 def serve(line: Line, function: Part, parts: Sequence[int]) -> None:
     """A helper's life: until the line closes, which it does however the other process ends."""
     try:
@@ -177,8 +197,10 @@ def serve(line: Line, function: Part, parts: Sequence[int]) -> None:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         # Nothing else that was open is the helper's to hold: no lock on a run directory, no other helper's pipe.
-        os.closerange(3, line.pipe.fileno())
-        os.closerange(line.pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 (names alone)
+            if descriptor > 2 and descriptor != line.pipe.fileno():
+                with suppress(OSError):
+                    os.close(descriptor)
         with one_thread:
             np.dot(np.ones((8, 8)), np.ones((8, 8)))
             line.send(READY)

@@ -90,6 +90,8 @@ def panel_width(rows: int, K: int, N: int, block: int = 0) -> int:
 class NumpyBackend(Backend):
     """NumPy arrays. Its device never runs ahead, so a branch on a value costs no wait."""
 
+    shares = True
+
     def __init__(self) -> None:
         label = f"CPU ({platform.processor() or platform.machine()}), NumPy {np.__version__}"
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
@@ -117,7 +119,7 @@ class NumpyBackend(Backend):
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """`np.dot`, NumPy's fastest product of small matrices; a tall one by blocks of rows that are not copied."""
         rows = block_rows(*a.shape, b.shape[1])
-        if not rows or not a.flags.c_contiguous:
+        if not rows or not a.flags.c_contiguous or not out.flags.c_contiguous:
             return np.dot(a, b, out=out)
         np.matmul(a.reshape(-1, rows, a.shape[1]), np.ascontiguousarray(b), out.reshape(-1, rows, b.shape[1]))
         return out

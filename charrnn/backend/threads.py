@@ -15,25 +15,44 @@ from typing import Any, TypeVar
 from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
+THREADS = "charrnn"
+"""How the names of worker threads begin."""
 
 
 class _OneThread:
-    """Holds BLAS to one thread while anyone in the process wants it so; the last to leave gives the limits back."""
+    """Holds BLAS to one thread while anyone in the process wants it so; the last to leave gives the limits back.
+
+    The limit is the process's: threadpoolctl lets only one thread at a time set it and ignores others, but whoever
+    leaves last here is often another than who came first. The guard takes the place of that rule.
+    """
 
     def __init__(self) -> None:
-        self.guard, self.wanted, self.limit = threading.Lock(), 0, None
+        self.guard, self.wanted = threading.Lock(), 0
+        self.before: list[int] = []
 
     def __enter__(self) -> None:
         with self.guard:
             if self.wanted == 0:
-                self.limit = controller().limit(limits=1, user_api="blas")
+                self.before = [library.num_threads for library in blas_libraries()]
+                limit([1] * len(self.before))
             self.wanted += 1
 
     def __exit__(self, *error: object) -> None:
         with self.guard:
             self.wanted -= 1
-            if self.wanted == 0 and self.limit is not None:
-                self.limit.restore_original_limits()
+            if self.wanted == 0:
+                limit(self.before)
+
+
+def limit(counts: list[int]) -> None:
+    """Set the threads of each BLAS library, whichever thread asks."""
+    for library, count in zip(blas_libraries(), counts, strict=True):
+        clear = getattr(library, "clear_controlling_thread", None)  # threadpoolctl 3.8
+        if clear is not None:
+            clear(force=True)
+        library.set_num_threads(count)
+        if clear is not None:
+            clear(force=True)
 
 
 one_thread = _OneThread()
@@ -48,7 +67,7 @@ class Workers:
 
     def __init__(self, count: int = 0) -> None:
         self.count = count or cores()
-        self.pool = ThreadPoolExecutor(self.count, "charrnn") if self.count > 1 else None
+        self.pool = ThreadPoolExecutor(self.count, THREADS) if self.count > 1 else None
 
     def map(self, function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
         """The results of `function` over the zipped `parts`, in order."""
@@ -73,6 +92,12 @@ def blas() -> str:
     """The BLAS of NumPy in words: library, version, kernel."""
     found = [pool for pool in controller().info() if pool["user_api"] == "blas"]
     return ", ".join(f"{b['internal_api']} {b['version']} ({b.get('architecture')})" for b in found) or "BLAS unknown"
+
+
+@cache
+def blas_libraries() -> tuple[Any, ...]:
+    """What sets the threads of each BLAS in this process."""
+    return tuple(controller().select(user_api="blas").lib_controllers)
 
 
 @cache

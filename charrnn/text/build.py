@@ -169,12 +169,17 @@ def from_files(names: Iterable[str], encoding: str = "utf-8") -> Corpus:
 
 
 def hashed(files: Iterable[str]) -> str:
-    """The hash that the corpus of these files has, if all they hold is UTF-8; nothing is decoded."""
+    """The hash that the corpus of these files has, if all they hold is UTF-8; nothing is decoded.
+
+    Empty for a file with the byte that marks a document's end in the hash: it is not UTF-8.
+    """
     digest = hashlib.sha256()
     for file in files:
         size = 0
         for number, chunk in enumerate(sources.chunks(file)):
             text = chunk if number else chunk.removeprefix(sources.BOM)
+            if END in text:
+                return ""
             digest.update(text)
             size += len(text)
         if size:

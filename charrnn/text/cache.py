@@ -180,7 +180,7 @@ def entries() -> list[Entry]:
 def files(pattern: re.Pattern[str]) -> list[Path]:
     """The files of the cache with names of this pattern; whatever else is in its directory is nobody's business."""
     try:
-        return sorted(path for path in directory().iterdir() if pattern.fullmatch(path.name))
+        return sorted(path for path in directory().iterdir() if pattern.fullmatch(path.name) and path.is_file())
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -115,10 +115,12 @@ def pace(trainer: Trainer, seconds: float) -> float:
 def plan_steps(config: Config, probe: Trainer, seconds: float, notices: list[str]) -> Config:
     """`config` with as many steps as fit into `seconds`, by timing a trainer that is then thrown away."""
     began = time.perf_counter()
-    probe.step()
-    probe.drain()  # the first step makes the workspaces
-    rate = pace(probe, min(2.0, seconds * 0.03))
-    probe.crew.close()
+    try:
+        probe.step()
+        probe.drain()  # the first step makes the workspaces
+        rate = pace(probe, min(2.0, seconds * 0.03))
+    finally:
+        probe.crew.close()
     left = seconds - (time.perf_counter() - began)
     steps = max(1, int(rate * left * PLAN_SHARE))
     notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {left:,.0f} s left")

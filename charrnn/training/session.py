@@ -35,7 +35,7 @@ class Request:
         resume: go on with the run in `out`.
         overwrite: replace it.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
-        threads: worker threads; 0: one for each core.
+        threads: workers; 0: one for each core.
         minutes: after which training ends, from `began`.
         stop_after: save and stop after so many steps of this process.
         began: `time.monotonic()` at the start of the command.

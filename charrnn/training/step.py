@@ -66,7 +66,7 @@ class Trainer:
         shards = min(config.train.shards, B, backend.most_shards or B)
         self.shards = [self.shard(slice(B * i // shards, B * (i + 1) // shards)) for i in range(shards)]
         self.losses = backend.shared_zeros((shards,), dtype)
-        self.crew = Crew(self.compute, shards, workers)
+        self.crew = Crew(self.compute, shards, workers, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, 2), dtype)
         self.drained = 0
