@@ -80,7 +80,7 @@ def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
     wanted = net.params["output.b_y"]
     state = net.network.zero_state(net.B)
-    next_state(net.network, net.work, out=state)
+    next_state(net.work, out=state)
     assert set(state) == set(net.host.state)
     for array in (loss, net.grads["layer0.W_xh"], *state.values(), net.work.logits):
         assert array.dtype == wanted.dtype
@@ -100,7 +100,7 @@ def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
         keep = net.chunk.keep[i * half : (i + 1) * half, :]
         hidden = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
         parts.append(net.backend.to_host(hidden).copy())
-        next_state(net.network, work, out=state)
+        next_state(work, out=state)
     assert close(np.concatenate(parts), whole, net.case.tolerance)
 
 
@@ -108,7 +108,7 @@ def test_kept_state_is_no_view_of_the_workspace(net: SimpleNamespace) -> None:
     """Nothing that a step returns or keeps changes when the workspace is written again."""
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
     state = net.network.zero_state(net.B)
-    next_state(net.network, net.work, out=state)
+    next_state(net.work, out=state)
     before = {name: net.backend.to_host(array).copy() for name, array in state.items()}
     value = float(net.backend.to_host(loss))
     for layer in net.work.layers:

@@ -57,7 +57,7 @@ def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) ->
     assert float(ours) == pytest.approx(loss.item(), rel=tolerance)
     made = project(x.net, x.params, x.work.layers[-1].after, out=np.empty((T * B, V), dtype))
     assert close(made, logits.detach().numpy(), tolerance)
-    next_state(x.net, x.work, out=x.state)
+    next_state(x.work, out=x.state)
     for array, theirs in zip(x.state.values(), after if isinstance(after, tuple) else (after,), strict=True):
         assert close(array, theirs.detach().numpy(), tolerance)
     theirs = {name: p.grad.numpy() for name, p in peer.named_parameters()}

@@ -87,6 +87,7 @@ class Layer:
         z_hidden: (T·B, G·H), the gradient by the recurrent product.
         before: (T·B, H), the hidden state before each step.
         after: (T·B, H), the hidden state after each step: the layer's output.
+        ends: of each of the cell's states its name, and the views (B, H) before the first step and after the last.
     """
 
     tape: Any
@@ -94,6 +95,7 @@ class Layer:
     z_hidden: Array
     before: Array
     after: Array
+    ends: tuple[tuple[str, Array, Array], ...]
 
 
 class Workspace:
@@ -124,7 +126,9 @@ class Workspace:
         for _ in range(network.num_layers):
             tape = network.cell.tape(T, B, H, dtype, backend=backend)
             parts = (tape.z, tape.z_hidden, tape.hidden[:-1, ...], tape.hidden[1:, ...])
-            self.layers.append(Layer(tape, *(backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)))
+            ends = tuple((n, getattr(tape, n)[0, ...], getattr(tape, n)[-1, ...]) for n in network.cell.STATES)
+            z, z_hidden, before, after = (backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)
+            self.layers.append(Layer(tape, z, z_hidden, before, after, ends))
 
 
 def prepare(network: Network, params: Views, work: Workspace) -> None:
@@ -157,9 +161,8 @@ def read(
         else:
             backend.matmul(work.layers[i - 1].after, params[f"layer{i}.W_xh"], out=layer.z)
             xp.add(layer.z, params[f"layer{i}.b_h"], out=layer.z)
-        for name in network.cell.STATES:
-            history = getattr(layer.tape, name)
-            history[0, ...] = history[-1, ...] if state is None else state[name][i, ...]
+        for name, first, last in layer.ends:
+            first[...] = last if state is None else state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, keep, backend=backend)
     return work.layers[-1].after
 
@@ -216,8 +219,8 @@ def loss_and_grad(
         return loss
 
 
-def next_state(network: Network, work: Workspace, *, out: State) -> None:
+def next_state(work: Workspace, *, out: State) -> None:
     """Copy the state after the last forward pass in `work` to `out`: what is kept is never a view of a workspace."""
-    for name in network.cell.STATES:
-        for i, layer in enumerate(work.layers):
-            out[name][i, ...] = getattr(layer.tape, name)[-1, ...]
+    for i, layer in enumerate(work.layers):
+        for name, _, last in layer.ends:
+            out[name][i, ...] = last

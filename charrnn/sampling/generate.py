@@ -47,7 +47,7 @@ class Writer:
                     work = Workspace(network, len(chunk), B)
                 ids = network.backend.host_indices(chunk.reshape(-1))
                 forward(network, params, ids, None, state, work)
-                next_state(network, work, out=state)
+                next_state(work, out=state)
             self.read(prompts[-1], state)
 
     def read(self, ids: Ids, state: State | None = None) -> None:
@@ -58,12 +58,11 @@ class Writer:
 
     def write(self, uniforms: HostArray, settings: Settings) -> Ids:
         """The next N characters (N, B), chosen by uniforms (N, B). Waits for the device at each."""
-        result = np.empty(uniforms.shape, np.intp)
+        result, to_host, logits = np.empty(uniforms.shape, np.intp), self.network.backend.to_host, self.logits
         with one_thread, self.network.backend.quiet():
             for n, uniform in enumerate(uniforms):
-                ids = choose(self.network.backend.to_host(self.logits), uniform, settings)  # sync
+                result[n] = ids = choose(to_host(logits), uniform, settings)  # sync
                 self.read(ids)
-                result[n] = ids
         return result
 
 

@@ -86,7 +86,7 @@ def surprises(
         with one_thread, backend.quiet():
             hidden = forward(network, params, inputs, keep, state, work)
             nats = surprise(network, params, hidden, targets, work)
-        next_state(network, work, out=state)
+        next_state(work, out=state)
         yield backend.to_host(nats).reshape(positions.shape)  # sync
 
 

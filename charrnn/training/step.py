@@ -123,7 +123,7 @@ class Trainer:
         spare = self.free.setdefault(width, [])
         work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width)
         self.losses[part] = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
-        next_state(self.network, work, out=shard.after)
+        next_state(work, out=shard.after)
         spare.append(work)
 
     def close(self) -> None:

@@ -28,8 +28,8 @@ class Tape:
         kept: (B, H) scratch: what is kept of the state, or of its gradient, between two steps.
         forth: multiplies by the recurrent weights.
         back: multiplies by their transpose.
+        steps: T times the views z[t], hidden[t], hidden[t+1].
         z_steps: the T views z[t].
-        hidden_steps: the T+1 views hidden[t].
         slope_steps: the T views slope[t].
     """
 
@@ -39,8 +39,8 @@ class Tape:
     kept: Array
     forth: Factor
     back: Factor
+    steps: tuple[tuple[Array, Array, Array], ...]
     z_steps: tuple[Array, ...]
-    hidden_steps: tuple[Array, ...]
     slope_steps: tuple[Array, ...]
 
     @property
@@ -54,7 +54,9 @@ def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     z, hidden = backend.empty((T, B, GATES * H), dtype), backend.empty((T + 1, B, H), dtype)
     slope, kept = backend.empty((T, B, H), dtype), backend.empty((B, H), dtype)
     forth, back = (backend.factor(shape, dtype, rows=B) for shape in ((H, GATES * H), (GATES * H, H)))
-    return Tape(z, hidden, slope, kept, forth, back, *map(steps, (z, hidden, slope)))
+    inputs, states = steps(z), steps(hidden)
+    walk = tuple(zip(inputs, states, states[1:], strict=False))
+    return Tape(z, hidden, slope, kept, forth, back, walk, inputs, steps(slope))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -66,7 +68,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         backend: of the arrays.
     """
     affine, multiply, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.tanh
-    for t, (z, before, after) in enumerate(zip(tape.z_steps, tape.hidden_steps, tape.hidden_steps[1:], strict=False)):
+    for t, (z, before, after) in enumerate(tape.steps):
         if keep is not None:
             before = multiply(before, keep[t, :, None], out=tape.kept)
         affine(before, z, after)
