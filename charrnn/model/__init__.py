@@ -11,12 +11,11 @@ from charrnn.model.network import (
     Workspace,
     build,
     forward,
-    loss_and_grad,
     next_state,
     prepare,
     read,
 )
-from charrnn.model.output import surprise
+from charrnn.model.output import loss_and_grad, surprise
 
 __all__ = [
     "Chunk",

@@ -1,4 +1,4 @@
-"""The network: characters in, L recurrent layers, logits out; its loss and, by backpropagation through time, gradient.
+"""The network: characters in, L recurrent layers, hidden states out; and back through time to every weight.
 
 Everything that can stands outside the time loop: the input projection is a gather of rows for all T·B characters, the
 output projection and every weight gradient is one product over T·B rows. Only h @ W_hh and the cell's elementwise part
@@ -18,7 +18,6 @@ from charrnn.backend import Array, Backend, steps
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
 from charrnn.model.layout import Layout
-from charrnn.model.output import surprise_and_grad
 
 Views = dict[str, Array]
 State = dict[str, Array]
@@ -193,30 +192,6 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
             backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])
             backend.matmul(work.layers[i - 1].after.T, dz, out=grads[f"layer{i}.W_xh"])
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
-
-
-def loss_and_grad(
-    network: Network, params: Views, grads: Views, chunk: Chunk, state: State, work: Workspace, *, scale: float
-) -> Array:
-    """One step of truncated backpropagation through time, without the update.
-
-    Args:
-        network: the shape of everything.
-        params: the weights.
-        grads: views that receive the gradient of `scale` times the summed loss.
-        chunk: the characters.
-        state: before the chunk; no gradient flows into it.
-        work: of this (T, B).
-        scale: 1/B of the whole batch gives the loss summed over time and averaged over streams.
-
-    Returns:
-        The loss (0-d), nats summed over the chunk's T·B characters.
-    """
-    with network.backend.quiet():
-        hidden = forward(network, params, chunk.inputs, chunk.keep, state, work)
-        loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
-        backward(network, params, grads, chunk, work)
-        return loss
 
 
 def next_state(work: Workspace, *, out: State) -> None:

@@ -1,17 +1,13 @@
-"""The output layer with the loss: hidden states to logits to nats, and back, a block of rows at a time.
+"""The output layer with the loss, a block of rows at a time: hidden states to logits to nats, and the whole way back.
 
 Usually there is one block. With a wide vocabulary the logits of a whole chunk would not fit into memory.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from charrnn.backend import Array
 from charrnn.model.loss import cross_entropy, cross_entropy_backward
-
-if TYPE_CHECKING:
-    from charrnn.model.network import Network, Views, Workspace
+from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, forward
 
 
 def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
@@ -58,3 +54,27 @@ def surprise_and_grad(
                 backend.xp.add(grads[name], part, out=grads[name])
         total.append(backend.total(nats))
     return sum(total[1:], total[0])
+
+
+def loss_and_grad(
+    network: Network, params: Views, grads: Views, chunk: Chunk, state: State, work: Workspace, *, scale: float
+) -> Array:
+    """One step of truncated backpropagation through time, without the update.
+
+    Args:
+        network: the shape of everything.
+        params: the weights.
+        grads: views that receive the gradient of `scale` times the summed loss.
+        chunk: the characters.
+        state: before the chunk; no gradient flows into it.
+        work: of this (T, B).
+        scale: 1/B of the whole batch gives the loss summed over time and averaged over streams.
+
+    Returns:
+        The loss (0-d), nats summed over the chunk's T·B characters.
+    """
+    with network.backend.quiet():
+        hidden = forward(network, params, chunk.inputs, chunk.keep, state, work)
+        loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
+        backward(network, params, grads, chunk, work)
+        return loss
