@@ -10,6 +10,7 @@ import pytest
 from test_cache import TEXT
 from test_corpus import caching, check
 
+from charrnn.errors import TextError
 from charrnn.text import cache, entry, from_files, from_text
 
 
@@ -72,3 +73,16 @@ def test_the_directory_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> None
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert cache.directory() == Path.home() / ".cache" / "charrnn"
+
+
+def test_a_file_that_is_not_utf8_is_not_taken_for_cached_documents(home: Path, tmp_path: Path) -> None:
+    """The hash parts documents with the byte 0xFF: a file with that byte in it is an error, whatever is cached."""
+    parts = [b"one text, " * 30, b"and another " * 30]
+    names = [str(tmp_path / name) for name in ("a.txt", "b.txt", "c.txt")]
+    for name, content in zip(names, [*parts, parts[0] + b"\xff" + parts[1]], strict=True):
+        Path(name).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "SMALL", 100)
+        assert from_files(names[:2]).starts == (0, len(parts[0]))
+        with pytest.raises(TextError, match="0xFF"):
+            from_files(names[2:])

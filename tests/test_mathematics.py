@@ -97,6 +97,9 @@ def test_tall_products_in_blocks(case: Case, monkeypatch: pytest.MonkeyPatch, mo
     out, right = backend.empty((40, 7), case.dtype), backend.from_host(b, case.dtype)
     backend.matmul(backend.from_host(a, case.dtype), right.T if transposed else right, out=out)
     assert close(backend.to_host(out), expected, case.tolerance)
+    if isinstance(backend, numpy_backend.NumpyBackend):  # what could not be written in place is refused, not lost
+        with pytest.raises(ValueError, match="output array"):
+            numpy_backend.NumpyBackend().matmul(a, b.T if transposed else b, out=np.empty((7, 40)).T)
     assert numpy_backend.block_rows(40, 5, 7) == (0 if most == 10**6 else 20)
     assert numpy_backend.block_rows(41, 5, 7) == 0
     numpy_backend.block_rows.cache_clear()
