@@ -44,13 +44,11 @@ class Factor:
     The library may want it in a layout of its own: `use` brings it there once for all products.
 
     Attributes:
-        matrix: the one in use.
-        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, into which the N
-            columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in any case,
-            and so may put each gate of a cell into memory of its own.
+        affine: multiplies by the matrix in use and adds. What it adds and writes is (rows, N), or with `blocks`, into
+            which the N columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in
+            any case, and so may put each gate of a cell into memory of its own.
     """
 
-    matrix: Array
     affine: Affine
 
     def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> None:
@@ -61,7 +59,7 @@ class Factor:
 
     def use(self, matrix: Array) -> None:
         """Multiply by `matrix` (K, N), which may be a transposed view and must not change until the next `use`."""
-        self.matrix, self.affine = matrix, self.by(matrix)
+        self.affine = self.by(matrix)
 
     def by(self, matrix: Array) -> Affine:
         """The function that multiplies by `matrix`."""

@@ -6,6 +6,8 @@ import time
 
 import click
 
+from charrnn.cli.common import printable
+
 
 @click.command("cache")
 @click.option("--clear", is_flag=True, help="Remove all of them; the next run on a text makes its own again.")
@@ -25,11 +27,6 @@ def cache_command(clear: bool) -> None:
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
     click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}")
-
-
-def printable(name: str) -> str:
-    """A name with control characters escaped: it must neither break the line nor drive the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def megabytes(size: int) -> str:

@@ -31,6 +31,10 @@ fallback_option = click.option(
 checkpoint_option = click.option(
     "--checkpoint", default="best", show_default=True, metavar="best|last|STEP", help="Which checkpoint of a run."
 )
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
+)
+files_encoding_option = click.option("--encoding", help="Of the files.  [default: utf-8]")
 unknown_option = click.option(
     "--unknown",
     type=click.Choice(["error", "skip", "replace"]),
@@ -62,6 +66,12 @@ def abandon_output() -> None:
 def note(message: str) -> None:
     """A line for the user on standard error."""
     click.echo(message, err=True)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """`text` with control characters escaped: it must not drive the terminal, nor break the line unless `lines`."""
+    kept = "\n\t" if lines else ""
+    return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read_text(name: str, encoding: str) -> str:

@@ -8,7 +8,7 @@ import textwrap
 import click
 from tqdm import tqdm
 
-from charrnn.cli.common import Interruption, abandon_output, note
+from charrnn.cli.common import Interruption, abandon_output, note, printable
 from charrnn.training import LIMIT, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
@@ -84,7 +84,7 @@ class Printer:
             words = "  best so far" if event.best and event.at.step else ""
             return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
         if isinstance(event, Sampled):
-            body = textwrap.indent(printable(event.text), "  | ", lambda _: True)
+            body = textwrap.indent(printable(event.text, lines=True), "  | ", lambda _: True)
             return [f"{step}  a sample:", body]
         if isinstance(event, Guarded):
             return [
@@ -113,8 +113,3 @@ def clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
-
-
-def printable(text: str) -> str:
-    """`text` with control characters, but for line feed and tab, escaped: a sample must not drive the terminal."""
-    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

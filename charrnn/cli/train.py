@@ -14,7 +14,15 @@ from typing import Any
 
 import click
 
-from charrnn.cli.common import Interruption, command_line, device_option, fallback_option, note
+from charrnn.cli.common import (
+    Interruption,
+    command_line,
+    device_option,
+    fallback_option,
+    files_encoding_option,
+    note,
+    settings_option,
+)
 
 DIVERGED = 3
 
@@ -22,9 +30,7 @@ DIVERGED = 3
 @click.command("train")
 @click.argument("files", nargs=-1)
 @click.option("--config", "preset", metavar="NAME_OR_FILE", help="A TOML file, or a preset by name.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
-)
+@settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
 @device_option
 @fallback_option
@@ -32,7 +38,7 @@ DIVERGED = 3
 @click.option("--steps", type=int, help="Updates to make in all.  [default: 2000, or the preset's]")
 @click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
-@click.option("--encoding", help="Of the files.  [default: utf-8]")
+@files_encoding_option
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, bit for bit.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option(

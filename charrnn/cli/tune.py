@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import command_line, device_option, fallback_option, note, options
+from charrnn.cli.common import (
+    command_line,
+    device_option,
+    fallback_option,
+    files_encoding_option,
+    note,
+    options,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from charrnn.training.tuning import Plan, Slice
@@ -20,10 +28,8 @@ COLUMNS = "{:8}{:>7}{:>9}{:>11}{:>13}{:>10}  {}"
 what_options = options(
     click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]..."),
     click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every word is a text."),
-    click.option(
-        "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
-    ),
-    click.option("--encoding", help="Of the files.  [default: utf-8]"),
+    settings_option,
+    files_encoding_option,
     device_option,
     fallback_option,
 )

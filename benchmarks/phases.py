@@ -1,0 +1,74 @@
+"""Where a training step spends its time: `python benchmarks/phases.py H,T,B [CELL]`, one shard on one core.
+
+Each named function is timed from outside, so nested ones are counted in those that call them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+from systems import TEXT, random_text
+
+from charrnn import backend, config, text
+from charrnn.backend import Workers, one_thread
+from charrnn.model import build, network, output
+from charrnn.training.resolve import start
+
+SECONDS = 2.0
+
+
+def main() -> None:
+    """Time steps as they are, then again with every phase watched."""
+    H, T, B = map(int, sys.argv[1].split(","))
+    table = {
+        "model": {"hidden_size": H, "cell": (sys.argv[2:] or ["rnn"])[0]},
+        "train": {"seq_length": T, "batch_size": B, "shards": 1},
+    }
+    settings, corpus, device = config.build(table), text.from_text(random_text()), backend.choose("cpu").backend
+    net = build(settings.model, len(corpus.vocabulary), device)
+    trainer = start(settings, net, corpus.part(0, TEXT), Workers(1))
+    spent: dict[str, float] = defaultdict(float)
+
+    def run(seconds: float) -> tuple[int, float]:
+        began, steps = time.perf_counter(), 0
+        with one_thread:
+            while time.perf_counter() - began < seconds:
+                trainer.step()
+                steps += 1
+                if trainer.full:
+                    trainer.drain()
+        return steps, time.perf_counter() - began
+
+    def watch(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*args, **options)
+            spent[name] += time.perf_counter() - began
+            return result
+
+        setattr(owner, name, timed)
+
+    run(SECONDS / 4)
+    steps, seconds = run(SECONDS)
+    print(f"{table['model']['cell']} {H}, {T}, {B}: {seconds / steps * 1e6:,.0f} us a step")
+    for owner, names in {
+        net.cell: ("recurrence_forward", "recurrence_backward"),
+        network: ("read", "prepare"),
+        output: ("forward", "surprise_and_grad", "backward", "cross_entropy", "cross_entropy_backward"),
+        device: ("matmul", "sum_rows", "take_rows"),
+        trainer: ("update",),
+    }.items():
+        for name in names:
+            watch(owner, name)
+    steps, seconds = run(SECONDS)
+    for name, total in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f"  {name:24} {total / steps * 1e6:>10,.1f} us")
+
+
+if __name__ == "__main__":
+    main()
