@@ -181,7 +181,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     try:
-        vector = choice.backend.from_host(saved.flat("parameters", network.layout))
+        vector = choice.backend.from_host(saved.flat(saved.averaged, network.layout))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     lines = (*notices, *([choice.reason] if choice.fell_back else []))
@@ -253,7 +253,7 @@ def train(
             raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
     return Model(
         session.network,
-        session.loop.trainer.params,
+        session.network.views(session.loop.trainer.average),
         session.config,
         session.corpus.vocabulary,
         session.loop.trainer.done,

@@ -5,7 +5,7 @@ A sample or an evaluation on the way cannot disturb training, and the same seed 
 
 import numpy as np
 
-PURPOSES = ("weights", "training samples", "generation", "gradcheck")
+PURPOSES = ("weights", "training samples", "generation", "gradcheck", "dropout", "offsets")
 
 
 def stream(seed: int, purpose: str, *key: int) -> np.random.Generator:
@@ -14,5 +14,9 @@ def stream(seed: int, purpose: str, *key: int) -> np.random.Generator:
     The weights take the root, `numpy.random.default_rng(seed)`, as min-char-rnn's parity demands; every other
     purpose is a child of it (`numpy.random.SeedSequence`, spawn keys), so none can collide with another.
     """
-    spawn_key = () if purpose == "weights" else (PURPOSES.index(purpose), *key)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
+    return np.random.default_rng(sequence(seed, purpose, *key))
+
+
+def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
+    """What a generator for `purpose` is seeded with."""
+    return np.random.SeedSequence(seed, spawn_key=() if purpose == "weights" else (PURPOSES.index(purpose), *key))

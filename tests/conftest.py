@@ -65,9 +65,9 @@ def net(case: Case, cell: str) -> SimpleNamespace:
     return problem(case, cell)
 
 
-def problem(case: Case, cell: str = "rnn") -> SimpleNamespace:
+def problem(case: Case, cell: str = "rnn", *, dropout: bool = False) -> SimpleNamespace:
     """The textbook's example as a network on a namespace."""
-    backend, host = case.make(), example(cell)
+    backend, host = case.make(), example(cell, dropout=dropout)
     (T, B), (H, V) = host.inputs.shape, host.weights["output.W_hy"].shape
     model = ModelConfig(cell=cell, hidden_size=H, num_layers=host.layers, dtype=case.dtype)
     network = build(model, V, backend)

@@ -60,10 +60,11 @@ def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[in
     result = []
     for step in range(steps):
         index, row = stream.chunk(step)
-        keep = stream.keep(index)
+        keep = stream.keep(step)
         ids = stream.ids[row : row + stream.seq_length + 1, b].tolist()
-        result.append((ids[:-1], ids[1:], keep is not None and not keep[0, b]))
-        assert keep is None or keep[1:].all()
+        result.append((ids[:-1], ids[1:], not keep[0, b]))
+        assert keep[1:].all()
+        assert stream.drops(step) == (not keep.all()) == (index == 0)
     return result
 
 
@@ -93,8 +94,42 @@ def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: se
             [int(index * T + t > 0 and b * (length // B) + index * T + t not in starts) for b in range(B)]
             for t in range(T)
         ]
-        keep = stream.keep(index)
-        assert (np.ones((T, B)) if keep is None else keep).tolist() == expected
+        assert stream.keep(index).tolist() == expected
+        assert stream.drops(index) == any(0 in row for row in expected)
+
+
+@modest
+@given(
+    st.integers(2, 300),
+    st.integers(1, 4),
+    st.integers(1, 20),
+    st.sets(st.integers(1, 299), max_size=30),
+    st.integers(0, 9),
+)
+@example(2, 1, 1, set(), 0)
+def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: int, starts: set[int], seed: int) -> None:
+    """Chunks of a sweep lie end to end inside the stream, from a row below T; states are dropped where they should."""
+    B, T = fitted(length, B, T)
+    span = length // B
+    part = Part(np.arange(length, dtype=np.uint16), tuple(sorted(s for s in starts if s < length)))
+    stream = streams(part, B, T, seed)
+    firsts = set()
+    for step in range(12 * stream.chunks):
+        index, row = stream.chunk(step)
+        sweep, index_there = divmod(step, stream.chunks)
+        first = stream.chunk(sweep * stream.chunks)[1]
+        firsts.add(first)
+        assert (index, row) == (index_there, first + index * T)
+        assert 0 <= row <= span - T - 1
+        expected = [
+            [int(not (index == t == 0) and (b * span + row + t not in part.starts)) for b in range(B)] for t in range(T)
+        ]
+        assert stream.keep(step).tolist() == expected
+        assert stream.drops(step) == any(0 in line for line in expected)
+    assert max(firsts) < T
+    assert span - T - 1 - max(firsts) - (stream.chunks - 1) * T < 2 * T, "the end of the text is never reached"
+    if T > 3 and span > 3 * T:
+        assert len(firsts) > 1
 
 
 @modest

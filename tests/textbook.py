@@ -35,13 +35,13 @@ def advance(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arrays
     return {"hidden": o * np.tanh(c), "memory": c}
 
 
-def logits(cell: str, weights: Arrays, states: list[Arrays], character: int) -> np.ndarray:
-    """The logits (V,) after one more character; the layers' `states` are replaced."""
+def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], character: int, b: int) -> np.ndarray:
+    """The logits (V,) of stream b after one more character; the layers' `states` are replaced."""
     x = np.zeros(weights["layer0.W_xh"].shape[0])
-    x[character] = 1
+    x[character] = not host.hidden[b, character]
     for layer, state in enumerate(states):
-        states[layer] = advance(cell, weights, layer, x, state)
-        x = states[layer]["hidden"]
+        states[layer] = advance(host.cell, weights, layer, x, state)
+        x = states[layer]["hidden"] * host.drop[layer, b]
     return x @ weights["output.W_hy"] + weights["output.b_y"]
 
 
@@ -53,7 +53,7 @@ def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
         states = [{name: array[layer, b] for name, array in host.state.items()} for layer in range(host.layers)]
         for t in range(T):
             states = [{name: host.keep[t, b] * array for name, array in state.items()} for state in states]
-            each = np.exp(logits(host.cell, weights, states, host.inputs[t, b]))
+            each = np.exp(logits(host, weights, states, host.inputs[t, b], b))
             total = total - np.log(each[host.targets[t, b]] / np.sum(each))
     return total * scale
 
@@ -71,8 +71,13 @@ def gradient(host: SimpleNamespace, scale: float) -> Arrays:
 
 
 @cache
-def example(cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H: int = 5) -> SimpleNamespace:
-    """A random problem, the states non-zero, one stream dropped at the start and one on the way."""
+def example(
+    cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H: int = 5, dropout: bool = False
+) -> SimpleNamespace:
+    """A random problem, the states non-zero, one stream dropped at the start and one on the way.
+
+    With `dropout` some characters are hidden from some streams, and half of each layer's outputs are dropped.
+    """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {}
     for layer in range(layers):
@@ -93,12 +98,17 @@ def example(cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H
         inputs=rng.integers(0, V, (T, B)),
         targets=rng.integers(0, V, (T, B)),
         keep=np.ones((T, B)),
+        hidden=np.zeros((B, V), bool),
+        drop=np.ones((layers, B, H)),
     )
+    if dropout:
+        host.hidden = rng.random((B, V)) < 0.4
+        host.drop = 2.0 * (rng.random((layers, B, H)) < 0.5)
     host.keep[0, 2] = host.keep[T // 2, 1] = 0
     return host
 
 
 @cache
-def example_gradient(cell: str, scale: float) -> Arrays:
+def example_gradient(cell: str, scale: float, *, dropout: bool = False) -> Arrays:
     """The gradient of `example`, which every namespace is compared with."""
-    return gradient(example(cell), scale)
+    return gradient(example(cell, dropout=dropout), scale)

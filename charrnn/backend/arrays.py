@@ -10,7 +10,8 @@ arrays are views, and elementwise functions take `out=`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -92,6 +93,7 @@ class Backend:
         self.name = name
         self.label = label
         self.most_shards = most_shards
+        self.spare = threading.local()
 
     def use(self) -> None:
         """Make the device the one that the calling thread computes on, where a thread has one."""
@@ -177,6 +179,21 @@ class Backend:
         """The adjoint of `pick`, in place: matrix[n, ids[n]] -= amount."""
         values = self.xp.arange(matrix.shape[1], dtype=ids.dtype, device=self.device)
         matrix -= self.xp.astype(ids[:, None] == values[None, :], matrix.dtype) * amount
+
+    def blocks(self, *vectors: Array) -> Iterator[tuple[Array, ...]]:
+        """The vectors, all of one length, cut alike, with scratch memory of the same length: whole, or a cache's worth.
+
+        For chains of elementwise operations: what one writes, the next should find in the cache.
+        """
+        yield (*vectors, self.scratch(vectors[0]))
+
+    def scratch(self, like: Array) -> Array:
+        """Memory with arbitrary contents, like the array; the same comes back at every call, thread by thread."""
+        key = (like.shape, like.dtype)
+        found = self.spare.__dict__.setdefault("arrays", {})
+        if key not in found:
+            found[key] = self.xp.empty_like(like)
+        return found[key]
 
     # -- choices made on the device, without a wait -------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,10 @@ ONE_HOT_MOST = 256
 UNPACKED_MOST = 1_000_000
 """Multiplications of a product up to which OpenBLAS's AVX-512 kernels do not copy their operands first."""
 UNPACKED_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+
+PASS = 2**14
+"""Elements of a vector that chains of elementwise operations work on together."""
 
 
 class NumpyFactor(Factor):
@@ -159,6 +164,12 @@ class NumpyBackend(Backend):
             ones[:n].dot(rows.take(order[first : first + n], 0, ordered[:n], "clip"), out[value])
             first += n
         return out
+
+    def blocks(self, *vectors: Array) -> Iterator[tuple[Array, ...]]:
+        """`PASS` elements at a time."""
+        for first in range(0, len(vectors[0]), PASS):
+            parts = [vector[first : first + PASS] for vector in vectors]
+            yield (*parts, self.scratch(parts[0]))
 
     def row_max(self, matrix: Array) -> Array:
         """Without the wrapper, which costs as much as a small reduction."""

@@ -1,6 +1,7 @@
 """One checkpoint, one safetensors file: plain CPU arrays, one JSON string of metadata, nothing executable.
 
-Tensors: `parameters/NAME`, `optimizer/SLOT/NAME`, `state/NAME` (L, B, H), `guard/NAME`. The metadata's single key
+Tensors: `parameters/NAME`, `optimizer/SLOT/NAME`, `state/NAME` (L, B, H), `guard/NAME`, and `average/NAME` where a
+running mean of the parameters is kept. The metadata's single key
 `charrnn` holds everything else as JSON with sorted keys: the format's own map has no stable order, and without times
 the same run makes the same bytes. The file appears under its name only when it is complete and on the disk.
 """
@@ -28,6 +29,7 @@ from charrnn.model import Layout
 from charrnn.text import Vocabulary
 
 FORMAT = 1
+PLAIN = ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size", "stale", "drops")
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -52,6 +54,8 @@ class Meta:
         sha256: its hash.
         smooth_loss: nats/char, after `step`.
         best: the best evaluation up to here, if there was one.
+        stale: evaluations since then.
+        drops: how often the plateau schedule has lowered the learning rate.
         samples_size: bytes of samples.txt up to here; what follows is cut off on resume.
     """
 
@@ -64,6 +68,8 @@ class Meta:
     smooth_loss: float
     best: Best | None
     samples_size: int
+    stale: int = 0
+    drops: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +78,11 @@ class Checkpoint:
 
     meta: Meta
     tensors: Mapping[str, HostArray]
+
+    @property
+    def averaged(self) -> str:
+        """The prefix of the tensors to predict with: those of the running mean, where the run keeps one."""
+        return "average" if self.meta.config.optimizer.average else "parameters"
 
     def flat(self, prefix: str, layout: Layout) -> HostArray:
         """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
@@ -162,7 +173,7 @@ def load(path: Path) -> Checkpoint:
 def encode(meta: Meta) -> dict[str, Any]:
     """`meta` as JSON values."""
     return {
-        **{name: getattr(meta, name) for name in ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size")},
+        **{name: getattr(meta, name) for name in PLAIN},
         "format": FORMAT,
         "config": configuration.table(meta.config),
         "vocabulary": dataclasses.asdict(meta.vocabulary),
@@ -180,7 +191,8 @@ def decode(values: dict[str, Any]) -> Meta:
     vocabulary.characters.encode()  # a string without half characters
     if list(vocabulary.characters) != sorted(set(vocabulary.characters)) or len(vocabulary.counts) != len(vocabulary):
         raise CheckpointError("its vocabulary is damaged")
-    whole = [values["step"], values["chunk"], values["samples_size"], *vocabulary.counts]
+    values = {"stale": 0, "drops": 0} | values  # not yet in the first files
+    whole = [*(values[name] for name in ("step", "chunk", "samples_size", "stale", "drops")), *vocabulary.counts]
     losses = [values["smooth_loss"]]
     if values["best"]:
         whole.append(values["best"]["step"])

@@ -98,7 +98,7 @@ class Printer:
         best = self.session.loop.progress.best
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
-        words["time"] = "stopped by --minutes"
+        words |= {"time": "stopped by --minutes", "patience": "stopped early (train.patience)"}
         click.echo(
             f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}"
         )

@@ -15,6 +15,11 @@ def at_least(default: Any, least: float) -> Any:
     return bounded(default, f"at least {least}", lambda value: value >= least)
 
 
+def fraction(default: float) -> Any:
+    """A part of something, never all of it."""
+    return bounded(default, "at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
 def one_of(default: str, *names: str) -> Any:
     """One of a few words."""
     return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
@@ -26,7 +31,7 @@ class DataConfig:
 
     files: tuple[str, ...] = ()  # empty: the embedded corpus
     encoding: str = "utf-8"
-    val_fraction: float = bounded(0.1, "at least 0 and below 1", lambda value: 0 <= value < 1)
+    val_fraction: float = fraction(0.1)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class ModelConfig:
     cell: str = one_of("rnn", "rnn", "gru", "lstm")
     hidden_size: int = at_least(256, 1)
     num_layers: int = at_least(1, 1)
-    dropout: float = bounded(0.0, "0 (dropout is not available yet)", lambda value: value == 0)
+    dropout: float = fraction(0.0)  # of each layer's output units, locked for a chunk
+    input_dropout: float = fraction(0.0)  # of the characters, locked for a chunk: they vanish from the input
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
     forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm
@@ -49,6 +55,8 @@ class TrainConfig:
     batch_size: int = at_least(32, 1)  # B, parallel streams
     seq_length: int = at_least(64, 1)  # T, characters between two updates
     steps: int = at_least(2000, 0)  # the planned total
+    patience: int = at_least(0, 0)  # evaluations without a better validation loss after which to stop; 0: never
+    random_offset: bool = False  # each sweep over the text begins up to T characters later, so that no two are alike
     shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
     seed: int = at_least(0, 0)
     device: str = bounded(
@@ -60,14 +68,24 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The update rule. A clip of 0 is off."""
+    """The update rule and its rate. 0 switches a clip, the decay or the average off."""
 
-    name: str = one_of("adagrad", "adagrad")
+    name: str = one_of("adagrad", "adagrad", "rmsprop", "adam")
     # The upper bound, and the lower one of eps, keep an update finite in float32 whatever the gradient.
     learning_rate: float = bounded(0.02, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
     clip_value: float = at_least(0.0, 0)
     clip_norm: float = at_least(5.0, 0)
     eps: float = at_least(1e-8, 1e-30)
+    beta1: float = fraction(0.9)  # adam: of the running mean of the gradient
+    beta2: float = fraction(0.999)  # adam, rmsprop: of the running mean of its square
+    weight_decay: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # not of biases
+    average: float = fraction(0.0)  # how much of itself the running mean of the weights keeps at a step
+    schedule: str = one_of("constant", "constant", "cosine", "step", "plateau")
+    warmup: float = fraction(0.0)  # of the planned steps, while the rate rises
+    final_rate: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # cosine: of the rate
+    decay: float = bounded(0.5, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step, plateau: each time
+    decay_every: float = bounded(0.1, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step: of the planned
+    decay_patience: int = at_least(2, 1)  # plateau: evaluations without a better validation loss before a decay
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ class LogConfig:
     sample_length: int = bounded(
         200, "at least 1 and at most 100000", lambda value: 1 <= value <= 100_000
     )  # characters
-    smoothing: float = bounded(0.99, "at least 0 and below 1", lambda value: 0 <= value < 1)  # of smooth_loss
+    smoothing: float = fraction(0.99)  # of smooth_loss
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The network: layout, cells, loss, forward and backward pass, initial weights."""
 
+from charrnn.model.dropout import hide
 from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial
 from charrnn.model.layout import Layout
@@ -27,6 +28,7 @@ __all__ = [
     "build",
     "forward",
     "gradcheck",
+    "hide",
     "initial",
     "loss_and_grad",
     "next_state",

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from charrnn.backend import Array, Backend, steps
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
+from charrnn.model.dropout import thin
 from charrnn.model.layout import Layout
 
 Views = dict[str, Array]
@@ -66,14 +67,16 @@ class Chunk(NamedTuple):
     """One stretch of B streams, on the device.
 
     Attributes:
-        inputs: (T·B,) ids, time-major.
+        inputs: (T·B,) ids, time-major; V, where the workspace has `drops`, is a character that is hidden.
         targets: (T·B,) ids: the character after each input.
         keep: (T, B), 0 where a stream's state is dropped before reading its character; None for all ones.
+        drop: (L, B, H), what each layer's output is multiplied by at every step; None for all ones.
     """
 
     inputs: Array
     targets: Array
     keep: Array | None
+    drop: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Layer:
         z_hidden: (T·B, G·H), the gradient by the recurrent product.
         before: (T·B, H), the hidden state before each step.
         after: (T·B, H), the hidden state after each step: the layer's output.
+        thinned: (T·B, H), the same after dropout; None in a workspace without `drops`.
         ends: of each of the cell's states its name, and the views (B, H) before the first step and after the last.
     """
 
@@ -94,7 +98,12 @@ class Layer:
     z_hidden: Array
     before: Array
     after: Array
+    thinned: Array
     ends: tuple[tuple[str, Array, Array], ...]
+
+    def output(self, drop: Array | None) -> Array:
+        """(T·B, H), what the layer above reads, with dropout or without."""
+        return self.after if drop is None else self.thinned
 
 
 class Workspace:
@@ -106,12 +115,15 @@ class Workspace:
         dhidden: (T·B, H), the gradient of the loss by the output of the layer in work.
         part: where there are several blocks, the output layer's gradients by one of them.
         layers: the layers' own memory.
+        table: (V + 1, G·H), what each character adds to the first layer's gates; the last row is that of none.
+        rows: its gradient, where there is dropout (`drops`).
     """
 
-    def __init__(self, network: Network, T: int, B: int) -> None:
+    def __init__(self, network: Network, T: int, B: int, *, drops: bool = False) -> None:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
-        self.table = backend.empty((V, network.cell.GATES * H), dtype)
+        self.table = backend.empty((V + 1, network.cell.GATES * H), dtype)
+        self.rows = backend.empty(self.table.shape, dtype) if drops else None
         rows = min(T * B, max(H, LOGITS_MOST // V))
         self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
         self.logits = backend.empty((rows, V), dtype)
@@ -119,7 +131,7 @@ class Workspace:
         self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
-        self.ones = backend.zeros((1, max(T * B, V)), dtype) + 1.0
+        self.ones = backend.zeros((1, max(T * B, V + 1)), dtype) + 1.0
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = []
         for _ in range(network.num_layers):
@@ -127,12 +139,14 @@ class Workspace:
             parts = (tape.z, tape.z_hidden, tape.hidden[:-1, ...], tape.hidden[1:, ...])
             ends = tuple((n, getattr(tape, n)[0, ...], getattr(tape, n)[-1, ...]) for n in network.cell.STATES)
             z, z_hidden, before, after = (backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)
-            self.layers.append(Layer(tape, z, z_hidden, before, after, ends))
+            thinned = backend.empty((T * B, H), dtype) if drops else None
+            self.layers.append(Layer(tape, z, z_hidden, before, after, thinned, ends))
 
 
 def prepare(network: Network, params: Views, work: Workspace) -> None:
     """What passes derive from the weights alone: once for all `read` until the weights change."""
-    network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table)
+    network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
+    work.table[network.vocab_size, ...] = params["layer0.b_h"]
     for i, layer in enumerate(work.layers):
         layer.tape.forth.use(params[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
@@ -140,9 +154,15 @@ def prepare(network: Network, params: Views, work: Workspace) -> None:
 
 
 def read(
-    network: Network, params: Views, inputs: Array, keep: Array | None, state: State | None, work: Workspace
+    network: Network,
+    params: Views,
+    inputs: Array,
+    keep: Array | None,
+    state: State | None,
+    work: Workspace,
+    drop: Array | None = None,
 ) -> Array:
-    """Read a chunk after `prepare`; leave each layer's history in `work.layers`. Returns the last layer's: (T·B, H).
+    """Read a chunk after `prepare`; leave each layer's history in `work.layers`. Returns the last output: (T·B, H).
 
     Args:
         network: the shape of everything.
@@ -151,19 +171,23 @@ def read(
         keep: see `Chunk`.
         state: before the chunk; None for that after the last pass in `work`.
         work: of this (T, B).
+        drop: see `Chunk`; then `work` must have `drops`.
     """
     backend, xp = network.backend, network.backend.xp
-    recurrence = backend.recurrence(network.cell)
+    recurrence, output = backend.recurrence(network.cell), inputs
     for i, layer in enumerate(work.layers):
         if i == 0:  # x is one-hot, so x @ W + b is a row of W + b
             backend.take_rows(work.table, inputs, out=layer.z)
         else:
-            backend.matmul(work.layers[i - 1].after, params[f"layer{i}.W_xh"], out=layer.z)
+            backend.matmul(output, params[f"layer{i}.W_xh"], out=layer.z)
             xp.add(layer.z, params[f"layer{i}.b_h"], out=layer.z)
         for name, first, last in layer.ends:
             first[...] = last if state is None else state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, keep, backend=backend)
-    return work.layers[-1].after
+        if drop is not None:
+            thin(layer.after, drop[i, ...], out=layer.thinned, backend=backend)
+        output = layer.output(drop)
+    return output
 
 
 def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
@@ -174,9 +198,11 @@ def forward(network: Network, params: Views, inputs: Array, keep: Array | None, 
 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `read`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
-    backend, xp, keep = network.backend, network.backend.xp, chunk.keep
+    backend, xp, keep, drop = network.backend, network.backend.xp, chunk.keep, chunk.drop
     recurrence, ones = backend.recurrence(network.cell), work.ones[:, : work.T * work.B]
     for i, layer in reversed(list(enumerate(work.layers))):
+        if drop is not None:
+            thin(work.dhidden, drop[i, ...], out=work.dhidden, backend=backend)
         layer.tape.back.use(params[f"layer{i}.W_hh"].T)
         recurrence.recurrence_backward(layer.tape, work.dhidden_steps, keep, backend=backend)
         before, dz, dz_hidden, H = layer.before, layer.z, layer.z_hidden, network.hidden_size
@@ -186,11 +212,14 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         for name, gate in network.cell.BIASES.items():
             backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
         if i == 0:  # every row of dz is in one row of W_xh's gradient
-            rows = backend.sum_rows(chunk.inputs, dz, out=grads["layer0.W_xh"])
-            backend.matmul(work.ones[:, : network.vocab_size], rows, out=grads["layer0.b_h"][None, :])
+            into = grads["layer0.W_xh"] if work.rows is None else work.rows
+            rows = backend.sum_rows(chunk.inputs, dz, out=into)
+            backend.matmul(work.ones[:, : rows.shape[0]], rows, out=grads["layer0.b_h"][None, :])
+            if work.rows is not None:
+                grads["layer0.W_xh"][...] = rows[: network.vocab_size, ...]
         else:
             backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])
-            backend.matmul(work.layers[i - 1].after.T, dz, out=grads[f"layer{i}.W_xh"])
+            backend.matmul(work.layers[i - 1].output(drop).T, dz, out=grads[f"layer{i}.W_xh"])
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
 
 

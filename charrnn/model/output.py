@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from charrnn.backend import Array
 from charrnn.model.loss import cross_entropy, cross_entropy_backward
-from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, forward
+from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, prepare, read
 
 
 def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
@@ -74,7 +74,8 @@ def loss_and_grad(
         The loss (0-d), nats summed over the chunk's T·B characters.
     """
     with network.backend.quiet():
-        hidden = forward(network, params, chunk.inputs, chunk.keep, state, work)
+        prepare(network, params, work)
+        hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.drop)
         loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
         backward(network, params, grads, chunk, work)
         return loss

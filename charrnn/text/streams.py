@@ -2,15 +2,19 @@
 
 The sweep and its reset are min-char-rnn's, for each stream alone: chunk k of a stream of N characters reads
 `ids[kT : kT+T]` and predicts `ids[kT+1 : kT+T+1]`, and the sweep starts again, from a zero state, before the chunk for
-which `kT + T + 1 >= N`. Which chunk a step trains on is thus a function of the step alone.
+which `kT + T + 1 >= N`. With a seed each sweep begins a few characters later, at a place drawn for it. Which chunk a
+step trains on is a function of the step alone.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from charrnn import seeds
 from charrnn.text.corpus import Part
 from charrnn.text.vocabulary import Ids
 
@@ -22,31 +26,56 @@ class Streams:
     Attributes:
         ids: (N, B), a view of the part's: column b is stream b, so that a chunk is a plain slice of rows.
         seq_length: T.
-        resets: for each chunk that has any, the sorted (t, b) before which stream b starts from a zero state.
+        starts: the sorted (row, b) at which a document begins inside a stream.
+        seed: with one, each sweep begins at a row of its own below T, drawn from it, so that no two cut the text alike;
+            None: every sweep begins at row 0.
     """
 
     ids: Ids
     seq_length: int
-    resets: dict[int, tuple[tuple[int, int], ...]]
+    starts: tuple[tuple[int, int], ...] = ()
+    seed: int | None = None
 
     @property
     def chunks(self) -> int:
         """Chunks in one sweep."""
-        return max(1, (self.ids.shape[0] - 2) // self.seq_length)
+        T, N = self.seq_length, self.ids.shape[0]
+        return max(1, (N - 2) // T if self.seed is None else (N - T) // T)
 
     def chunk(self, step: int) -> tuple[int, int]:
-        """The index of the chunk that `step` (0, 1, ...) trains on, and the row where it begins."""
-        index = step % self.chunks
-        return index, index * self.seq_length
+        """The index in its sweep of the chunk that `step` (0, 1, ...) trains on, and the row where it begins."""
+        sweep, index = divmod(step, self.chunks)
+        row = index * self.seq_length
+        if self.seed is not None:
+            spare = self.ids.shape[0] - 1 - self.chunks * self.seq_length
+            row += offset(self.seed, sweep, min(self.seq_length, spare + 1))
+        return index, row
 
-    def keep(self, index: int) -> Ids | None:
-        """(T, B) uint8: 0 where the state is dropped before reading the character, else 1; None for all ones."""
-        if index not in self.resets:
-            return None
+    def drops(self, step: int) -> bool:
+        """Whether any stream's state is dropped in the chunk of `step`."""
+        index, row = self.chunk(step)
+        return index == 0 or bool(self.starts_in(row))
+
+    def starts_in(self, row: int) -> tuple[tuple[int, int], ...]:
+        """The places (row, b) in the chunk that begins at `row` where a document begins."""
+        first, last = (bisect_left(self.starts, (r, 0)) for r in (row, row + self.seq_length))
+        return self.starts[first:last]
+
+    def keep(self, step: int) -> Ids:
+        """(T, B) uint8: 0 where the state is dropped before reading the character, else 1."""
+        index, row = self.chunk(step)
         mask = np.ones((self.seq_length, self.ids.shape[1]), np.uint8)
-        rows, columns = zip(*self.resets[index], strict=True)
-        mask[list(rows), list(columns)] = 0
+        for start, b in self.starts_in(row):
+            mask[start - row, b] = 0
+        if index == 0:
+            mask[0, :] = 0
         return mask
+
+
+@lru_cache(maxsize=16)
+def offset(seed: int, sweep: int, most: int) -> int:
+    """The row below `most` at which a sweep begins."""
+    return int(seeds.stream(seed, "offsets", sweep).integers(most))
 
 
 def fitted(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
@@ -55,18 +84,12 @@ def fitted(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
     return batch_size, min(seq_length, length // batch_size - 1)
 
 
-def streams(part: Part, batch_size: int, seq_length: int) -> Streams:
+def streams(part: Part, batch_size: int, seq_length: int, seed: int | None = None) -> Streams:
     """Cut `part` into equal streams; B and T must fit it (`fitted`). The remainder, under B characters, is left out.
 
-    Nothing is copied: of a mapped corpus only what a step reads comes into memory.
+    Nothing is copied: of a mapped corpus only what a step reads comes into memory. `seed`: see `Streams`.
     """
     span = len(part.ids) // batch_size
     columns = part.ids[: span * batch_size].reshape(batch_size, span)
-    result = Streams(columns.T, seq_length, {})
-    by_chunk: dict[int, set[tuple[int, int]]] = {0: {(0, b) for b in range(batch_size)}}
-    for start in part.starts:
-        b, row = divmod(start, span)
-        if b < batch_size and row < result.chunks * seq_length:
-            by_chunk.setdefault(row // seq_length, set()).add((row % seq_length, b))
-    result.resets.update({index: tuple(sorted(pairs)) for index, pairs in by_chunk.items()})
-    return result
+    places = ((start % span, start // span) for start in part.starts)
+    return Streams(columns.T, seq_length, tuple(sorted(place for place in places if place[1] < batch_size)), seed)

@@ -78,7 +78,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event. `reason`: steps, minutes, stop_after, time, interrupted or diverged."""
+    """The last event. `reason`: steps, minutes, patience, stop_after, time, interrupted or diverged."""
 
     at: Moment
     reason: str

@@ -12,7 +12,6 @@ from charrnn.backend import one_thread
 from charrnn.checkpoint import Best, Checkpoint, Meta, named
 from charrnn.config import Config
 from charrnn.errors import DivergedError
-from charrnn.optim import learning_rate
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part
 from charrnn.training import evaluation
@@ -30,6 +29,7 @@ class Progress:
         scale: the guard's factor on the learning rate.
         bad: bad steps in a row.
         best: the best evaluation so far.
+        stale: evaluations since then.
         samples_size: bytes of samples so far.
         seconds: before this process took over.
     """
@@ -38,8 +38,24 @@ class Progress:
     scale: float = 1.0
     bad: int = 0
     best: Best | None = None
+    stale: int = 0
     samples_size: int = 0
     seconds: float = 0.0
+
+    def improved(self, step: int, val_loss: float) -> bool:
+        """Take note of an evaluation: whether it is the best so far.
+
+        The untrained network is evaluated, for comparison, but is nobody's best.
+        """
+        better = step > 0 and (self.best is None or val_loss < self.best.val_loss)
+        self.stale = 0 if better or step == 0 else self.stale + 1
+        if better:
+            self.best = Best(step, val_loss)
+        return better
+
+    def overdue(self, patience: int) -> bool:
+        """Whether another `patience` evaluations have passed without a better one."""
+        return self.stale > 0 and self.stale % patience == 0
 
 
 @dataclass
@@ -89,14 +105,21 @@ class Loop:
                 sample=due(step, log.sample_every),
                 save=due(step, log.checkpoint_every),
             )
+            if reason is None and due(step, log.eval_every) and self.out_of_patience:
+                reason = "patience"
             started = time.perf_counter()
         if reason != "diverged" and trainer.done >= self.config.train.steps:
             reason = "steps"
-        if reason in ("steps", "minutes"):
+        if reason in ("steps", "minutes", "patience"):
             yield from self.last_look()
         elif reason == "diverged" or not due(trainer.done, log.checkpoint_every):
             yield self.snapshot()
         yield Ended(self.moment(trainer.done), str(reason))
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the last evaluations found nothing better for as long as the configuration allows."""
+        return 0 < self.config.train.patience <= self.progress.stale
 
     def burst(self, before: int) -> str | None:
         """Train until something is due; the reason to stop, if there is one by then. `before`: steps done elsewhere."""
@@ -131,7 +154,7 @@ class Loop:
                 progress.smooth_loss = smoothing * progress.smooth_loss + (1 - smoothing) * measured.loss
                 continue
             progress.bad, progress.scale = progress.bad + 1, progress.scale / 2
-            rate = progress.scale * learning_rate(self.config.optimizer, measured.step)
+            rate = progress.scale * self.trainer.learning_rate(measured.step)
             yield Guarded(self.moment(measured.step), measured.loss, measured.grad_norm, progress.bad, rate)
             if progress.bad == LIMIT:  # the device has been shut since this step
                 self.trainer.done = self.trainer.drained = measured.step
@@ -145,7 +168,7 @@ class Loop:
             loss=measured.loss,
             smooth_loss=self.progress.smooth_loss,
             grad_norm=measured.grad_norm,
-            learning_rate=self.progress.scale * learning_rate(self.config.optimizer, self.trainer.done - 1),
+            learning_rate=self.progress.scale * self.trainer.learning_rate(self.trainer.done - 1),
             chars_per_second=round(steps_per_second * train.seq_length * train.batch_size, 1),
             device=self.trainer.network.backend.name,
         )
@@ -155,16 +178,14 @@ class Loop:
         step, best = self.trainer.done, False
         if evaluate and self.validation is not None:
             trainer = self.trainer
-            result = evaluation.streams(
-                trainer.network, trainer.params, self.validation, trainer.workers, trainer.state()
-            )
-            loss = result.nats_per_char
-            if math.isfinite(loss):
-                # The untrained network is evaluated, for comparison, but is nobody's best.
-                best = step > 0 and (self.progress.best is None or loss < self.progress.best.val_loss)
-                if best:
-                    self.progress.best = Best(step, loss)
-                yield Evaluated(self.moment(step), loss, result.bits_per_char, best)
+            params = trainer.network.views(trainer.average)
+            result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
+            if math.isfinite(result.nats_per_char):
+                best = self.progress.improved(step, result.nats_per_char)
+                optimizer = self.config.optimizer
+                if optimizer.schedule == "plateau" and self.progress.overdue(optimizer.decay_patience):
+                    trainer.drops += 1
+                yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
         if sample:
             yield self.sampled()
         if save or best:
@@ -185,7 +206,7 @@ class Loop:
             text
             for (text,) in pieces(
                 self.trainer.network,
-                self.trainer.params,
+                self.trainer.network.views(self.trainer.average),
                 self.corpus.vocabulary,
                 prompt=self.corpus.ids[:0],
                 length=self.config.log.sample_length,
@@ -208,6 +229,8 @@ class Loop:
         tensors = named("parameters", layout, vector)
         for slot, memory in trainer.slots.items():
             tensors |= named(f"optimizer/{slot}", layout, host(memory))
+        if self.config.optimizer.average:
+            tensors |= named("average", layout, host(trainer.average))
         tensors |= {f"state/{name}": host(array) for name, array in trainer.state().items()}
         tensors |= {"guard/scale": host(trainer.guard.scale), "guard/bad": host(trainer.guard.bad)}
         meta = Meta(
@@ -220,6 +243,8 @@ class Loop:
             smooth_loss=self.progress.smooth_loss,
             best=self.progress.best,
             samples_size=self.progress.samples_size,
+            stale=self.progress.stale,
+            drops=trainer.drops,
         )
         return Snapshot(self.moment(trainer.done), Checkpoint(meta, tensors))
 

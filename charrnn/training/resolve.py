@@ -51,9 +51,11 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
 def start(config: Config, network: Network, part: Part, workers: Workers) -> Trainer:
     """A trainer at step 0 with the seed's weights."""
     train = config.train
-    trainer = Trainer(config, network, text.streams(part, train.batch_size, train.seq_length), workers)
+    streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
+    trainer = Trainer(config, network, streams, workers)
     for name, weights in initial(network, config.model, seeds.stream(train.seed, "weights")).items():
         trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
+    trainer.average[...] = trainer.vector
     return trainer
 
 
@@ -61,6 +63,8 @@ def restored(trainer: Trainer, saved: Checkpoint) -> None:
     """Put `trainer` where `saved` was made. Raises `CheckpointError` for a tensor that is missing or does not fit."""
     network, backend = trainer.network, trainer.network.backend
     trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
+    trainer.average[...] = backend.from_host(saved.flat(saved.averaged, network.layout))
+    trainer.drops = saved.meta.drops
     for slot, vector in trainer.slots.items():
         vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))
     zero = network.zero_state(trainer.streams.ids.shape[1])
@@ -95,6 +99,7 @@ def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Pr
         scale=float(saved.tensors["guard/scale"]),
         bad=bad if bad < LIMIT else 0,
         best=meta.best,
+        stale=meta.stale,
         samples_size=meta.samples_size,
         seconds=seconds,
     )

@@ -12,10 +12,11 @@ import numpy as np
 
 from charrnn.backend import Array, Crew, Workers
 from charrnn.config import Config
-from charrnn.model import Chunk, Network, State, Views, Workspace, loss_and_grad, next_state
-from charrnn.optim import clip, learning_rate, rule
+from charrnn.model import Chunk, Network, State, Views, Workspace, hide, loss_and_grad, next_state
+from charrnn.optim import average, clip, decay, learning_rate, rule
 from charrnn.text import Streams
 from charrnn.training.guard import Guard
+from charrnn.training.masks import Masks
 
 CAPACITY = 100
 """Most steps whose loss and gradient norm stay on the device before someone must read them (`Trainer.drain`)."""
@@ -46,7 +47,9 @@ class Trainer:
 
     Attributes:
         done: steps done; it decides the next chunk.
-        vector: (P,) the parameters; `params` are its named views.
+        drops: how often the plateau schedule has lowered the learning rate.
+        vector: (P,) the parameters; `params` are its named views, `weights` those that are not biases.
+        average: (P,) what is evaluated and sampled from: the running mean of the parameters, or they themselves.
         slots: the update rule's memory, (P,) each.
         guard: the judge of each step.
     """
@@ -55,12 +58,13 @@ class Trainer:
         backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
         self.config, self.network, self.streams, self.workers = config, network, streams, workers
         self.ids = backend.resident(streams.ids)
-        self.keeps = {i: backend.from_host(mask) for i in streams.resets if (mask := streams.keep(i)) is not None}
+        self.masks = Masks(config, network, streams)
         self.rule = rule(config.optimizer)
-        self.done = 0
+        self.done = self.drops = 0
         self.vector = backend.shared_zeros((network.layout.size,), dtype)
-        self.scratch = backend.zeros((network.layout.size,), dtype)
         self.params = network.views(self.vector)
+        self.weights = [self.params[name] for name, shape in network.layout.shapes if len(shape) > 1]
+        self.average = backend.zeros((network.layout.size,), dtype) if config.optimizer.average else self.vector
         self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
         shards = min(config.train.shards, B, backend.most_shards or B)
@@ -81,6 +85,7 @@ class Trainer:
 
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
+        self.masks.reach(self.done)
         self.crew.run(self.done)
         with self.network.backend.quiet():
             self.update()
@@ -99,12 +104,25 @@ class Trainer:
         self.trace[slot, 0], self.trace[slot, 1] = loss, norm
         ok = self.guard.judge(loss, norm)
         backend.zero_unless(ok, grad)
-        clip(grad, norm, self.config.optimizer, backend=backend)
-        rate = self.guard.scale * learning_rate(self.config.optimizer, self.done)
-        self.rule.update(self.vector, grad, self.slots, rate, self.scratch, backend=backend)
+        self.move(grad, norm, ok)
         for shard in self.shards:
             for name, state in shard.state.items():
                 backend.copy_if(ok, shard.after[name], out=state)
+
+    def move(self, grad: Array, norm: Array, ok: Array) -> None:
+        """Clip the gradient, then decay, update and average the weights, if the step counts."""
+        backend, config, step = self.network.backend, self.config.optimizer, self.done + 1
+        clip(grad, norm, config, backend=backend)
+        rate = self.guard.scale * self.learning_rate(self.done)
+        if config.weight_decay:
+            decay(self.weights, config.weight_decay, rate=rate, ok=ok, backend=backend)
+        self.rule.update(self.vector, grad, self.slots, rate=rate, step=step, ok=ok, backend=backend)
+        if config.average:
+            average(self.average, self.vector, config.average, step=step, ok=ok, like=rate, backend=backend)
+
+    def learning_rate(self, step: int) -> float:
+        """That of the update after `step` updates, without the guard's scale."""
+        return learning_rate(self.config.optimizer, step, self.config.train.steps, self.drops)
 
     def compute(self, part: int, step: int) -> None:
         """Leave the loss (summed nats) of one shard's part of the chunk in `losses`, gradient and state in the shard.
@@ -112,16 +130,15 @@ class Trainer:
         In a process that may be a helper's: what it reads or writes beyond its own is in shared memory.
         """
         backend, B, shard = self.network.backend, self.streams.ids.shape[1], self.shards[part]
-        index, row = self.streams.chunk(step)
+        _, row = self.streams.chunk(step)
         ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
-        keep = self.keeps.get(index)
-        if keep is not None:
-            keep = backend.xp.astype(keep[:, shard.columns], self.vector.dtype)
+        mask = self.masks.of(step, shard.columns)
+        inputs = ids[:-1, :] if mask.characters is None else hide(ids[:-1, :], mask.characters, backend=backend)
         reshape = backend.xp.reshape
-        chunk = Chunk(reshape(ids[:-1, :], (-1,)), reshape(ids[1:, :], (-1,)), keep)
-        width = shard.columns.stop - shard.columns.start
+        chunk = Chunk(reshape(inputs, (-1,)), reshape(ids[1:, :], (-1,)), mask.keep, mask.outputs)
+        width, drops = shard.columns.stop - shard.columns.start, self.masks.active
         spare = self.free.setdefault(width, [])
-        work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width)
+        work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width, drops=drops)
         self.losses[part] = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
         next_state(work, out=shard.after)
         spare.append(work)

@@ -1,0 +1,36 @@
+"""Locked dropout (Gal & Ghahramani, 2016; Merity et al., 2018): one mask a chunk, the same at all its time steps.
+
+Whole characters vanish from the input of a stream, units from the output of a layer. Masks are drawn elsewhere
+(`charrnn.training.dropout`); without them, as in evaluation and sampling, nothing here is called.
+"""
+
+from __future__ import annotations
+
+from charrnn.backend import Array, Backend
+
+
+def hide(ids: Array, hidden: Array, *, backend: Backend) -> Array:
+    """The ids (T, B) with V, which stands for no character, in place of each that is hidden in its stream.
+
+    What is kept is not scaled: an input is one character, not a sum in which others could make up for it.
+
+    Args:
+        ids: (T, B), below V.
+        hidden: (B, V) booleans.
+        backend: of the arrays.
+    """
+    xp, (B, V) = backend.xp, hidden.shape
+    rows = xp.arange(B, dtype=ids.dtype, device=backend.device) * V
+    flags = xp.take(xp.reshape(hidden, (-1,)), xp.reshape(ids + rows[None, :], (-1,)), axis=0)
+    nothing = xp.asarray(V, dtype=ids.dtype, device=backend.device)
+    return xp.where(xp.reshape(flags, ids.shape), nothing, ids)
+
+
+def thin(outputs: Array, mask: Array, *, out: Array, backend: Backend) -> Array:
+    """outputs (T·B, H) times `mask` (B, H) at every time step, in `out`; its own adjoint.
+
+    `mask` is 0 for a unit that is dropped and 1 / (1 - p) for one that is kept, so that the mean stays.
+    """
+    shape = (-1, *mask.shape)
+    backend.xp.multiply(backend.xp.reshape(outputs, shape), mask[None, ...], out=backend.xp.reshape(out, shape))
+    return out

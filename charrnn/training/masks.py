@@ -1,0 +1,93 @@
+"""What steps need besides characters: where states are dropped, and the masks of locked dropout.
+
+Both are functions of the step, made on the host for several steps at once and brought to the device together, between
+steps: a device never waits for one. Dropout is drawn for the whole batch from (seed, step, layer) alone, so any number
+of workers, an interrupted run and every device see the same, and nothing about it is saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn import seeds
+from charrnn.backend import Array
+from charrnn.config import Config
+from charrnn.model import Network
+from charrnn.text import Streams
+
+AHEAD, LONGEST = 2**18, 100
+"""Elements of all masks that are made together, and most steps: enough for a device, little enough for a cache."""
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
+
+
+class Mask(NamedTuple):
+    """That of one chunk, for a slice of the batch; None for what is not masked.
+
+    Attributes:
+        keep: (T, B), 0 where a stream's state is dropped before reading its character.
+        characters: (B, V) booleans, true for a character that a stream does not see.
+        outputs: (L, B, H), 0 or 1 / (1 - p) for each output of a layer.
+    """
+
+    keep: Array | None
+    characters: Array | None
+    outputs: Array | None
+
+
+class Masks:
+    """The masks of a run, on the device for some steps; in memory that helper processes see."""
+
+    def __init__(self, config: Config, network: Network, streams: Streams) -> None:
+        model, backend, B = config.model, network.backend, streams.ids.shape[1]
+        self.model, self.backend, self.streams = model, backend, streams
+        self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
+        self.active = bool(model.input_dropout or model.dropout)
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {"keep": ((streams.seq_length, B), model.dtype)}
+        shapes |= {"characters": ((B, network.vocab_size), "bool")} if model.input_dropout else {}
+        shapes |= {"outputs": ((model.num_layers, B, model.hidden_size), model.dtype)} if model.dropout else {}
+        size = sum(int(np.prod(shape)) for shape, _ in shapes.values())
+        self.ahead = max(1, min(LONGEST, AHEAD // size))
+        self.arrays = {n: backend.shared_zeros((self.ahead, *shape), dtype) for n, (shape, dtype) in shapes.items()}
+        self.block = -1
+
+    def reach(self, step: int) -> None:
+        """See to it that the mask of the update after `step` updates is on the device."""
+        if step // self.ahead == self.block:
+            return
+        self.block = step // self.ahead
+        steps = range(self.block * self.ahead, (self.block + 1) * self.ahead)
+        for name, array in self.arrays.items():
+            made = np.stack([getattr(self, name)(step) for step in steps])
+            array[...] = self.backend.from_host(made, None if made.dtype == bool else self.model.dtype)
+
+    def of(self, step: int, columns: slice) -> Mask:
+        """That of the update after `step` updates, which `reach` has reached, for the streams in `columns`."""
+        index, arrays = step % self.ahead, self.arrays
+        return Mask(
+            arrays["keep"][index, :, columns] if self.streams.drops(step) else None,
+            arrays["characters"][index, columns, :] if "characters" in arrays else None,
+            arrays["outputs"][index, :, columns, :] if "outputs" in arrays else None,
+        )
+
+    def keep(self, step: int) -> HostArray:
+        """(T, B) of 0 and 1."""
+        return self.streams.keep(step)
+
+    def characters(self, step: int) -> HostArray:
+        """(B, V) booleans."""
+        B, V = self.arrays["characters"].shape[1:]
+        return self.uniform(step, 0, (B, V)) < self.model.input_dropout
+
+    def outputs(self, step: int) -> HostArray:
+        """(L, B, H): each layer has numbers of its own."""
+        L, B, H = self.arrays["outputs"].shape[1:]
+        kept = [self.uniform(step, layer + 1, (B, H)) >= self.model.dropout for layer in range(L)]
+        return np.array(kept) / (1 - self.model.dropout)
+
+    def uniform(self, step: int, layer: int, shape: tuple[int, int]) -> HostArray:
+        """Uniform numbers in [0, 1) from a generator (Philox; Salmon et al., 2011) whose counter is (step, layer)."""
+        counter = np.array([0, 0, layer, step], np.uint64)
+        return np.random.Generator(np.random.Philox(counter=counter, key=self.key)).random(shape, np.float32)
