@@ -74,18 +74,20 @@ def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytes
     """In any order, in blocks of any size, whole or sliced, a step's masks are the same; another's, or seed's, not."""
     first = made(text, {})
     steps = [0, 1, 7, 250, 251, 3]
-    found = {step: seen(first, step, slice(0, 4)) for step in steps}
+    found = {number: seen(first, number, slice(0, 4)) for number in steps}
     monkeypatch.setattr(masks, "AHEAD", 1)
     second, other = made(text, {}), made(text, {"train": {"seed": 4}})
     assert (first.ahead, second.ahead) == (100, 1)
-    for step in reversed(steps):
+    for number in reversed(steps):
         for whole, left, right in zip(
-            found[step], seen(second, step, slice(0, 1)), seen(second, step, slice(1, 4)), strict=True
+            found[number], seen(second, number, slice(0, 1)), seen(second, number, slice(1, 4)), strict=True
         ):
             axis = whole.ndim - 2
             assert np.array_equal(whole, np.concatenate([left, right], axis=axis))
-        assert not any(np.array_equal(a, b) for a, b in zip(found[step], seen(other, step, slice(0, 4)), strict=True))
-    outputs = [found[step][1] for step in steps]
+        assert not any(
+            np.array_equal(a, b) for a, b in zip(found[number], seen(other, number, slice(0, 4)), strict=True)
+        )
+    outputs = [found[number][1] for number in steps]
     assert len({mask.tobytes() for mask in outputs}) == len(steps)
     assert all(not np.array_equal(mask[0], mask[1]) for mask in outputs), "the layers share a mask"
 
@@ -93,7 +95,7 @@ def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytes
 def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
     """A fifth of the characters and two fifths of the outputs are dropped; what is kept is scaled to the same mean."""
     subject = made(text, {"model": {"hidden_size": 200}, "train": {"batch_size": 16}})
-    found = [seen(subject, step, slice(0, 16)) for step in range(10)]
+    found = [seen(subject, number, slice(0, 16)) for number in range(10)]
     hidden, outputs = (np.stack([pair[i] for pair in found]) for i in range(2))
     assert hidden.mean() == pytest.approx(0.2, abs=0.03)
     assert outputs.mean() == pytest.approx(1.0, abs=0.02)
