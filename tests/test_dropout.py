@@ -18,7 +18,7 @@ from charrnn.model import Chunk, Workspace, hide, loss_and_grad
 from charrnn.training import masks, step
 from charrnn.training.masks import Masks
 
-ON = {"model": {"dropout": 0.4, "input_dropout": 0.2}}
+ON = {"model": {"dropout": 0.4, "input_dropout": 0.2, "recurrent_dropout": 0.3}}
 
 
 def dropped(case: Case, cell: str) -> SimpleNamespace:
@@ -27,9 +27,8 @@ def dropped(case: Case, cell: str) -> SimpleNamespace:
     backend, host = net.backend, net.host
     ids = backend.indices(backend.from_host(host.inputs))
     inputs = hide(ids, backend.from_host(host.hidden), backend=backend)
-    net.chunk = Chunk(
-        backend.xp.reshape(inputs, (-1,)), net.chunk.targets, net.chunk.keep, backend.from_host(host.drop, case.dtype)
-    )
+    drop, connections = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
+    net.chunk = Chunk(backend.xp.reshape(inputs, (-1,)), net.chunk.targets, net.chunk.keep, drop, connections)
     net.work = Workspace(net.network, net.T, net.B, drops=True)
     return net
 
@@ -59,10 +58,10 @@ def run(settings: dict[str, Any]) -> Config:
 
 
 def seen(subject: Masks, step: int, columns: slice) -> list[np.ndarray]:
-    """Copies of the two dropout masks of a step."""
+    """Copies of the masks of characters and outputs, which belong to streams, and of recurrent weights."""
     subject.reach(step)
     mask = subject.of(step, columns)
-    return [mask.characters.copy(), mask.outputs.copy()]
+    return [mask.characters.copy(), mask.outputs.copy(), mask.connections.copy()]
 
 
 def made(text: str, settings: dict[str, Any]) -> Masks:
@@ -82,25 +81,29 @@ def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytes
         for whole, left, right in zip(
             found[number], seen(second, number, slice(0, 1)), seen(second, number, slice(1, 4)), strict=True
         ):
-            axis = whole.ndim - 2
-            assert np.array_equal(whole, np.concatenate([left, right], axis=axis))
+            parts = np.concatenate([left, right], axis=whole.ndim - 2) if left.shape != right.shape else left
+            assert np.array_equal(whole, parts)
         assert not any(
             np.array_equal(a, b) for a, b in zip(found[number], seen(other, number, slice(0, 4)), strict=True)
         )
-    outputs = [found[number][1] for number in steps]
-    assert len({mask.tobytes() for mask in outputs}) == len(steps)
-    assert all(not np.array_equal(mask[0], mask[1]) for mask in outputs), "the layers share a mask"
+    for kind in (1, 2):
+        drawn = [found[number][kind] for number in steps]
+        assert len({mask.tobytes() for mask in drawn}) == len(steps)
+        assert all(not np.array_equal(mask[0], mask[1]) for mask in drawn), "the layers share a mask"
+        assert not np.array_equal(found[0][1].ravel()[:40] > 0, found[0][2].ravel()[:40] > 0), "the kinds share a mask"
 
 
 def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
-    """A fifth of the characters and two fifths of the outputs are dropped; what is kept is scaled to the same mean."""
+    """A fifth of the characters, 0.4 of the outputs and 0.3 of the weights go; what is kept is scaled to the mean."""
     subject = made(text, {"model": {"hidden_size": 200}, "train": {"batch_size": 16}})
     found = [seen(subject, number, slice(0, 16)) for number in range(10)]
-    hidden, outputs = (np.stack([pair[i] for pair in found]) for i in range(2))
+    hidden, outputs, weights = (np.stack([masks[i] for masks in found]) for i in range(3))
     assert hidden.mean() == pytest.approx(0.2, abs=0.03)
     assert outputs.mean() == pytest.approx(1.0, abs=0.02)
     assert sorted(set(outputs.ravel().tolist())) == pytest.approx([0, 1 / 0.6])
     assert (outputs == 0).mean() == pytest.approx(0.4, abs=0.02)
+    assert sorted(set(weights.ravel().tolist())) == pytest.approx([0, 1 / 0.7])
+    assert (weights == 0).mean() == pytest.approx(0.3, abs=0.02)
 
 
 @pytest.mark.parametrize(("threads", "shards"), [(1, 3), (3, 3), (2, 3)])
@@ -117,7 +120,7 @@ def test_dropout_is_the_same_for_any_number_of_workers(text: str, threads: int, 
 
 
 def test_shards_see_one_batch_of_masks(text: str) -> None:
-    """With other shards the same streams lose the same characters and outputs: only the rounding differs."""
+    """With other shards the same streams lose the same characters, outputs and weights: only the rounding differs."""
     vectors = []
     for shards in (1, 3):
         subject = trainer(run({"train": {"shards": shards}, "model": {"dtype": "float64"}}), text_corpus(text))
@@ -152,5 +155,6 @@ def test_nothing_is_dropped_without_dropout(text: str) -> None:
     mask = subject.masks.of(0, slice(0, 4))
     assert mask.characters is None
     assert mask.outputs is None
+    assert mask.connections is None
     assert mask.keep is not None
     assert all(work.rows is None for spare in subject.free.values() for work in spare)

@@ -78,7 +78,7 @@ WAITS = (
 
 
 EVERYTHING = {
-    "model": {"dropout": 0.2, "input_dropout": 0.1},
+    "model": {"dropout": 0.2, "input_dropout": 0.1, "recurrent_dropout": 0.3},
     "train": {"random_offset": True},
     "optimizer": {"name": "adam", "weight_decay": 0.1, "average": 0.9, "schedule": "cosine", "warmup": 0.1},
 }

@@ -48,7 +48,8 @@ def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], charact
 def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
     """The summed nats of a problem, times `scale`; complex weights give complex-step gradients."""
     T, B = host.inputs.shape
-    total = 0.0
+    dropped = {f"layer{n}.W_hh": weights[f"layer{n}.W_hh"] * mask for n, mask in enumerate(host.connections)}
+    weights, total = weights | dropped, 0.0
     for b in range(B):
         states = [{name: array[layer, b] for name, array in host.state.items()} for layer in range(host.layers)]
         for t in range(T):
@@ -76,7 +77,8 @@ def example(
 ) -> SimpleNamespace:
     """A random problem, the states non-zero, one stream dropped at the start and one on the way.
 
-    With `dropout` some characters are hidden from some streams, and half of each layer's outputs are dropped.
+    With `dropout` some characters are hidden from some streams, and half of each layer's outputs and of its recurrent
+    weights are dropped.
     """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {}
@@ -100,10 +102,12 @@ def example(
         keep=np.ones((T, B)),
         hidden=np.zeros((B, V), bool),
         drop=np.ones((layers, B, H)),
+        connections=np.ones((layers, H, G * H)),
     )
     if dropout:
         host.hidden = rng.random((B, V)) < 0.4
         host.drop = 2.0 * (rng.random((layers, B, H)) < 0.5)
+        host.connections = 2.0 * (rng.random((layers, H, G * H)) < 0.5)
     host.keep[0, 2] = host.keep[T // 2, 1] = 0
     return host
 

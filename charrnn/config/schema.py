@@ -43,6 +43,7 @@ class ModelConfig:
     num_layers: int = at_least(1, 1)
     dropout: float = fraction(0.0)  # of each layer's output units, locked for a chunk
     input_dropout: float = fraction(0.0)  # of the characters, locked for a chunk: they vanish from the input
+    recurrent_dropout: float = fraction(0.0)  # of the recurrent weights, locked for a chunk and shared by the batch
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
     forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm

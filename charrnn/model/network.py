@@ -71,12 +71,14 @@ class Chunk(NamedTuple):
         targets: (T·B,) ids: the character after each input.
         keep: (T, B), 0 where a stream's state is dropped before reading its character; None for all ones.
         drop: (L, B, H), what each layer's output is multiplied by at every step; None for all ones.
+        connections: (L, H, G·H), what each layer's recurrent weights are multiplied by; None for all ones.
     """
 
     inputs: Array
     targets: Array
     keep: Array | None
     drop: Array | None = None
+    connections: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Workspace:
         layers: the layers' own memory.
         table: (V + 1, G·H), what each character adds to the first layer's gates; the last row is that of none.
         rows: its gradient, where there is dropout (`drops`).
+        recurrent: (L, H, G·H), there too: the recurrent weights of which some are dropped.
     """
 
     def __init__(self, network: Network, T: int, B: int, *, drops: bool = False) -> None:
@@ -124,6 +127,7 @@ class Workspace:
         self.T, self.B = T, B
         self.table = backend.empty((V + 1, network.cell.GATES * H), dtype)
         self.rows = backend.empty(self.table.shape, dtype) if drops else None
+        self.recurrent = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if drops else None
         rows = min(T * B, max(H, LOGITS_MOST // V))
         self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
         self.logits = backend.empty((rows, V), dtype)

@@ -6,6 +6,7 @@ Usually there is one block. With a wide vocabulary the logits of a whole chunk w
 from __future__ import annotations
 
 from charrnn.backend import Array
+from charrnn.model.dropout import disconnect, disconnect_backward
 from charrnn.model.loss import cross_entropy, cross_entropy_backward
 from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, prepare, read
 
@@ -73,9 +74,14 @@ def loss_and_grad(
     Returns:
         The loss (0-d), nats summed over the chunk's T·B characters.
     """
-    with network.backend.quiet():
+    backend, masks = network.backend, chunk.connections
+    with backend.quiet():
+        if masks is not None:
+            params = disconnect(params, masks, out=work.recurrent, backend=backend)
         prepare(network, params, work)
         hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.drop)
         loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
         backward(network, params, grads, chunk, work)
+        if masks is not None:
+            disconnect_backward(grads, masks, backend=backend)
         return loss

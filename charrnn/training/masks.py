@@ -7,6 +7,7 @@ of workers, an interrupted run and every device see the same, and nothing about 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,11 +31,13 @@ class Mask(NamedTuple):
         keep: (T, B), 0 where a stream's state is dropped before reading its character.
         characters: (B, V) booleans, true for a character that a stream does not see.
         outputs: (L, B, H), 0 or 1 / (1 - p) for each output of a layer.
+        connections: (L, H, G·H), the same for each recurrent weight.
     """
 
     keep: Array | None
     characters: Array | None
     outputs: Array | None
+    connections: Array | None
 
 
 class Masks:
@@ -44,10 +47,13 @@ class Masks:
         model, backend, B = config.model, network.backend, streams.ids.shape[1]
         self.model, self.backend, self.streams = model, backend, streams
         self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
-        self.active = bool(model.input_dropout or model.dropout)
+        self.active = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
+        H = model.hidden_size
         shapes: dict[str, tuple[tuple[int, ...], str]] = {"keep": ((streams.seq_length, B), model.dtype)}
         shapes |= {"characters": ((B, network.vocab_size), "bool")} if model.input_dropout else {}
-        shapes |= {"outputs": ((model.num_layers, B, model.hidden_size), model.dtype)} if model.dropout else {}
+        shapes |= {"outputs": ((model.num_layers, B, H), model.dtype)} if model.dropout else {}
+        recurrent = (model.num_layers, H, network.cell.GATES * H)
+        shapes |= {"connections": (recurrent, model.dtype)} if model.recurrent_dropout else {}
         size = sum(int(np.prod(shape)) for shape, _ in shapes.values())
         self.ahead = max(1, min(LONGEST, AHEAD // size))
         self.arrays = {n: backend.shared_zeros((self.ahead, *shape), dtype) for n, (shape, dtype) in shapes.items()}
@@ -70,6 +76,7 @@ class Masks:
             arrays["keep"][index, :, columns] if self.streams.drops(step) else None,
             arrays["characters"][index, columns, :] if "characters" in arrays else None,
             arrays["outputs"][index, :, columns, :] if "outputs" in arrays else None,
+            arrays["connections"][index, ...] if "connections" in arrays else None,
         )
 
     def keep(self, step: int) -> HostArray:
@@ -78,16 +85,23 @@ class Masks:
 
     def characters(self, step: int) -> HostArray:
         """(B, V) booleans."""
-        B, V = self.arrays["characters"].shape[1:]
-        return self.uniform(step, 0, (B, V)) < self.model.input_dropout
+        return ~self.kept(self.model.input_dropout, step, 0, self.arrays["characters"].shape[1:])
 
     def outputs(self, step: int) -> HostArray:
         """(L, B, H): each layer has numbers of its own."""
-        L, B, H = self.arrays["outputs"].shape[1:]
-        kept = [self.uniform(step, layer + 1, (B, H)) >= self.model.dropout for layer in range(L)]
-        return np.array(kept) / (1 - self.model.dropout)
+        p, (L, *shape) = self.model.dropout, self.arrays["outputs"].shape[1:]
+        return np.array([self.kept(p, step, 2 * layer + 1, shape) for layer in range(L)]) / (1 - p)
 
-    def uniform(self, step: int, layer: int, shape: tuple[int, int]) -> HostArray:
-        """Uniform numbers in [0, 1) from a generator (Philox; Salmon et al., 2011) whose counter is (step, layer)."""
-        counter = np.array([0, 0, layer, step], np.uint64)
-        return np.random.Generator(np.random.Philox(counter=counter, key=self.key)).random(shape, np.float32)
+    def connections(self, step: int) -> HostArray:
+        """(L, H, G·H): the same."""
+        p, (L, *shape) = self.model.recurrent_dropout, self.arrays["connections"].shape[1:]
+        return np.array([self.kept(p, step, 2 * layer + 2, shape) for layer in range(L)]) / (1 - p)
+
+    def kept(self, p: float, step: int, layer: int, shape: Sequence[int]) -> HostArray:
+        """Booleans, true with probability 1 - p, from a generator (Philox; Salmon et al., 2011) at (step, layer).
+
+        Each takes 16 random bits, so that p is rounded to a 65,536th.
+        """
+        counter, count = np.array([0, 0, layer, step], np.uint64), int(np.prod(shape))
+        words = np.random.Philox(counter=counter, key=self.key).random_raw(-(-count // 4)).astype("<u8")
+        return (words.view("<u2")[:count] >= round(p * 65536)).reshape(shape)

@@ -135,7 +135,7 @@ class Trainer:
         mask = self.masks.of(step, shard.columns)
         inputs = ids[:-1, :] if mask.characters is None else hide(ids[:-1, :], mask.characters, backend=backend)
         reshape = backend.xp.reshape
-        chunk = Chunk(reshape(inputs, (-1,)), reshape(ids[1:, :], (-1,)), mask.keep, mask.outputs)
+        chunk = Chunk(reshape(inputs, (-1,)), reshape(ids[1:, :], (-1,)), mask.keep, mask.outputs, mask.connections)
         width, drops = shard.columns.stop - shard.columns.start, self.masks.active
         spare = self.free.setdefault(width, [])
         work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width, drops=drops)
