@@ -66,8 +66,8 @@ class Masks:
         self.block = step // self.ahead
         steps = range(self.block * self.ahead, (self.block + 1) * self.ahead)
         for name, array in self.arrays.items():
-            made = np.stack([getattr(self, name)(step) for step in steps])
-            array[...] = self.backend.from_host(made, None if made.dtype == bool else self.model.dtype)
+            made = [getattr(self, name)(step) for step in steps]
+            array[...] = self.backend.resident(np.stack(made) if len(made) > 1 else made[0][None, ...])
 
     def of(self, step: int, columns: slice) -> Mask:
         """That of the update after `step` updates, which `reach` has reached, for the streams in `columns`."""
@@ -81,7 +81,7 @@ class Masks:
 
     def keep(self, step: int) -> HostArray:
         """(T, B) of 0 and 1."""
-        return self.streams.keep(step)
+        return self.streams.keep(step).astype(self.model.dtype)
 
     def characters(self, step: int) -> HostArray:
         """(B, V) booleans."""
@@ -90,12 +90,19 @@ class Masks:
     def outputs(self, step: int) -> HostArray:
         """(L, B, H): each layer has numbers of its own."""
         p, (L, *shape) = self.model.dropout, self.arrays["outputs"].shape[1:]
-        return np.array([self.kept(p, step, 2 * layer + 1, shape) for layer in range(L)]) / (1 - p)
+        return self.scaled([self.kept(p, step, 2 * layer + 1, shape) for layer in range(L)], p)
 
     def connections(self, step: int) -> HostArray:
         """(L, H, G·H): the same."""
         p, (L, *shape) = self.model.recurrent_dropout, self.arrays["connections"].shape[1:]
-        return np.array([self.kept(p, step, 2 * layer + 2, shape) for layer in range(L)]) / (1 - p)
+        return self.scaled([self.kept(p, step, 2 * layer + 2, shape) for layer in range(L)], p)
+
+    def scaled(self, kept: list[HostArray], p: float) -> HostArray:
+        """Each layer's booleans as 0 and 1 / (1 - p)."""
+        result = np.empty((len(kept), *kept[0].shape), self.model.dtype)
+        for row, flags in zip(result, kept, strict=True):
+            np.multiply(flags, 1 / (1 - p), out=row)
+        return result
 
     def kept(self, p: float, step: int, layer: int, shape: Sequence[int]) -> HostArray:
         """Booleans, true with probability 1 - p, from a generator (Philox; Salmon et al., 2011) at (step, layer).
