@@ -46,6 +46,7 @@ class ModelConfig:
     recurrent_dropout: float = fraction(0.0)  # of the recurrent weights, locked for a chunk and shared by the batch
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
+    input_std: float = bounded(0.1, "at least 0 and at most 100", lambda value: 0 <= value <= 100)  # of W_xh at first
     forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm
 
 

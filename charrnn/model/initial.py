@@ -17,31 +17,31 @@ def initial(network: Network, model: ModelConfig, rng: np.random.Generator) -> d
 
     `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
     explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,
-    of which a character selects one, have standard deviation 0.1.
+    of which a character selects one, have standard deviation `model.input_std`.
 
     `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in), whatever the cell.
 
     Biases are zero in both, but for forget gates, which begin at `model.forget_bias`: with 1 a young network remembers
     (Gers et al., 2000; Jozefowicz et al., 2015).
     """
-    H = network.hidden_size
-    weights = {name: weight(name, shape, model.init, rng, H) for name, shape in network.layout.shapes}
+    H = model.hidden_size
+    weights = {name: weight(name, shape, model, rng) for name, shape in network.layout.shapes}
     for layer in range(network.num_layers):
         for gate in network.cell.FORGET:
             weights[f"layer{layer}.b_h"][gate * H : (gate + 1) * H] = model.forget_bias
     return weights
 
 
-def weight(name: str, shape: tuple[int, ...], scheme: str, rng: np.random.Generator, H: int) -> HostArray:
+def weight(name: str, shape: tuple[int, ...], model: ModelConfig, rng: np.random.Generator) -> HostArray:
     """The initial value of one parameter."""
     if len(shape) == 1:
         return np.zeros(shape)
-    if scheme == "min-char-rnn":
+    if model.init == "min-char-rnn":
         return rng.standard_normal(shape[::-1]).T * 0.01
     if name.endswith("W_hh"):
-        return np.concatenate([orthogonal(rng, H) for _ in range(shape[1] // H)], axis=1)
+        return np.concatenate([orthogonal(rng, shape[0]) for _ in range(shape[1] // shape[0])], axis=1)
     if name == "layer0.W_xh":
-        return rng.standard_normal(shape) * 0.1
+        return rng.standard_normal(shape) * model.input_std
     return rng.standard_normal(shape) / np.sqrt(shape[0])
 
 

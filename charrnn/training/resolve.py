@@ -15,12 +15,13 @@ from charrnn.config import Config
 from charrnn.errors import CheckpointError
 from charrnn.model import Network, initial
 from charrnn.text import Corpus, Part
+from charrnn.training import evaluation
 from charrnn.training.guard import LIMIT
 from charrnn.training.loop import Progress
 from charrnn.training.step import CAPACITY, Trainer
 
-PLAN_SHARE = 0.9
-"""Of the time left, what planned steps may fill; the rest is for evaluations, samples and checkpoints."""
+PLAN_SHARE = 0.95
+"""Of the time left, what planned steps and evaluations may fill; the rest is for samples, checkpoints and bad luck."""
 
 
 def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str]) -> tuple[Config, Part, Part | None]:
@@ -117,16 +118,24 @@ def pace(trainer: Trainer, seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
-def plan_steps(config: Config, probe: Trainer, seconds: float, notices: list[str]) -> Config:
-    """`config` with as many steps as fit into `seconds`, by timing a trainer that is then thrown away."""
+def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds: float, notices: list[str]) -> Config:
+    """`config` with as many steps as fit into `seconds`, evaluations between them included.
+
+    Both are timed: with a trainer that is then thrown away.
+    """
     began = time.perf_counter()
     try:
         probe.step()
         probe.drain()  # the first step makes the workspaces
-        rate = pace(probe, min(2.0, seconds * 0.03))
+        rate, each = pace(probe, min(2.0, seconds * 0.03)), 0.0
+        if validation is not None and config.log.eval_every:
+            started = time.perf_counter()
+            evaluation.streams(probe.network, probe.params, validation, probe.workers, probe.state())
+            each = time.perf_counter() - started
     finally:
         probe.crew.close()
-    left = seconds - (time.perf_counter() - began)
-    steps = max(1, int(rate * left * PLAN_SHARE))
+    left = seconds - (time.perf_counter() - began) - 2 * each  # before the first step and after the last
+    share = each / config.log.eval_every if each else 0.0
+    steps = max(1, int(left * PLAN_SHARE / (1 / rate + share)))
     notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {left:,.0f} s left")
     return replace(config, train=replace(config.train, steps=steps))

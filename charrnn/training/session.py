@@ -147,7 +147,7 @@ def prepare(request: Request) -> Session:
     elif planned(request):
         assert request.minutes is not None
         left = request.minutes * 60 - (time.monotonic() - request.began)
-        settings = plan_steps(settings, start(settings, network, train, workers), left, notices)
+        settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
         trainer.config = settings
     progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
