@@ -112,7 +112,8 @@ def test_which_word_is_the_text(call: Call, runs: Path, tmp_path: Path) -> None:
         for run in (runs / "a", path):
             values = json.loads(call("compare", run, *words, "--json", stdin=TEXT)[0])
             assert values["rows"][0]["losses"]["carried"] == expected
-            assert values["rows"][0]["text"]["characters"] == len(TEXT)
+            of = values["rows"][0]["text"]
+            assert (of["name"], of["characters"]) == ("t.txt" if "t.txt" in words[0] else "standard input", len(TEXT))
     assert "\nlosses in nats/char on t.txt\n" in call("compare", runs / "a", "t.txt")[0]
     shutil.copy(path, tmp_path / "plain")
     out, _ = call("compare", runs / "a", path, tmp_path / "plain", "--file=t.txt", "--json")

@@ -52,7 +52,12 @@ def compare_command(
     wanted = list(comparison.protocols(window, not no_eval))
     text = None if file is None else read_text(file, encoding)
     fallback = not options.pop("no_fallback")
-    options |= {"name": file, "window": window, "evaluate": not no_eval, "fallback": fallback}
+    options |= {
+        "name": "standard input" if file == "-" else file,
+        "window": window,
+        "evaluate": not no_eval,
+        "fallback": fallback,
+    }
     found, failed = rows_of(runs, text, options)
     for line in dict.fromkeys(line for row in found for line in row.notices):
         note(printable(line))
