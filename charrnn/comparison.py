@@ -7,7 +7,6 @@ among rows of equal texts.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -221,7 +220,7 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
     found: dict[tuple[Text | None, str], list[float]] = {}
     for each in rows:
         for protocol, loss in each.losses.items():
-            if loss is not None and math.isfinite(loss):
+            if loss is not None:
                 found.setdefault((each.text, protocol), []).append(loss)
     lowest = {place: min(losses) for place, losses in found.items() if len(losses) > 1}
 
