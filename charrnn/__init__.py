@@ -4,8 +4,8 @@
     model = charrnn.train(files=["shakespeare.txt"], out="runs/shakespeare")
     print(model.sample("ROMEO:", length=300))
 
-See `charrnn.api` for `train`, `load` and `Model`, `charrnn.torch_weights` for `to_torch` and `from_torch`; DESIGN.md
-beside this file for how it is built.
+See `charrnn.api` for `train`, `load` and `Model`, `charrnn.comparison` for `compare`, `charrnn.torch_weights` for
+`to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,11 @@ from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
     from charrnn.api import Model, load, train
+    from charrnn.comparison import compare
     from charrnn.torch_weights import from_torch, to_torch
 
 __version__ = "0.1.0"
-__all__ = ["CharrnnError", "Model", "__version__", "from_torch", "load", "to_torch", "train"]
+__all__ = ["CharrnnError", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from charrnn import api
 
         return getattr(api, name)
+    if name == "compare":
+        from charrnn.comparison import compare
+
+        return compare
     if name in ("from_torch", "to_torch"):
         from charrnn import torch_weights
 

@@ -118,15 +118,17 @@ class Model:
             rng=rng,
         )
 
-    def evaluate(self, text: str | None = None, *, window: int | None = None, unknown: str = "error") -> Evaluation:
+    def evaluate(
+        self, text: str | Part | None = None, *, window: int | None = None, unknown: str = "error"
+    ) -> Evaluation:
         """How well the network predicts `text`; without one, the run's own validation split.
 
         Args:
-            text: the text.
+            text: the text, or what `part` or `validation` made of one.
             window: None carries the state over one pass; W starts every window of W characters from a cold state.
             unknown: what to do with characters that the network never saw: `error`, `skip` or `replace`.
         """
-        part = self.validation() if text is None else self.part(text, unknown)
+        part = text if isinstance(text, Part) else self.validation() if text is None else self.part(text, unknown)
         with closing(backend.Workers(1 if self.network.backend.most_shards else 0)) as workers:
             if window is None:
                 result = carried(self.network, self.params, part, workers)

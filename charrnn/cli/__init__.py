@@ -11,6 +11,7 @@ from charrnn import __version__
 from charrnn.cli.cache import cache_command
 from charrnn.cli.check import devices_command, gradcheck_command
 from charrnn.cli.common import abandon_output
+from charrnn.cli.compare import compare_command
 from charrnn.cli.read import eval_command, sample_command, score_command
 from charrnn.cli.train import train_command
 from charrnn.cli.tune import tune_command
@@ -43,6 +44,7 @@ for command in (
     sample_command,
     eval_command,
     score_command,
+    compare_command,
     cache_command,
     tune_command,
     devices_command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -35,6 +36,7 @@ settings_option = click.option(
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
 )
 files_encoding_option = click.option("--encoding", help="Of the files.  [default: utf-8]")
+text_encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Of the text.")
 unknown_option = click.option(
     "--unknown",
     type=click.Choice(["error", "skip", "replace"]),
@@ -72,6 +74,15 @@ def printable(text: str, *, lines: bool = False) -> str:
     """`text` with control characters escaped: it must not drive the terminal, nor break the line unless `lines`."""
     kept = "\n\t" if lines else ""
     return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def strict(value: Any) -> Any:
+    """`value` for strict JSON: as in metrics.jsonl, a number that is not finite is a string."""
+    if isinstance(value, dict):
+        return {key: strict(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_text(name: str, encoding: str) -> str:

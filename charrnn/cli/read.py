@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import sys
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import model_options, note, read_text
+from charrnn.cli.common import model_options, note, read_text, strict, text_encoding_option
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.api import Model
 
 DASHES = "-" * 40
-encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Of the text.")
 
 
 def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
@@ -49,7 +47,7 @@ def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), help="Of the random numbers.  [default: a new one, said]")
 @click.option("-0", "nul", is_flag=True, help="Part several samples by NUL instead of a line of dashes.")
-@encoding_option
+@text_encoding_option
 def sample_command(
     run: Path,
     checkpoint: str,
@@ -124,7 +122,7 @@ def write(text: str) -> None:
 @click.argument("file", required=False)
 @click.option("--window", type=int, metavar="W", help="Every window of W characters from a cold state.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@encoding_option
+@text_encoding_option
 def eval_command(
     run: Path,
     checkpoint: str,
@@ -152,9 +150,8 @@ def eval_command(
         "checkpoint": str(model.source),
     }
     if as_json:
-        # As in metrics.jsonl, a number that is not finite (the perplexity of a hopeless network) is a string.
-        strict = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        click.echo(json.dumps(strict, allow_nan=False))
+        # The perplexity of a hopeless network is not finite.
+        click.echo(json.dumps(strict(values), allow_nan=False))
         return
     for name, value in values.items():
         click.echo(f"{name:14} {value:.4f}" if isinstance(value, float) else f"{name:14} {value}")
@@ -163,7 +160,7 @@ def eval_command(
 @click.command("score")
 @model_options
 @click.argument("file")
-@encoding_option
+@text_encoding_option
 def score_command(
     run: Path, checkpoint: str, device: str, no_fallback: bool, unknown: str, file: str, encoding: str
 ) -> None:

@@ -18,12 +18,13 @@ from charrnn.cli.common import (
     options,
     settings_option,
 )
+from charrnn.cli.table import aligned
 
 if TYPE_CHECKING:
     from charrnn.training.tuning import Plan, Slice
     from charrnn.training.verdict import Verdict
 
-COLUMNS = "{:8}{:>7}{:>9}{:>11}{:>13}{:>10}  {}"
+COLUMNS, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 
 what_options = options(
     click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]..."),
@@ -138,11 +139,12 @@ def show(found: Verdict) -> None:
     """The table, a line for each device that is missing, and what to do."""
     from charrnn.training.verdict import ROUNDING
 
-    click.echo("\n" + COLUMNS.format("device", "shards", "threads", "steps/s", "chars/s", "relative", "").rstrip())
+    lines = [["device", "shards", "threads", "steps/s", "chars/s", "relative", ""]]
     for row in found.rows:
         marks = ", ".join(["best" if row.best else "equal"] * row.equal + ["as configured"] * row.current)
         rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
-        click.echo(COLUMNS.format(row.device, row.shards, row.threads, *rates, marks).rstrip())
+        lines.append([row.device, str(row.shards), str(row.threads), *rates, marks])
+    click.echo("\n" + "\n".join(aligned(lines, COLUMNS, WIDTHS)))
     for device, trouble in found.plan.missing.items():
         click.echo(f"{device:8} not measured: {trouble}")
     click.echo(f"\n{found.words}")

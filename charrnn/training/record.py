@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from charrnn import checkpoint, config
 from charrnn.checkpoint import Meta
@@ -179,11 +179,19 @@ def cut(run: Path, resumed: Meta | None) -> None:
     checkpoint.write_atomically(run / SAMPLES, samples[: resumed.samples_size if resumed else 0])
 
 
-def seconds(run: Path) -> float:
-    """The time that a run has taken so far: that of its last whole metric."""
-    for line in reversed((run / METRICS).read_bytes().splitlines() if (run / METRICS).is_file() else []):
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The objects of `metrics.jsonl` so far, without a line that is torn or no metric; none where there is no file."""
+    found = []
+    for line in (run / METRICS).read_bytes().splitlines() if (run / METRICS).is_file() else []:
         try:
-            return float(json.loads(line)["seconds"])
+            metric = json.loads(line)
+            if isinstance(metric["event"], str) and metric["step"] >= 0 and metric["seconds"] >= 0:
+                found.append(metric)
         except (ValueError, KeyError, TypeError):
             continue
-    return 0.0
+    return found
+
+
+def seconds(run: Path) -> float:
+    """The time that a run has taken so far: that of its last whole metric."""
+    return float(next((metric["seconds"] for metric in reversed(metrics(run))), 0.0))

@@ -1,0 +1,236 @@
+"""How well presets, or cells of several sizes, learn a text.
+
+`python benchmarks/learning.py TEXT --presets rnn lstm --minutes 5 --json FILE`: for every seed each of them is trained
+by `charrnn train` and judged by `charrnn eval`, one after another. FILE keeps the results, and the same command goes on
+where it was interrupted. `--table FILE` prints them again, `--plot FILE OUT.svg` draws them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from learning_plot import picture
+from learning_report import Measured, markdown
+
+import charrnn
+from charrnn import backend, config
+from charrnn import text as texts
+from charrnn.checkpoint import write_atomically
+from charrnn.errors import TextError
+from charrnn.training import record
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run to come.
+
+    Attributes:
+        name: of the preset, or cell and size.
+        budget: in words.
+        command: what `charrnn` is called with, but for `--out`; the seed is its last word.
+        config: the SHA-256 of the preset's file.
+    """
+
+    name: str
+    budget: str
+    command: tuple[str, ...]
+    config: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its run directory."""
+        return re.sub(r"[^\w.-]+", "-", f"{self.name}-seed{self.command[-1]}")
+
+
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, checked. Ends the program with status 2 for what does not fit."""
+    first, rest = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(description=first, epilog=rest.replace("`", ""))
+    parser.add_argument("text", nargs="?", help="the text to learn; it comes first")
+    parser.add_argument("--presets", nargs="+", default=[], metavar="NAME_OR_FILE")
+    parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help="a grid with --sizes, on --config")
+    parser.add_argument("--sizes", nargs="+", default=[], type=int, metavar="H")
+    parser.add_argument("--config", default="quickstart", metavar="NAME_OR_FILE", help="of the grid")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float)
+    budget.add_argument("--steps", type=int)
+    budget.add_argument("--epochs", type=float, help="how many times the training split's characters")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="for all of them")
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="where the run directories go")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results; what FILE has is not run again")
+    parser.add_argument("--again", action="store_true", help="run it again")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of a JSON file and end")
+    parser.add_argument("--plot", nargs=2, type=Path, metavar=("FILE", "OUT.svg"), help="draw a JSON file and end")
+    arguments = parser.parse_args(words)
+    if arguments.table or arguments.plot:
+        return arguments
+    if arguments.text is None or not Path(arguments.text).is_file():
+        parser.error(f"name the text to learn, a file, first (not {arguments.text!r})")
+    if bool(arguments.cells) != bool(arguments.sizes) or not (arguments.cells or arguments.presets):
+        parser.error("name --presets, or --cells and --sizes, or all of them")
+    if arguments.minutes is None and arguments.steps is None and arguments.epochs is None:
+        parser.error("say how long: --minutes, --steps or --epochs")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        parser.error(f"there is no directory {arguments.json.parent} for --json")
+    return arguments
+
+
+def jobs(arguments: argparse.Namespace, characters: int) -> Iterator[Job]:
+    """Every run, seed by seed, so that an interrupted series has something of each. `characters`: of the text."""
+    runs = [(Path(preset).stem, preset, list(arguments.set)) for preset in arguments.presets]
+    for cell in arguments.cells:
+        for size in arguments.sizes:
+            keys = [*arguments.set, f"model.cell={cell}", f"model.hidden_size={size}"]
+            runs.append((f"{cell} {size}", arguments.config, keys))
+    for seed in arguments.seeds:
+        for name, preset, keys in runs:
+            file = config.presets().get(preset, Path(preset))
+            table = config.merged(config.read(preset), config.parse_settings(keys))
+            words, budget = budget_of(arguments, config.build(table), characters)
+            settings = [word for key in keys for word in ("--set", key)]
+            command = ("train", arguments.text, "--config", preset, *settings, *words, "--seed", str(seed))
+            yield Job(name, budget, command, hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def budget_of(arguments: argparse.Namespace, settings: config.Config, characters: int) -> tuple[list[str], str]:
+    """How long a run takes, as options of `charrnn train` and in words."""
+    if arguments.minutes is not None:
+        return ["--minutes", f"{arguments.minutes:g}"], f"{arguments.minutes:g} min"
+    if arguments.steps is not None:
+        return ["--steps", str(arguments.steps)], f"{arguments.steps:,} steps"
+    trained = int(characters * (1 - settings.data.val_fraction))
+    B, T = texts.fitted(trained, settings.train.batch_size, settings.train.seq_length)
+    return ["--steps", str(max(1, round(arguments.epochs * trained / (B * T))))], f"{arguments.epochs:g} epochs"
+
+
+def program(*words: object) -> str:
+    """What `charrnn` prints on standard output. Raises `CalledProcessError`, with its last word, where it fails."""
+    command = [sys.executable, "-m", "charrnn", *map(str, words)]
+    return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
+
+
+def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
+    """Run a job and say what it came to; `machine` is its number in the JSON file."""
+    run, began = folder / job.folder, time.perf_counter()
+    program(*job.command, "--out", run, "--overwrite")
+    seconds = time.perf_counter() - began
+    evaluations = [json.loads(program("eval", run, *words, "--json")) for words in ([], ["--window", "256"])]
+    about = json.loads(program("compare", run, "--no-eval", "--json"))["rows"][0]
+    metrics = record.metrics(run)
+    return {
+        "name": job.name,
+        "budget": job.budget,
+        "seed": int(job.command[-1]),
+        "command": list(job.command),
+        "config": job.config,
+        "commit": commit,
+        "machine": machine,
+        "seconds": seconds,
+        "steps": about["steps"],
+        "chars": max((metric["chars"] for metric in metrics), default=0),
+        "parameters": about["parameters"],
+        "losses": {each["protocol"]: float(each["nats_per_char"]) for each in evaluations},
+        "curve": [[m["seconds"], m["chars"], m["val_loss"]] for m in metrics if m["event"] == "eval"],
+    }
+
+
+def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
+    """The results in `path` so far. Raises `TextError` where they are of another text."""
+    data = {"text": text, "machines": [], "rows": []}
+    if path is not None and path.exists():
+        data = json.loads(path.read_text())
+        if data["text"]["sha256"] != text["sha256"]:
+            raise TextError(f"{path} is of another text, {data['text']['name']}: name another --json")
+    return data
+
+
+def has(rows: Sequence[Measured], job: Job, commit: str) -> bool:
+    """Whether a job is done: the same command, the same preset, the same commit."""
+    return any((tuple(r["command"]), r["config"], r["commit"]) == (job.command, job.config, commit) for r in rows)
+
+
+def updated(rows: Sequence[Measured], row: Measured) -> list[Measured]:
+    """`rows` with `row` in the place of an earlier result of its command, or at the end."""
+    places = [n for n, each in enumerate(rows) if each["command"] == row["command"]] or [len(rows)]
+    kept = [each for each in rows if each["command"] != row["command"]]
+    return [*kept[: places[0]], row, *kept[places[0] :]]
+
+
+def commit() -> str:
+    """The commit of the charrnn that runs, `-dirty` where files differ from it; else its version."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, cwd=Path(charrnn.__file__).parent, capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return charrnn.__version__
+    return answer.stdout.strip()
+
+
+def series(arguments: argparse.Namespace) -> int:
+    """Run what is not done yet; the status to end with."""
+    corpus = texts.from_files([arguments.text])
+    content = hashlib.sha256(Path(arguments.text).read_bytes()).hexdigest()
+    about = {"name": Path(arguments.text).name, "sha256": content, "characters": len(corpus.ids)}
+    data, version, status = stored(arguments.json, about), commit(), 0
+    todo = list(jobs(arguments, len(corpus.ids)))
+    here = {key: value for key, value in machine().items() if key != "devices"} | {"blas": backend.blas()}
+    if here not in data["machines"]:
+        data["machines"].append(here)
+    for job in todo:
+        label = f"{job.name}, {job.budget}, seed {job.command[-1]}"
+        if not arguments.again and has(data["rows"], job, version):
+            print(f"{label}: done before", flush=True)
+            continue
+        print(f"{label}: ", end="", flush=True)
+        try:
+            row = measured(job, arguments.out, version, data["machines"].index(here))
+        except subprocess.CalledProcessError as error:
+            last = (error.stderr.splitlines() or [""])[-1]
+            print(f"left out: charrnn {error.cmd[3]} ended with status {error.returncode}: {last}", flush=True)
+            status = 1
+            continue
+        data["rows"] = updated(data["rows"], row)
+        losses = "  ".join(f"{protocol} {loss:.4f}" for protocol, loss in row["losses"].items())
+        print(f"{row['seconds'] / 60:.1f} min  {row['steps']:,} steps  {losses}", flush=True)
+        if arguments.json:
+            write_atomically(arguments.json, json.dumps(data, indent=1).encode() + b"\n")
+    if data["rows"]:
+        print("\n" + markdown(data))
+    return status
+
+
+def main() -> int:
+    """Run a series, or show one."""
+    arguments = parsed()
+    if arguments.table:
+        print(markdown(json.loads(arguments.table.read_text())))
+    if arguments.plot:
+        arguments.plot[1].write_text(picture(json.loads(arguments.plot[0].read_text())) + "\n")
+    if arguments.table or arguments.plot:
+        return 0
+    try:
+        return series(arguments)
+    except charrnn.CharrnnError as error:
+        sys.stderr.write(f"learning.py: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "interrupted: the same command goes on" + " from the last result" * bool(arguments.json) + "\n"
+        )
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Loss against time as SVG: a thin line for each seed, a colour for each run, peers' published numbers across."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from learning_report import grouped
+from svg import INK, Plane, document, text
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What someone else reached: a loss, or the range of several, in nats/char."""
+
+    low: float
+    high: float
+    who: str
+    protocol: str
+    source: str
+
+    @property
+    def label(self) -> str:
+        """Who, what, under which protocol, and who says so."""
+        loss = f"{self.low:g}" if self.low == self.high else f"{self.low:g}–{self.high:g}"
+        return f"{self.who} {loss} ({self.protocol}; {self.source})"
+
+
+TINYSHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+"""The SHA-256 of the one file that the peers' numbers hold for; its last tenth is their validation split, too."""
+PEERS = (
+    Peer(1.669, 1.669, "5-gram", "carried", "Witten-Bell, counted on the training split"),
+    Peer(1.548, 1.575, "minGRU, minLSTM, Mamba", "windows", "Feng et al., arXiv 2410.01201"),
+    Peer(1.4697, 1.4697, "transformer on a GPU", "random windows of 256", "nanoGPT's README"),
+)
+
+WIDTH, HEIGHT, LEFT, TOP, LINE = 900, 420, 60, 46, 19
+COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#8250df", "#bc4c00", "#bf3989", "#0a7d8c", "#57606a")
+THEIRS = "#9a6700"
+SHOWN = 1.0
+"""Nats/char above the lowest loss that the picture shows at most: a start at ln V would leave no room for the rest."""
+STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def picture(data: dict[str, Any]) -> str:
+    """The picture of a series."""
+    groups = grouped(data["rows"])
+    peers = PEERS if data["text"]["sha256"] == TINYSHAKESPEARE else ()
+    plane = plane_for([row["curve"] for group in groups for row in group], peers)
+    shapes = [text(LEFT, 26, "validation loss while training, nats/char, against minutes of training"), *axes(plane)]
+    clip = f'<clipPath id="plane"><rect x="{LEFT}" y="{TOP}" width="{plane.width:g}" height="{HEIGHT}"/></clipPath>'
+    shapes += [clip, *across(plane, peers)]
+    y = TOP + HEIGHT + 50
+    for number, group in enumerate(groups):
+        colour = COLOURS[number % len(COLOURS)]
+        for row in group:
+            points = [(seconds / 60, loss) for seconds, _, loss in row["curve"]]
+            shapes.append(plane.curve(points, colour, 1.5, ' clip-path="url(#plane)"'))
+        ends = f"carried {median(row['losses']['carried'] for row in group):.4f}"
+        first = group[0]
+        words = f"{first['name']}, {first['budget']}, {first['parameters']:,} parameters, {len(group)} seeds: {ends}"
+        shapes.append(text(LEFT, y, words, colour))
+        y += LINE
+    return document(WIDTH, y, shapes)
+
+
+def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Plane:
+    """The plane that shows the end of every curve, and every peer."""
+    points = [point for curve in curves for point in curve]
+    losses = [loss for _, _, loss in points]
+    peers = tuple(peers)
+    low = min([*losses, *(peer.low for peer in peers)], default=0.0)
+    high = min(max([*losses, *(peer.high for peer in peers)], default=1.0), low + SHOWN)
+    right = max((seconds / 60 for seconds, _, _ in points), default=0.0) or 1.0
+    low = math.floor(low * 20) / 20
+    return Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, right, low, max(math.ceil(high * 20) / 20, low + 0.05))
+
+
+def axes(plane: Plane) -> list[str]:
+    """Lines across with their losses, and minutes below."""
+    shapes = []
+    step = stride(plane.high - plane.low)
+    for n in range(math.ceil(plane.low / step - 1e-9), math.floor(plane.high / step + 1e-9) + 1):
+        y = round(plane.at(0, n * step)[1] + 5, 1)
+        shapes += [plane.level(n * step), text(LEFT - 46, y, f"{n * step:.2f}")]
+    step = stride(plane.right)
+    for n in range(math.floor(plane.right / step + 1e-9) + 1):
+        x = round(plane.at(n * step, plane.low)[0], 1)
+        shapes.append(text(x, TOP + HEIGHT + 20, f"{n * step:g}", more=' text-anchor="middle"'))
+    return shapes
+
+
+def stride(length: float) -> float:
+    """A round distance that divides `length` into ten parts at most."""
+    return next((step for step in STEPS if length / step <= 10), length)
+
+
+def across(plane: Plane, peers: Iterable[Peer]) -> list[str]:
+    """A dashed line, or a band, for each peer, its label above it at the right."""
+    shapes = []
+    for peer in peers:
+        (_, top), (_, bottom) = plane.at(0, peer.high), plane.at(0, peer.low)
+        if peer.low == peer.high:
+            shapes.append(plane.level(peer.low, THEIRS, ' stroke-dasharray="6 4"'))
+        else:
+            box = f'x="{LEFT}" y="{top:.1f}" width="{plane.width:g}" height="{bottom - top:.1f}"'
+            shapes.append(f'<rect {box} fill="{THEIRS}" opacity="0.25"/>')
+        more = ' text-anchor="end" font-size="12"'
+        shapes.append(text(LEFT + plane.width, round(top - 4, 1), peer.label, INK, more))
+    return shapes

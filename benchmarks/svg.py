@@ -1,0 +1,65 @@
+"""What the pictures are drawn with: a few shapes of SVG, written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+INK, GRID, PAPER = "#24292f", "#d8dee4", "#ffffff"
+FONT = 'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="14"'
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A rectangle of the paper for numbers from (0, low) at its left below to (right, high).
+
+    Attributes:
+        left: of its corner, as all lengths in pixels.
+        top: of its corner.
+        width: of it.
+        height: of it.
+        right: the number at its right side; at its left is 0.
+        low: the number at its bottom.
+        high: the number at its top.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    right: float
+    low: float
+    high: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where the numbers (x, y) stand on the paper."""
+        share = (self.high - y) / (self.high - self.low)
+        return self.left + x / self.right * self.width, self.top + share * self.height
+
+    def curve(self, points: Iterable[tuple[float, float]], colour: str, width: float, more: str = "") -> str:
+        """A line through `points`, which are numbers."""
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
+        return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}"{more}/>'
+
+    def level(self, y: float, colour: str = GRID, more: str = "") -> str:
+        """A line across at the number y."""
+        left, height = self.at(0, y)
+        return f'<path d="M{left:.1f} {height:.1f}H{left + self.width:g}" stroke="{colour}"{more}/>'
+
+
+def text(x: float, y: float, words: str, colour: str = INK, more: str = "") -> str:
+    """`words` from (x, y) on."""
+    return f'<text x="{x:g}" y="{y:g}" fill="{colour}"{more}>{escape(words)}</text>'
+
+
+def document(width: float, height: float, shapes: Iterable[str]) -> str:
+    """The whole picture."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" {FONT}>',
+            f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/>',
+            *shapes,
+            "</svg>",
+        ]
+    )

@@ -1,0 +1,255 @@
+"""`benchmarks/learning.py`: the series, what it keeps, the table and the picture."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import learning
+import pytest
+from commands import TEXT
+from learning_plot import PEERS, SHOWN, TINYSHAKESPEARE, picture, plane_for, stride
+from learning_report import grouped, markdown, spread
+
+import charrnn
+from charrnn.errors import ConfigError, TextError
+
+MACHINE = {"processor": "Abacus", "cores": 2, "python": "3.11", "versions": {"numpy": "2.0"}, "blas": "some BLAS"}
+TINY = ["--set", "train.seq_length=8", "--set", "train.batch_size=2"]
+
+
+def row(name: str, seed: int, carried: float, **more: Any) -> dict[str, Any]:
+    """A result, of a command of its own for each name."""
+    values = {"name": name, "budget": "5 min", "seed": seed, "command": ["train", name, "--seed", str(seed)]}
+    losses = {"carried": carried, "windows:256": carried + 0.1}
+    curve = [[0.0, 0, 4.0], [60.0, 500, 2.0], [120.0, 1000, carried]]
+    cost = {"config": "c", "commit": "abc", "machine": 0, "seconds": 120.0, "steps": 10, "chars": 2400}
+    return values | cost | {"parameters": 1234, "losses": losses, "curve": curve} | more
+
+
+def series(rows: list[dict[str, Any]], sha256: str = "0") -> dict[str, Any]:
+    """A JSON file's content."""
+    text = {"name": "t.txt", "sha256": sha256, "characters": 1000}
+    return {"text": text, "machines": [MACHINE, MACHINE | {"cores": 64}], "rows": rows}
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """In a directory with t.txt, in place of charrnn: the commands asked for, and invented answers."""
+    asked: list[tuple[str, ...]] = []
+
+    def program(*words: object) -> str:
+        asked.append(tuple(map(str, words)))
+        if "model.hidden_size=13" in words:
+            raise subprocess.CalledProcessError(3, ["python", "-m", "charrnn", *words], stderr="note\ndiverged\n")
+        protocol = "windows:256" if "--window" in words else "carried"
+        return json.dumps({"protocol": protocol, "nats_per_char": 1.5, "rows": [{"steps": 7, "parameters": 99}]})
+
+    (tmp_path / "t.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(learning, "program", program)
+    monkeypatch.setattr(learning, "commit", lambda: "abc")
+    return asked
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The program with these arguments."""
+    monkeypatch.setattr("sys.argv", ["learning.py", *words])
+    return learning.main()
+
+
+def trained(calls: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The commands that train."""
+    return [call for call in calls if call[0] == "train"]
+
+
+def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed by seed: each preset, each cell at each size, with the keys and the budget that were said."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text(TEXT)
+    Path("mine.toml").write_text("[data]\nval_fraction = 0.5\n[train]\nbatch_size = 4\nseq_length = 10\n")
+    words = ["t.txt", "--presets", "min-char-rnn", "--cells", "gru", "lstm", "--sizes", "4", "8", "--config=mine.toml"]
+    arguments = learning.parsed([*words, "--minutes=0.5", "--seeds", "5", "6", "--set", "model.num_layers=2"])
+    jobs = list(learning.jobs(arguments, 1000))
+    names = ["min-char-rnn", "gru 4", "gru 8", "lstm 4", "lstm 8"]
+    assert [(job.name, job.command[-1]) for job in jobs] == [(n, s) for s in ("5", "6") for n in names]
+    layers = ("--set", "model.num_layers=2")
+    tail = ("--minutes", "0.5", "--seed")
+    assert jobs[5].command == ("train", "t.txt", "--config", "min-char-rnn", *layers, *tail, "6")
+    keys = (*layers, "--set", "model.cell=gru", "--set", "model.hidden_size=8")
+    assert jobs[2].command == ("train", "t.txt", "--config", "mine.toml", *keys, *tail, "5")
+    assert {job.budget for job in jobs} == {"0.5 min"}
+    assert (jobs[2].folder, jobs[2].config == jobs[1].config != jobs[0].config) == ("gru-8-seed5", True)
+    assert len({job.folder for job in jobs}) == len(jobs)
+    (job,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--epochs=2", "--seeds=1"]), 1000)
+    assert (job.name, job.budget, job.command[-4:-2]) == ("mine", "2 epochs", ("--steps", "25"))  # 2 * 500 / (4 * 10)
+    before = job.config
+    Path("mine.toml").write_text("[train]\nbatch_size = 4\n")
+    (job,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--steps=1200", "--seeds=1"]), 1000)
+    assert (job.budget, job.command[-4:-2], job.config != before) == ("1,200 steps", ("--steps", "1200"), True)
+    with pytest.raises(ConfigError, match="nosuch"):
+        list(learning.jobs(learning.parsed(["t.txt", "--presets=nosuch", "--steps=1"]), 1000))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], "name the text to learn"),
+        (["nosuch.txt", "--presets=quickstart", "--steps=1"], "name the text to learn"),
+        (["t.txt", "--steps=1"], "name --presets, or --cells and --sizes"),
+        (["t.txt", "--cells=rnn", "--steps=1"], "name --presets, or --cells and --sizes"),
+        (["t.txt", "--presets=quickstart"], "say how long"),
+        (["t.txt", "--presets=quickstart", "--steps=1", "--minutes=1"], "not allowed with"),
+        (["t.txt", "--presets=quickstart", "--steps=1", "--json=no/such.json"], "there is no directory no for --json"),
+    ],
+)
+def test_arguments_that_do_not_fit(
+    calls: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str], words: list[str], error: str
+) -> None:
+    """They end with status 2 and a line that says what to do, before anything is trained."""
+    with pytest.raises(SystemExit) as ended:
+        learning.parsed(words)
+    assert (ended.value.code, error in capsys.readouterr().err) == (2, True)
+
+
+def test_a_series_goes_on(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the file has of this commit is not run again, what is new is added, and --again replaces in place."""
+    base = ["t.txt", "--presets", "quickstart", "min-char-rnn", "--steps=7", "--json=l.json"]
+    assert run(monkeypatch, *base, "--seeds", "1") == 0
+    first = json.loads(Path("l.json").read_text())
+    assert [row["name"] for row in first["rows"]] == ["quickstart", "min-char-rnn"]
+    assert first["rows"][0]["losses"] == {"carried": 1.5, "windows:256": 1.5}
+    assert (first["rows"][0]["seed"], first["rows"][0]["steps"], first["rows"][0]["parameters"]) == (1, 7, 99)
+    assert first["text"]["characters"] == len(TEXT)
+    folder = str(Path("runs/learning/quickstart-seed1"))
+    assert calls[0][-3:] == ("--out", folder, "--overwrite")
+    assert calls[1:4] == [
+        ("eval", folder, "--json"),
+        ("eval", folder, "--window", "256", "--json"),
+        ("compare", folder, "--no-eval", "--json"),
+    ]
+    calls.clear()
+    assert run(monkeypatch, *base, "--seeds", "1", "2") == 0
+    assert [call[call.index("--seed") + 1] for call in trained(calls)] == ["2", "2"]
+    second = json.loads(Path("l.json").read_text())
+    assert second["rows"][:2] == first["rows"]
+    assert [row["seed"] for row in second["rows"]] == [1, 1, 2, 2]
+    assert "quickstart, 7 steps, seed 1: done before\n" in capsys.readouterr().out
+    calls.clear()
+    run(monkeypatch, *base, "--seeds", "1", "--again")
+    assert len(trained(calls)) == 2
+    again = json.loads(Path("l.json").read_text())
+    assert [(row["name"], row["seed"]) for row in again["rows"]] == [(r["name"], r["seed"]) for r in second["rows"]]
+    assert again["rows"][0]["seconds"] != second["rows"][0]["seconds"]
+    assert len(again["machines"]) == 1
+    calls.clear()
+    monkeypatch.setattr(learning, "commit", lambda: "def")
+    run(monkeypatch, *base, "--seeds", "2")
+    assert [row["commit"] for row in json.loads(Path("l.json").read_text())["rows"]] == ["abc", "abc", "def", "def"]
+
+
+def test_a_run_that_fails_is_left_out(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are run, the reason is said, the status is 1, and the next time it is tried again."""
+    words = ["t.txt", "--cells=rnn", "--sizes", "13", "4", "--steps=7", "--seeds=1", "--json=l.json"]
+    for _ in range(2):
+        calls.clear()
+        assert run(monkeypatch, *words) == 1
+        assert [row["name"] for row in json.loads(Path("l.json").read_text())["rows"]] == ["rnn 4"]
+        out = capsys.readouterr().out
+        assert "rnn 13, 7 steps, seed 1: left out: charrnn train ended with status 3: diverged\n" in out
+        assert sum("model.hidden_size=13" in call for call in calls) == 1
+    Path("t.txt").write_text(TEXT * 2)
+    assert run(monkeypatch, *words) == 2
+    error = "learning.py: l.json is of another text, t.txt: name another --json\n"
+    assert capsys.readouterr().err == error
+    with pytest.raises(TextError):
+        learning.stored(Path("l.json"), {"sha256": "0"})
+
+
+def test_results_are_kept_as_they_come(calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption loses the run it falls into, and no other; the status is 130."""
+    whole, words = learning.program, ["t.txt", "--presets=quickstart", "--steps=7", "--json=l.json"]
+
+    def interrupted(*words: object) -> str:
+        if words[0] == "train" and "2" in words:
+            raise KeyboardInterrupt
+        return whole(*words)
+
+    monkeypatch.setattr(learning, "program", interrupted)
+    assert run(monkeypatch, *words) == 130
+    assert [row["seed"] for row in json.loads(Path("l.json").read_text())["rows"]] == [1]
+
+
+def test_the_table() -> None:
+    """Medians and spread over seeds, a line a command; commits and machines are told apart where they differ."""
+    rows = [row("b", 1, 1.5), row("a", 1, 2.0), row("b", 2, 1.25, seconds=60.0), row("b", 3, 1.75, steps=2000)]
+    assert [len(group) for group in grouped(rows)] == [3, 1]
+    lines = markdown(series(rows)).splitlines()
+    assert lines == [
+        "| run | budget | parameters | seeds | minutes | steps | chars/s | carried | windows:256 |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| b | 5 min | 1,234 | 3 | 2.0 [1.0–2.0] | 10 [10–2,000] | 20 [20–40] | 1.5000 [1.2500–1.7500] "
+        "| 1.6000 [1.3500–1.8500] |",
+        "| a | 5 min | 1,234 | 1 | 2.0 | 10 | 20 | 2.0000 | 2.1000 |",
+        "",
+        "Losses in nats/char on the validation split of t.txt (1,000 characters). "
+        "Medians over seeds [least–most]; minutes and chars/s are those of the whole command.",
+        "Machine: Abacus, 2 cores; Python 3.11, NumPy 2.0, some BLAS.",
+        "Commit: abc.",
+    ]
+    rows += [row("b", 4, 9.0, commit="def"), row("b", 5, 8.0, machine=1), row("b", 6, 7.0, config="d")]
+    lines = markdown(series(rows)).splitlines()
+    firsts = [line.split(" | ")[0] for line in lines[2:7]]
+    assert firsts == ["| b (abc) [0]", "| a (abc) [0]", "| b (def) [0]", "| b (abc) [1]", "| b (abc) [0]"]
+    assert lines[-2] == "Machine [1]: Abacus, 64 cores; Python 3.11, NumPy 2.0, some BLAS."
+    assert spread([3.0, 1.0], ".1f") == "2.0 [1.0–3.0]"
+
+
+def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each seed through its numbers, a colour a run; peers stand across for tinyshakespeare alone."""
+    data = series([row("b", 1, 1.5), row("b", 2, 1.25), row("<a>", 1, 1.4)])
+    (tmp_path / "l.json").write_text(json.dumps(data))
+    assert run(monkeypatch, "--plot", str(tmp_path / "l.json"), str(tmp_path / "l.svg")) == 0
+    shapes = ET.fromstring((tmp_path / "l.svg").read_text())
+    lines = [shape for shape in shapes if shape.tag.endswith("polyline")]
+    assert [line.get("stroke") == lines[0].get("stroke") for line in lines] == [True, True, False]
+    plane = plane_for([row["curve"] for row in data["rows"]], ())
+    assert (plane.right, plane.low, plane.high) == (2.0, 1.25, pytest.approx(1.25 + SHOWN))
+    assert plane.at(0, plane.high) == (plane.left, plane.top)
+    assert plane.at(2.0, 1.25) == (plane.left + plane.width, plane.top + plane.height)
+    assert lines[1].get("points").split()[-1] == f"{plane.left + plane.width:.1f},{plane.top + plane.height:.1f}"
+    middle = plane.left + plane.width / 2
+    assert lines[1].get("points").split()[1] == f"{middle:.1f},{plane.top + plane.height * 0.25:.1f}"
+    words = [shape.text for shape in shapes if shape.tag.endswith("text")]
+    assert "b, 5 min, 1,234 parameters, 2 seeds: carried 1.3750" in words
+    assert "<a>, 5 min, 1,234 parameters, 1 seeds: carried 1.4000" in words
+    assert not any(peer.label in words for peer in PEERS)
+    theirs = ET.fromstring(picture(series(data["rows"], TINYSHAKESPEARE)))
+    assert {peer.label for peer in PEERS} <= {shape.text for shape in theirs}
+    assert "5-gram 1.669 (carried; Witten-Bell, counted on the training split)" in {shape.text for shape in theirs}
+    assert picture(series([])).endswith("</svg>")
+    assert [stride(length) for length in (0.5, 1.0, 1.01, 9.0)] == [0.05, 0.1, 0.2, 1]
+
+
+def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands are those of charrnn: what it writes down is what its files hold."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text(TEXT * 10)
+    words = ["t.txt", "--cells=rnn", "--sizes=4", "--steps=6", "--seeds=3", "--json=l.json", "--out=out", *TINY]
+    assert run(monkeypatch, *words, "--set", "log.eval_every=3", "--set", "train.device=cpu") == 0
+    (result,) = json.loads(Path("l.json").read_text())["rows"]
+    model = charrnn.load("out/rnn-4-seed3", device="cpu")
+    assert (model.config.train.seed, model.config.model.hidden_size, result["steps"]) == (3, 4, 6)
+    assert (result["chars"], result["parameters"]) == (6 * 2 * 8, model.network.layout.parameters)
+    losses = {"carried": model.evaluate().nats_per_char, "windows:256": model.evaluate(window=256).nats_per_char}
+    assert result["losses"] == losses
+    assert [chars for _, chars, _ in result["curve"]] == [0, 48, 96]
+    assert result["curve"][-1][0] <= result["seconds"]
+    assert f"| rnn 4 | 6 steps | {result['parameters']:,} | 1 |" in capsys.readouterr().out
