@@ -31,7 +31,7 @@ def test_each_gate_begins_orthogonal(cell: str) -> None:
 
 def test_inputs_have_their_spread(cell: str) -> None:
     """The rows of characters have deviation `input_std`, the other weights 1 / sqrt(rows)."""
-    weights = drawn(cell)
+    weights = drawn(cell, input_std=0.7)
     for name, deviation in (("layer0.W_xh", 0.7), ("layer1.W_xh", H**-0.5), ("output.W_hy", H**-0.5)):
         assert np.std(weights[name]) == pytest.approx(deviation, rel=0.1), name
 
