@@ -22,12 +22,12 @@ class Streams:
     Attributes:
         ids: (N, B), a view of the part's: column b is stream b, so that a chunk is a plain slice of rows.
         seq_length: T.
-        resets: for each chunk that has any, the sorted (t, b) before which stream b starts from a zero state.
+        starts: (D,) sorted, N·b + n for each row n > 0 of a stream b where a document begins.
     """
 
     ids: Ids
     seq_length: int
-    resets: dict[int, tuple[tuple[int, int], ...]]
+    starts: Ids
 
     @property
     def chunks(self) -> int:
@@ -39,13 +39,23 @@ class Streams:
         index = step % self.chunks
         return index, index * self.seq_length
 
+    @property
+    def resets(self) -> Ids:
+        """(K,) the chunks, ascending, before or in which a state is dropped: the first, and those with documents."""
+        row = self.starts % self.ids.shape[0]
+        return np.unique(np.append(row[row < self.chunks * self.seq_length] // self.seq_length, 0))
+
     def keep(self, index: int) -> Ids | None:
         """(T, B) uint8: 0 where the state is dropped before reading the character, else 1; None for all ones."""
-        if index not in self.resets:
+        N, B = self.ids.shape
+        first = np.arange(B) * N + index * self.seq_length
+        lows, highs = np.searchsorted(self.starts, [first, first + self.seq_length])
+        if index and (lows == highs).all():
             return None
-        mask = np.ones((self.seq_length, self.ids.shape[1]), np.uint8)
-        rows, columns = zip(*self.resets[index], strict=True)
-        mask[list(rows), list(columns)] = 0
+        mask = np.ones((self.seq_length, B), np.uint8)
+        mask[0] = index > 0
+        for b in np.flatnonzero(lows < highs):
+            mask[self.starts[lows[b] : highs[b]] - first[b], b] = 0
         return mask
 
 
@@ -62,11 +72,5 @@ def streams(part: Part, batch_size: int, seq_length: int) -> Streams:
     """
     span = len(part.ids) // batch_size
     columns = part.ids[: span * batch_size].reshape(batch_size, span)
-    result = Streams(columns.T, seq_length, {})
-    by_chunk: dict[int, set[tuple[int, int]]] = {0: {(0, b) for b in range(batch_size)}}
-    for start in part.starts:
-        b, row = divmod(start, span)
-        if b < batch_size and row < result.chunks * seq_length:
-            by_chunk.setdefault(row // seq_length, set()).add((row % seq_length, b))
-    result.resets.update({index: tuple(sorted(pairs)) for index, pairs in by_chunk.items()})
-    return result
+    starts = np.asarray(part.starts, np.int64)
+    return Streams(columns.T, seq_length, starts[: np.searchsorted(starts, span * batch_size)])

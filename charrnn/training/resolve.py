@@ -34,7 +34,7 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     if validation is not None and 0 < config.log.eval_chars < len(validation.ids):
         chars, count = len(validation.ids), config.log.eval_chars
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
-        validation = text.Part(validation.ids[:count], tuple(s for s in validation.starts if s < count))
+        validation = validation.head(count)
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):

@@ -20,6 +20,11 @@ from charrnn.training.guard import Guard
 CAPACITY = 100
 """Most steps whose loss and gradient norm stay on the device before someone must read them (`Trainer.drain`)."""
 
+MASKS = 16 << 20
+"""Bytes of masks for the chunks where documents begin, up to which all are made at the start and stay on the device."""
+MASK = 1024
+"""Bytes that a mask counts for at least: it is an array of its own."""
+
 
 @dataclass
 class Shard:
@@ -55,7 +60,9 @@ class Trainer:
         backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
         self.config, self.network, self.streams, self.workers = config, network, streams, workers
         self.ids = backend.resident(streams.ids)
-        self.keeps = {i: backend.from_host(mask) for i in streams.resets if (mask := streams.keep(i)) is not None}
+        resets = streams.resets
+        few = len(resets) * max(MASK, streams.seq_length * B) <= MASKS
+        self.keeps = {int(i): backend.from_host(np.asarray(streams.keep(i))) for i in resets} if few else None
         self.rule = rule(config.optimizer)
         self.done = 0
         self.vector = backend.shared_zeros((network.layout.size,), dtype)
@@ -114,7 +121,7 @@ class Trainer:
         backend, B, shard = self.network.backend, self.streams.ids.shape[1], self.shards[part]
         index, row = self.streams.chunk(step)
         ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
-        keep = self.keeps.get(index)
+        keep = self.keep(index)
         if keep is not None:
             keep = backend.xp.astype(keep[:, shard.columns], self.vector.dtype)
         reshape = backend.xp.reshape
@@ -125,6 +132,13 @@ class Trainer:
         self.losses[part] = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
         next_state(work, out=shard.after)
         spare.append(work)
+
+    def keep(self, index: int) -> Array | None:
+        """The mask of a chunk, see `Streams.keep`; with many documents in a large text it is made and uploaded anew."""
+        if self.keeps is not None:
+            return self.keeps.get(index)
+        mask = self.streams.keep(index)
+        return None if mask is None else self.network.backend.from_host(mask)
 
     def close(self) -> None:
         """End the helpers and threads."""
