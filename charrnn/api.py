@@ -149,18 +149,20 @@ class Model:
         return self.vocabulary.decode(self.vocabulary.encode(text, unknown=unknown))
 
     def part(self, text: str, unknown: str) -> Part:
-        """`text` as ids."""
-        return Part(self.vocabulary.encode(text, unknown=unknown))
+        """`text` as ids, in the documents that the run's separator makes of it."""
+        ids, separator = self.vocabulary.encode(text, unknown=unknown), self.config.data.document_separator
+        return Part(ids, texts.begins(self.vocabulary.decode(ids), separator) if separator else texts.begins("", ""))
 
     def validation(self) -> Part:
         """The held-out part of the corpus that the run was trained on, which must still be what it was."""
         if self.config.data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
         run = self.source.parent.parent if self.source else None
-        corpus = self.corpus or texts.from_files(located(run, self.config.data.files), self.config.data.encoding)
+        data = self.config.data
+        corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
         if self.sha256 and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = corpus.split(self.config.data.val_fraction)[1]
+        part = texts.widened(corpus, self.vocabulary.characters).split(self.config.data.val_fraction)[1]
         assert part is not None
         return part
 

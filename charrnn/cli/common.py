@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.errors import TextError
+from charrnn.errors import ConfigError, TextError
 
 
 class Interruption:
@@ -20,6 +21,8 @@ class Interruption:
 
     signal: int | None = None
 
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,6 +75,22 @@ def printable(text: str, *, lines: bool = False) -> str:
     """`text` with control characters escaped: it must not drive the terminal, nor break the line unless `lines`."""
     kept = "\n\t" if lines else ""
     return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def unescaped(word: str, option: str) -> str:
+    """`word` with the escapes of a TOML string read, as in a configuration: a shell passes them on as they are.
+
+    Raises `ConfigError` for a backslash that begins none of them.
+    """
+
+    def character(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        found = chr(int(code, 16)) if code and int(code, 16) < 0x110000 else ESCAPES.get(match[3])
+        if found is None:
+            raise ConfigError(f"{option}: {match[0]} is not an escape: write \\\\ for a backslash")
+        return found
+
+    return re.sub(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", character, word, flags=re.DOTALL)
 
 
 def read_text(name: str, encoding: str) -> str:

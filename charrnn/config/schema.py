@@ -20,12 +20,18 @@ def one_of(default: str, *names: str) -> Any:
     return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
 
 
+def unicode(default: str) -> Any:
+    """A string that a configuration file can hold: without half characters."""
+    return bounded(default, "valid Unicode", lambda value: not any("\ud800" <= c <= "\udfff" for c in value))
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which text, and how much of its end is held out."""
 
     files: tuple[str, ...] = ()  # empty: the embedded corpus
     encoding: str = "utf-8"
+    document_separator: str = unicode("")  # ends a document inside a file; empty: each file is one
     val_fraction: float = bounded(0.1, "at least 0 and below 1", lambda value: 0 <= value < 1)
 
 

@@ -16,8 +16,9 @@ from charrnn.backend import Backend, Workers
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.text import Corpus, Part
+from charrnn.training.corpus import read_corpus
 from charrnn.training.resolve import pace, resolved
-from charrnn.training.session import Request, read_corpus
+from charrnn.training.session import Request
 from charrnn.training.step import Trainer
 
 ROUNDS = 5
@@ -82,7 +83,7 @@ def plan(request: Request, seconds: float) -> Plan:
     if not 0 < seconds < 1e6:
         raise ConfigError(f"--seconds must be above 0, not {seconds}")
     table = config.merged(request.preset, request.options)
-    corpus = read_corpus(request, table, None)
+    corpus = read_corpus(request.text, request.files, request.out, table)
     device = table.get("train", {}).get("device", "auto")
     choice = backend.choose(device, fallback=request.fallback)
     notices = [choice.reason] if choice.fell_back else []
