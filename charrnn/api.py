@@ -183,7 +183,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     try:
-        vector = choice.backend.from_host(saved.flat("parameters", network.layout))
+        vector = choice.backend.from_host(saved.weights(network.layout))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     lines = (*notices, *([choice.reason] if choice.fell_back else []))
@@ -209,6 +209,8 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    init_from: str | Path | None = None,
+    grow_vocabulary: bool = False,
     fallback: bool = True,
     threads: int = 0,
     minutes: float | None = None,
@@ -224,6 +226,8 @@ def train(
         out: the run directory; None writes nothing.
         resume: go on with the run in `out`.
         overwrite: replace it.
+        init_from: the run directory (its best checkpoint) or checkpoint file that the first weights come from.
+        grow_vocabulary: whether the text may have characters which that network never saw.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
         threads: workers; 0 for one a core.
         minutes: the time to take.
@@ -235,6 +239,9 @@ def train(
     for dotted, value in (settings or {}).items():
         section, _, key = dotted.partition(".")
         options = configuration.merged(options, configuration.checked({section: {key: value}}, "settings"))
+    source = {"init_from": str(Path(init_from))} if init_from is not None else {}
+    said = {"train": source | ({"grow_vocabulary": True} if grow_vocabulary else {})}
+    options = configuration.merged(options, configuration.checked(said, "init_from"))
     session = prepare(
         Request(
             files=tuple(map(str, files)),

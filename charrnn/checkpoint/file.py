@@ -73,6 +73,10 @@ class Checkpoint:
     meta: Meta
     tensors: Mapping[str, HostArray]
 
+    def weights(self, layout: Layout) -> HostArray:
+        """The weights (P,) of `layout` that the network is used with. Raises `CheckpointError` as `flat` does."""
+        return self.flat("parameters", layout)
+
     def flat(self, prefix: str, layout: Layout) -> HostArray:
         """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
 

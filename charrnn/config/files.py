@@ -152,7 +152,7 @@ def value_of(dotted: str, value: Any, place: str) -> Any:
     if isinstance(spec.default, float) and type(value) is int:
         value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not type(spec.default):
-        wanted = {int: "a whole number", float: "a number", str: "a string"}[type(spec.default)]
+        wanted = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[type(spec.default)]
         raise ConfigError(f"{place}: {dotted} must be {wanted}, not {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{place}: {dotted} must be a finite number, not {shown(value)}")

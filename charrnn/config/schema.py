@@ -62,6 +62,9 @@ class TrainConfig:
         "auto, cpu, cuda or cuda:N",
         lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdecimal()),
     )
+    init_from: str = unicode("")  # the run directory or checkpoint file of the first weights; empty: the seed's own
+    init_sha256: str = ""  # of the tensors in that checkpoint; empty: whatever it holds
+    grow_vocabulary: bool = False  # whether the text may have characters that it never saw
 
 
 @dataclass(frozen=True)

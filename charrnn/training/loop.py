@@ -161,7 +161,8 @@ class Loop:
             loss = result.nats_per_char
             if math.isfinite(loss):
                 # The untrained network is evaluated, for comparison, but is nobody's best.
-                best = step > 0 and (self.progress.best is None or loss < self.progress.best.val_loss)
+                trained = step > 0 or self.config.train.init_from != ""
+                best = trained and (self.progress.best is None or loss < self.progress.best.val_loss)
                 if best:
                     self.progress.best = Best(step, loss)
                 yield Evaluated(self.moment(step), loss, result.bits_per_char, best)

@@ -13,7 +13,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import record
+from charrnn.training import finetuning, record
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -120,17 +120,18 @@ def prepare(request: Request) -> Session:
 
     Raises `CharrnnError` for whatever does not fit.
     """
+    if not request.resume:  # before anyone is told to overwrite it
+        finetuning.apart(config.merged(request.preset, request.options), request.out)
     if request.out is not None:
         record.check(request.out, overwrite=request.overwrite, resume=request.resume)
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
-    preset = request.preset
-    if saved is not None:  # the planned total was decided at the start, perhaps from --minutes; only --steps changes it
-        preset = config.merged(preset, {"train": {}})
-        preset["train"].pop("steps", None)
-    table = config.merged(recorded_table(request, saved), preset, request.options)
+    table = said(request, saved, notices)
+    source = finetuning.source(table, request.out, notices) if saved is None else None
+    table = source.shaped(table) if source else table
     corpus = read_corpus(request.text, request.files, request.out, table, saved)
+    corpus = source.widened(corpus, table) if source else corpus
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
     files, loose = recorded_files(request.text, request.files, request.out, table)
@@ -144,17 +145,34 @@ def prepare(request: Request) -> Session:
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
     trainer = start(settings, network, train, workers)
+    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     if saved is not None:
         restored(trainer, saved)
-    elif planned(request):
+    elif source is not None:
+        source.give(trainer, corpus.vocabulary)
+        notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
+        progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
+    if saved is None and planned(request):
         assert request.minutes is not None
         left = request.minutes * 60 - (time.monotonic() - request.began)
         settings = plan_steps(settings, start(settings, network, train, workers), left, notices)
         trainer.config = settings
-    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and trainer.done >= settings.train.steps
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
+
+
+def said(request: Request, saved: Checkpoint | None, notices: list[str]) -> Table:
+    """Everything said about the run: when it was started, in the preset, and besides."""
+    preset, options = request.preset, request.options
+    if saved is None:
+        layers = finetuning.unpinned(preset), finetuning.unpinned(options)
+    else:
+        notices += finetuning.passed_over(config.merged(preset, options), saved.meta.config)
+        layers = finetuning.without(config.merged({"train": {}}, preset)), finetuning.without(options)
+        # The planned total was decided at the start, perhaps from --minutes; only --steps changes it.
+        layers[0]["train"].pop("steps", None)
+    return config.merged(recorded_table(request, saved), *layers)
 
 
 def planned(request: Request) -> bool:
