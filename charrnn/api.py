@@ -151,18 +151,20 @@ class Model:
         return self.vocabulary.decode(self.vocabulary.encode(text, unknown=unknown))
 
     def part(self, text: str, unknown: str) -> Part:
-        """`text` as ids."""
-        return Part(self.vocabulary.encode(text, unknown=unknown))
+        """`text` as ids, in the documents that the run's separator makes of it."""
+        ids, separator = self.vocabulary.encode(text, unknown=unknown), self.config.data.document_separator
+        return Part(ids, texts.begins(self.vocabulary.decode(ids), separator) if separator else texts.begins("", ""))
 
     def validation(self) -> Part:
         """The held-out part of the corpus that the run was trained on, which must still be what it was."""
         if self.config.data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
         run = self.source.parent.parent if self.source else None
-        corpus = self.corpus or texts.from_files(located(run, self.config.data.files), self.config.data.encoding)
+        data = self.config.data
+        corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
         if self.sha256 and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = corpus.split(self.config.data.val_fraction)[1]
+        part = texts.widened(corpus, self.vocabulary.characters).split(self.config.data.val_fraction)[1]
         assert part is not None
         return part
 
@@ -183,7 +185,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     try:
-        vector = choice.backend.from_host(saved.flat(saved.averaged, network.layout))
+        vector = choice.backend.from_host(saved.weights(network.layout))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     lines = (*notices, *([choice.reason] if choice.fell_back else []))
@@ -209,6 +211,8 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    init_from: str | Path | None = None,
+    grow_vocabulary: bool = False,
     fallback: bool = True,
     threads: int = 0,
     minutes: float | None = None,
@@ -224,6 +228,8 @@ def train(
         out: the run directory; None writes nothing.
         resume: go on with the run in `out`.
         overwrite: replace it.
+        init_from: the run directory (its best checkpoint) or checkpoint file that the first weights come from.
+        grow_vocabulary: whether the text may have characters which that network never saw.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
         threads: workers; 0 for one a core.
         minutes: the time to take.
@@ -235,6 +241,9 @@ def train(
     for dotted, value in (settings or {}).items():
         section, _, key = dotted.partition(".")
         options = configuration.merged(options, configuration.checked({section: {key: value}}, "settings"))
+    source = {"init_from": str(Path(init_from))} if init_from is not None else {}
+    said = {"train": source | ({"grow_vocabulary": True} if grow_vocabulary else {})}
+    options = configuration.merged(options, configuration.checked(said, "init_from"))
     session = prepare(
         Request(
             files=tuple(map(str, files)),

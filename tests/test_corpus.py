@@ -69,7 +69,7 @@ def check(corpus: Corpus, *contents: str) -> None:
     right = expected(*contents)
     assert corpus.ids.tolist() == right.ids
     assert corpus.ids.dtype == right.dtype
-    assert (corpus.starts, corpus.sha256) == (right.starts, right.sha256)
+    assert (tuple(corpus.starts), corpus.sha256) == (right.starts, right.sha256)
     assert (corpus.vocabulary.characters, corpus.vocabulary.counts) == (right.characters, right.counts)
 
 
@@ -164,7 +164,7 @@ def test_another_text_of_the_same_size_is_encoded() -> None:
         for text in ("abcabc", "abcabd", "abcabc"):
             Path(names[0]).write_text(text)
             check(from_files(names), text)
-        assert from_files(names * 2).starts == (0,)
+        assert from_files(names * 2).starts.tolist() == [0]
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -1,13 +1,14 @@
 """Atomic, safe, device-free checkpoints."""
 
 from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, set_aside, steps
-from charrnn.checkpoint.file import Best, Checkpoint, Meta, load, named, save, write_atomically
+from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
 
 __all__ = [
     "FOLDER",
     "Best",
     "Checkpoint",
     "Meta",
+    "content",
     "find",
     "last",
     "load",

@@ -79,10 +79,12 @@ class Checkpoint:
     meta: Meta
     tensors: Mapping[str, HostArray]
 
-    @property
-    def averaged(self) -> str:
-        """The prefix of the tensors to predict with: those of the running mean, where the run keeps one."""
-        return "average" if self.meta.config.optimizer.average else "parameters"
+    def weights(self, layout: Layout) -> HostArray:
+        """The weights (P,) of `layout` to predict with: their running mean, where the run keeps one.
+
+        Raises `CheckpointError` as `flat` does.
+        """
+        return self.flat("average" if self.meta.config.optimizer.average else "parameters", layout)
 
     def flat(self, prefix: str, layout: Layout) -> HostArray:
         """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.errors import TextError
+from charrnn.errors import ConfigError, TextError
 
 
 class Interruption:
@@ -21,6 +22,8 @@ class Interruption:
 
     signal: int | None = None
 
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,6 +86,22 @@ def strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [strict(each) for each in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def unescaped(word: str, option: str) -> str:
+    """`word` with the escapes of a TOML string read, as in a configuration: a shell passes them on as they are.
+
+    Raises `ConfigError` for a backslash that begins none of them.
+    """
+
+    def character(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        found = chr(int(code, 16)) if code and int(code, 16) < 0x110000 else ESCAPES.get(match[3])
+        if found is None:
+            raise ConfigError(f"{option}: {match[0]} is not an escape: write \\\\ for a backslash")
+        return found
+
+    return re.sub(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", character, word, flags=re.DOTALL)
 
 
 def read_text(name: str, encoding: str) -> str:

@@ -61,7 +61,7 @@ class Printer:
         corpus, model, network = session.corpus, session.config.model, session.network
         for line in session.notices:
             note(line)
-        click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary)} distinct")
+        click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
         click.echo(
             f"network: {model.cell}, {model.num_layers} x {model.hidden_size}, "
             f"{network.layout.parameters:,} parameters, {model.dtype}, on {network.backend.name}"

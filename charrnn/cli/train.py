@@ -22,6 +22,7 @@ from charrnn.cli.common import (
     files_encoding_option,
     note,
     settings_option,
+    unescaped,
 )
 
 DIVERGED = 3
@@ -39,6 +40,18 @@ DIVERGED = 3
 @click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
 @files_encoding_option
+@click.option(
+    "--document-separator",
+    metavar="STRING",
+    help=r"Ends a document inside a file; \n, \t, \\ and \uXXXX are escapes.  [default: each file is one document]",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Fine-tune: begin with the weights of RUN, a run directory (its best checkpoint) or a checkpoint file.",
+)
+@click.option("--grow-vocabulary", is_flag=True, help="With --init-from: learn characters that RUN never saw.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, bit for bit.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option(
@@ -71,6 +84,12 @@ def train_command(
     from charrnn.training import Request, default_out, prepare
 
     said = {"train.seed": keys["seed"], "train.steps": keys["steps"], "data.encoding": keys["encoding"]}
+    if keys["document_separator"] is not None:
+        said["data.document_separator"] = unescaped(keys["document_separator"], "--document-separator")
+    if keys["init_from"] is not None:
+        said["train.init_from"] = str(keys["init_from"])
+    if keys["grow_vocabulary"]:
+        said["train.grow_vocabulary"] = True
     if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
         said["train.device"] = device
     named = {dotted: value for dotted, value in said.items() if value is not None}

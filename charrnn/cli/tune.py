@@ -111,7 +111,7 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
     if quiet:
         return
     corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
-    click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary)} distinct")
+    click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
     click.echo(
         f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
         f"{model.num_layers} x {model.hidden_size}, {model.dtype}"

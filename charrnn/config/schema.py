@@ -25,12 +25,18 @@ def one_of(default: str, *names: str) -> Any:
     return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
 
 
+def unicode(default: str) -> Any:
+    """A string that a configuration file can hold: without half characters."""
+    return bounded(default, "valid Unicode", lambda value: not any("\ud800" <= c <= "\udfff" for c in value))
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which text, and how much of its end is held out."""
 
     files: tuple[str, ...] = ()  # empty: the embedded corpus
     encoding: str = "utf-8"
+    document_separator: str = unicode("")  # ends a document inside a file; empty: each file is one
     val_fraction: float = fraction(0.1)
 
 
@@ -66,6 +72,9 @@ class TrainConfig:
         "auto, cpu, cuda or cuda:N",
         lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdecimal()),
     )
+    init_from: str = unicode("")  # the run directory or checkpoint file of the first weights; empty: the seed's own
+    init_sha256: str = ""  # of the tensors in that checkpoint; empty: whatever it holds
+    grow_vocabulary: bool = False  # whether the text may have characters that it never saw
 
 
 @dataclass(frozen=True)

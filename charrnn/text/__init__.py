@@ -2,9 +2,11 @@
 
 from charrnn.text.build import from_files, from_text
 from charrnn.text.corpus import Corpus, Part
+from charrnn.text.documents import begins
 from charrnn.text.sources import EMBEDDED, blocks, check_name, expand
 from charrnn.text.streams import Streams, fitted, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.widening import widened
 
 __all__ = [
     "EMBEDDED",
@@ -13,6 +15,7 @@ __all__ = [
     "Part",
     "Streams",
     "Vocabulary",
+    "begins",
     "blocks",
     "check_name",
     "expand",
@@ -20,4 +23,5 @@ __all__ = [
     "from_files",
     "from_text",
     "streams",
+    "widened",
 ]

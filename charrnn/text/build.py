@@ -7,7 +7,9 @@ from the cache, where the next run on the same text finds them by its hash.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import AnyStr
 
 import numpy as np
 
@@ -15,8 +17,9 @@ from charrnn.errors import TextError
 from charrnn.text import cache, sources
 from charrnn.text.cache import Spill
 from charrnn.text.corpus import Corpus
+from charrnn.text.documents import parted
 from charrnn.text.entry import About
-from charrnn.text.sources import Piece
+from charrnn.text.sources import BOM, Piece
 from charrnn.text.vocabulary import CODE_POINTS, Ids, Vocabulary, code_points
 
 ASCII = 128
@@ -36,7 +39,7 @@ class Builder:
         table: (0x110000,) the provisional id of each code point; 0, which is NUL's, also for those never met. Zeros
             cost no memory until they are written over, so that a short text pays for no table.
         blocks: the provisional ids (N,) in the order of the text, in memory or on the disk.
-        starts: where documents begin.
+        starts: where documents begin, 8 bytes each: there may be as many as lines.
         length: characters so far.
         size: bytes of UTF-8 so far.
     """
@@ -47,7 +50,7 @@ class Builder:
         self.table: Ids = np.zeros(CODE_POINTS, np.intp)
         self.table[:ASCII] = self.points
         self.blocks: list[Ids] | Spill = []
-        self.starts: list[int] = []
+        self.starts = array("q")
         self.length = self.size = 0
         self.digest = hashlib.sha256()
 
@@ -58,17 +61,23 @@ class Builder:
         if isinstance(self.blocks, Spill):
             self.blocks.close()
 
-    def document(self, pieces: Iterable[Piece]) -> None:
-        """Add one document; one without a character is passed over."""
-        start = self.length
-        for piece in pieces:
-            self.add(piece, self.length - start)
-        if self.length > start:
+    def document(self, pieces: Iterable[Piece], separator: str = "") -> None:
+        """Add one document, or those of it that `separator` parts; one without a character is passed over."""
+        first = self.length
+        if separator:
+            for text, cuts in parted(map(sources.text_of, pieces), separator):
+                self.add(sources.piece_of(text), self.length - first, cuts)
+        else:
+            for piece in pieces:
+                self.add(piece, self.length - first)
+        if self.length > first:
             self.digest.update(END)
-            self.starts.append(start)
 
-    def add(self, piece: Piece, position: int) -> None:
-        """Add the next piece, which begins with the character `position` of its document."""
+    def add(self, piece: Piece, position: int, cuts: Sequence[int] = ()) -> None:
+        """Add the next piece, which begins with the character `position` of its source.
+
+        Documents begin at the places `cuts` in it, besides the one at position 0.
+        """
         if piece.text is None:
             assert piece.utf8 is not None
             ids: Ids = np.frombuffer(piece.utf8, np.uint8)
@@ -77,7 +86,11 @@ class Builder:
         utf8 = piece.utf8 if piece.utf8 is not None else (piece.text or "").encode()
         seen = counted(ids)
         self.counts[: len(seen)] += seen
-        self.digest.update(utf8)
+        if cuts and piece.text is not None:
+            self.digest.update(END.join(part.encode() for part in slices(piece.text, cuts)))
+        else:
+            self.digest.update(ended(utf8, cuts))
+        self.starts.extend(self.length + place for place in (*([] if position else [0]), *cuts))
         self.length += len(ids)
         self.size += len(utf8)
         self.blocks.append(ids.astype(np.min_scalar_type(len(seen) - 1), copy=False))
@@ -105,14 +118,14 @@ class Builder:
         vocabulary = Vocabulary(characters, tuple(self.counts[present].tolist()))
         final = np.zeros(len(self.points), vocabulary.dtype)
         final[present] = np.arange(len(present))
-        sha256 = self.digest.hexdigest()
+        sha256, starts = self.digest.hexdigest(), np.array(self.starts, np.int64)
         if isinstance(self.blocks, Spill):
-            about = About(name, sha256, self.size, self.length, tuple(self.starts), vocabulary)
-            return cache.opened(sha256, name) or cache.put(about, self.numbered_finally(final))
+            about = About(name, sha256, self.size, self.length, len(self.starts), vocabulary)
+            return cache.opened(sha256, name) or cache.put(about, starts, self.numbered_finally(final))
         ids = np.empty(self.length, vocabulary.dtype)
         for first, block in self.numbered_finally(final):
             ids[first : first + len(block)] = block
-        return Corpus(name, ids, tuple(self.starts), vocabulary, sha256)
+        return Corpus(name, ids, starts, vocabulary, sha256)
 
     def numbered_finally(self, final: Ids) -> Iterator[tuple[int, Ids]]:
         """The final ids, block by block with their positions; `final` (K,) is that of each provisional id.
@@ -137,38 +150,51 @@ def counted(ids: Ids) -> Ids:
     return counts
 
 
-def from_text(text: str, name: str = "the text") -> Corpus:
+def slices(block: AnyStr, places: Sequence[int]) -> Iterator[AnyStr]:
+    """`block` cut at `places`."""
+    for first, last in zip([0, *places], [*places, len(block)], strict=True):
+        yield block[first:last]
+
+
+def ended(utf8: bytes, places: Sequence[int]) -> bytes:
+    """`utf8` with the mark of a document's end at `places`."""
+    return END.join(slices(utf8, places)) if places else utf8
+
+
+def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corpus:
     """The corpus of one string. Raises `TextError` as `from_files` does, and for a lone surrogate."""
     with Builder() as builder:
         steps = range(0, len(text), sources.BLOCK)
-        builder.document(sources.piece_of(text[i : i + sources.BLOCK]) for i in steps)
+        builder.document((sources.piece_of(text[i : i + sources.BLOCK]) for i in steps), separator)
         return builder.corpus(name)
 
 
-def from_files(names: Iterable[str], encoding: str = "utf-8") -> Corpus:
-    """The corpus of files, each a document; of the embedded text for no name. See `sources.expand` for the names.
+def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "") -> Corpus:
+    """The corpus of files; of the embedded text for no name. See `sources.expand` for the names.
+
+    Each file is a document, or holds those that `separator` parts: see `documents.parted`.
 
     Raises `TextError` for what cannot be found, read or decoded, for fewer than two characters, and for a text that
     is too large for memory where the cache cannot take it.
     """
     files = sources.expand(list(names))
     if not files:
-        return from_text(sources.embedded(), sources.EMBEDDED)
+        return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
     name = files[0] if len(files) == 1 else f"{len(files)} files"
     name = "standard input" if name == "-" else name
     sources.decoder_for(encoding)
     size = sources.size_of(files) if sources.is_utf8(encoding) else None
-    if size is not None and size > cache.SMALL and cache.may_have(size, len(sources.BOM) * len(files)):
-        found = cache.opened(hashed(files), name)
+    if size is not None and size > cache.SMALL and cache.may_have(size, len(BOM) * len(files)):
+        found = cache.opened(hashed(files, separator), name)
         if found is not None:
             return found
     with Builder() as builder:
         for file in files:
-            builder.document(sources.pieces(file, encoding))
+            builder.document(sources.pieces(file, encoding), separator)
         return builder.corpus(name)
 
 
-def hashed(files: Iterable[str]) -> str:
+def hashed(files: Iterable[str], separator: str = "") -> str:
     """The hash that the corpus of these files has, if all they hold is UTF-8; nothing is decoded.
 
     Empty for a file with the byte that marks a document's end in the hash: it is not UTF-8.
@@ -176,11 +202,11 @@ def hashed(files: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for file in files:
         size = 0
-        for number, chunk in enumerate(sources.chunks(file)):
-            text = chunk if number else chunk.removeprefix(sources.BOM)
+        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(sources.chunks(file)))
+        for text, cuts in parted(chunks, separator.encode()) if separator else ((chunk, []) for chunk in chunks):
             if END in text:
                 return ""
-            digest.update(text)
+            digest.update(ended(text, cuts))
             size += len(text)
         if size:
             digest.update(END)

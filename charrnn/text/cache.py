@@ -140,8 +140,8 @@ def opened(sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
     return corpus
 
 
-def put(about: About, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
-    """Make an entry from blocks of final ids with their positions, and map it; then `trim`.
+def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
+    """Make an entry from its starts and blocks of final ids with their positions, and map it; then `trim`.
 
     Raises `TextError` where the file system refuses; nothing is left then.
     """
@@ -152,7 +152,7 @@ def put(about: About, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
         try:
             with open(number, "wb", buffering=0) as stream:  # noqa: PTH123 (a descriptor)
                 entry.hold(stream, exclusive=True)
-                entry.write(stream, about, blocks)
+                entry.write(stream, about, starts, blocks)
             try:
                 Path(name).replace(path)
             except PermissionError:  # on Windows, where another run has mapped the same entry

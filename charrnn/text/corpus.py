@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from charrnn.text.vocabulary import BLOCK, Ids, Vocabulary
 
@@ -15,14 +17,14 @@ class Corpus:
     Attributes:
         name: for people: the file's name, or how many files.
         ids: (N,) in the vocabulary's dtype; of a large text read-only, mapped from the cache.
-        starts: sorted positions in `ids` where a document begins; the first is 0.
-        vocabulary: every character of the text.
+        starts: (D,) sorted positions in `ids` where a document begins; the first is 0. Mapped where `ids` is.
+        vocabulary: every character of the text, and those that `widened` added, with counts of 0.
         sha256: of the text and its cuts into documents.
     """
 
     name: str
     ids: Ids
-    starts: tuple[int, ...]
+    starts: Ids
     vocabulary: Vocabulary
     sha256: str
 
@@ -35,7 +37,8 @@ class Corpus:
 
     def part(self, first: int, last: int) -> Part:
         """The characters from `first` up to `last`: a view of `ids`."""
-        return Part(self.ids[first:last], tuple(s - first for s in self.starts if first < s < last))
+        starts = np.asarray(self.starts)
+        return Part(self.ids[first:last], starts[slice(*np.searchsorted(starts, [first + 1, last]))] - first)
 
     def utf8(self) -> Iterator[bytes]:
         """The text as UTF-8, block by block."""
@@ -45,7 +48,19 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of ids (N,) and the positions in it, after the first, where a document begins."""
+    """A stretch of ids (N,) and the sorted positions (D,) in it, after the first, where a document begins."""
 
     ids: Ids
-    starts: tuple[int, ...] = ()
+    starts: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def head(self, count: int) -> Part:
+        """Its first `count` characters."""
+        return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)])
+
+    def begin(self, positions: Ids) -> Ids:
+        """For positions of any shape whether a document begins there, as one does at the first."""
+        found = positions == 0
+        if len(self.starts):
+            nearest = np.searchsorted(self.starts, positions).clip(max=len(self.starts) - 1)
+            found |= np.asarray(self.starts)[nearest] == positions
+        return found

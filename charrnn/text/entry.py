@@ -1,7 +1,8 @@
-"""One entry of the cache, one file: the ids of a text, what else its corpus holds as JSON, and a trailer.
+"""One entry of the cache, one file: the ids of a text, its documents' starts, what else its corpus holds, a trailer.
 
-The ids stand at the front, where they are mapped. Each block of them and the JSON have a checksum, read at every
-opening: an entry that a power cut, a bad disk or another program has changed is not an entry.
+Ids and starts stand at the front, where they are mapped; the rest is JSON. Each block of ids, the starts and the JSON
+have a checksum, read at every opening: an entry that a power cut, a bad disk or another program has changed is not an
+entry.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TRAILER = struct.Struct("<QI12s")
-MAGIC = b"charrnn-ids1"
+MAGIC = b"charrnn-ids2"
+START = np.dtype("<i8")
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,33 @@ class About:
 
     Attributes:
         name: of the text when it was encoded, for people.
-        sha256: as of `Corpus`.
+        sha256: names the entry: that of the `Corpus`, or of a corpus and the vocabulary it was widened to.
         size: bytes of the text in UTF-8.
         length: characters.
-        starts: as of `Corpus`.
+        documents: how many.
         vocabulary: as of `Corpus`.
-        checks: the length and the CRC-32 of each block of ids, from the front.
+        checks: the length and the CRC-32 of each block of ids, from the front, and of the bytes from there to the JSON.
     """
 
     name: str
     sha256: str
     size: int
     length: int
-    starts: tuple[int, ...]
+    documents: int
     vocabulary: Vocabulary
     checks: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def place(self) -> int:
+        """The byte where the starts begin: the first after the ids that is a multiple of theirs."""
+        return -(-self.length * self.vocabulary.dtype.itemsize // START.itemsize) * START.itemsize
 
-def write(stream: FileIO, about: About, blocks: Iterable[tuple[int, Ids]]) -> None:
-    """Write an entry from blocks of final ids with their positions, which come from the back."""
-    checks = []
+
+def write(stream: FileIO, about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> None:
+    """Write an entry from the starts (D,) and blocks of final ids with their positions, which come from the back."""
+    end = about.length * about.vocabulary.dtype.itemsize
+    cuts = bytes(about.place - end) + np.asarray(starts, START).tobytes()
+    checks = [(len(cuts), zlib.crc32(cuts))]
     for first, ids in blocks:
         stream.seek(first * ids.itemsize)
         write_whole(stream, ids.data)
@@ -67,13 +76,14 @@ def write(stream: FileIO, about: About, blocks: Iterable[tuple[int, Ids]]) -> No
         "size": about.size,
         "length": about.length,
         "dtype": vocabulary.dtype.str,
-        "starts": about.starts,
+        "documents": about.documents,
         "characters": vocabulary.characters,
         "counts": vocabulary.counts,
         "checks": checks[::-1],
     }
     text = json.dumps(values).encode()
-    stream.seek(about.length * vocabulary.dtype.itemsize)
+    stream.seek(end)
+    write_whole(stream, memoryview(cuts))
     write_whole(stream, memoryview(text + TRAILER.pack(len(text), zlib.crc32(text), MAGIC)))
 
 
@@ -102,7 +112,7 @@ def read(stream: BinaryIO) -> About:
     vocabulary = Vocabulary(values.pop("characters"), tuple(values.pop("counts")))
     if values.pop("dtype") != vocabulary.dtype.str:
         raise ValueError("from a machine of another byte order")
-    values |= {"starts": tuple(values["starts"]), "checks": tuple(map(tuple, values["checks"]))}
+    values |= {"checks": tuple(map(tuple, values["checks"]))}
     return About(**values, vocabulary=vocabulary)
 
 
@@ -124,17 +134,22 @@ def mapped(path: Path, sha256: str, name: str, *, verify: bool = True) -> Corpus
         with path.open("rb") as stream:
             hold(stream, exclusive=False)
             about = read(stream)
-            if about.sha256 != sha256 or sum(length for length, _ in about.checks) != about.length:
+            *blocks, (size, cuts) = about.checks
+            if about.sha256 != sha256 or sum(length for length, _ in blocks) != about.length:
                 return None
             dtype = about.vocabulary.dtype
             stream.seek(0)
-            for length, checksum in about.checks if verify else ():
+            for length, checksum in blocks if verify else ():
                 if zlib.crc32(stream.read(length * dtype.itemsize)) != checksum:
                     return None
+            end = stream.seek(about.length * dtype.itemsize)
+            if end + size != about.place + about.documents * START.itemsize or zlib.crc32(stream.read(size)) != cuts:
+                return None
             whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)  # its own descriptor carries the lock
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Corpus(name, np.frombuffer(whole, dtype, about.length), about.starts, about.vocabulary, sha256)
+    ids, starts = np.frombuffer(whole, dtype, about.length), np.frombuffer(whole, START, about.documents, about.place)
+    return Corpus(name, ids, starts, about.vocabulary, sha256)
 
 
 def hold(stream: BinaryIO | FileIO, *, exclusive: bool) -> bool:

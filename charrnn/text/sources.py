@@ -105,7 +105,7 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
     Raises `TextError` naming file, byte offset and remedy for bytes that are not in `encoding`, and for a file that
     cannot be read.
     """
-    return (str(p.utf8 or b"", "ascii") if p.text is None else p.text for p in pieces(name, encoding))
+    return map(text_of, pieces(name, encoding))
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,11 @@ class Piece:
 
     text: str | None
     utf8: bytes | None
+
+
+def text_of(piece: Piece) -> str:
+    """The characters of a piece."""
+    return str(piece.utf8 or b"", "ascii") if piece.text is None else piece.text
 
 
 def piece_of(text: str) -> Piece:

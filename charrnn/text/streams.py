@@ -8,7 +8,6 @@ step trains on is a function of the step alone.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,14 +25,14 @@ class Streams:
     Attributes:
         ids: (N, B), a view of the part's: column b is stream b, so that a chunk is a plain slice of rows.
         seq_length: T.
-        starts: the sorted (row, b) at which a document begins inside a stream.
+        starts: (D,) sorted, N·b + n for each row n > 0 of a stream b where a document begins.
         seed: with one, each sweep begins at a row of its own below T, drawn from it, so that no two cut the text alike;
             None: every sweep begins at row 0.
     """
 
     ids: Ids
     seq_length: int
-    starts: tuple[tuple[int, int], ...] = ()
+    starts: Ids
     seed: int | None = None
 
     @property
@@ -54,21 +53,26 @@ class Streams:
     def drops(self, step: int) -> bool:
         """Whether any stream's state is dropped in the chunk of `step`."""
         index, row = self.chunk(step)
-        return index == 0 or bool(self.starts_in(row))
+        if index == 0 or len(self.starts) == 0:
+            return index == 0
+        _, lows, highs = self.documents(row)
+        return bool((lows < highs).any())
 
-    def starts_in(self, row: int) -> tuple[tuple[int, int], ...]:
-        """The places (row, b) in the chunk that begins at `row` where a document begins."""
-        first, last = (bisect_left(self.starts, (r, 0)) for r in (row, row + self.seq_length))
-        return self.starts[first:last]
+    def documents(self, row: int) -> tuple[Ids, Ids, Ids]:
+        """For each stream its number of `row`, and which of `starts`, from where and up to where, are in the chunk."""
+        N, B = self.ids.shape
+        first = np.arange(B) * N + row
+        lows, highs = np.searchsorted(self.starts, [first, first + self.seq_length])
+        return first, lows, highs
 
     def keep(self, step: int) -> Ids:
         """(T, B) uint8: 0 where the state is dropped before reading the character, else 1."""
         index, row = self.chunk(step)
+        first, lows, highs = self.documents(row)
         mask = np.ones((self.seq_length, self.ids.shape[1]), np.uint8)
-        for start, b in self.starts_in(row):
-            mask[start - row, b] = 0
-        if index == 0:
-            mask[0, :] = 0
+        mask[0] = index > 0
+        for b in np.flatnonzero(lows < highs):
+            mask[self.starts[lows[b] : highs[b]] - first[b], b] = 0
         return mask
 
 
@@ -91,5 +95,5 @@ def streams(part: Part, batch_size: int, seq_length: int, seed: int | None = Non
     """
     span = len(part.ids) // batch_size
     columns = part.ids[: span * batch_size].reshape(batch_size, span)
-    places = ((start % span, start // span) for start in part.starts)
-    return Streams(columns.T, seq_length, tuple(sorted(place for place in places if place[1] < batch_size)), seed)
+    starts = np.asarray(part.starts, np.int64)
+    return Streams(columns.T, seq_length, starts[: np.searchsorted(starts, span * batch_size)], seed)

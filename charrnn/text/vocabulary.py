@@ -19,11 +19,12 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters of a corpus, sorted by code point, and how often each occurs in it.
+    """The characters that a network knows, sorted by code point, and how often each occurs in its corpus.
 
     Attributes:
         characters: V distinct characters; the id of a character is its index.
-        counts: V occurrences, from which a sample without a prompt draws its first character.
+        counts: V occurrences, from which a sample without a prompt draws its first character; 0 for one that only the
+            run knew which the weights come from.
     """
 
     characters: str
@@ -38,6 +39,12 @@ class Vocabulary:
         table = np.full(CODE_POINTS, -1, np.int32)
         table[code_points(self.characters)] = np.arange(len(self), dtype=np.int32)
         return table
+
+    @property
+    def used(self) -> Vocabulary:
+        """That of the corpus alone, without characters that only the network knows."""
+        pairs = [(c, n) for c, n in zip(self.characters, self.counts, strict=True) if n]
+        return Vocabulary("".join(c for c, _ in pairs), tuple(n for _, n in pairs))
 
     @property
     def dtype(self) -> np.dtype[Any]:

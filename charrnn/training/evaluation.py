@@ -73,13 +73,12 @@ def surprises(
         (rows, B) nats. Waits for the device.
     """
     backend, state = network.backend, state or network.zero_state(len(offsets))
-    starts = np.array([0, *part.starts])
     work = None
     for first in range(0, length, ROWS):
         rows = np.arange(first, min(first + ROWS, length))
         positions = (rows[:, None] + offsets[None, :]).clip(0, len(part.ids) - 2)
         inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
-        fresh = np.isin(positions, starts)
+        fresh = part.begin(positions)
         keep = backend.from_host(~fresh, network.dtype) if fresh.any() else None
         if work is None or len(rows) != work.T:
             work = Workspace(network, len(rows), len(offsets))

@@ -42,12 +42,9 @@ class Progress:
     samples_size: int = 0
     seconds: float = 0.0
 
-    def improved(self, step: int, val_loss: float) -> bool:
-        """Take note of an evaluation: whether it is the best so far.
-
-        The untrained network is evaluated, for comparison, but is nobody's best.
-        """
-        better = step > 0 and (self.best is None or val_loss < self.best.val_loss)
+    def improved(self, step: int, val_loss: float, *, trained: bool) -> bool:
+        """Take note of an evaluation: whether it is the best so far. An untrained network is nobody's best."""
+        better = trained and (self.best is None or val_loss < self.best.val_loss)
         self.stale = 0 if better or step == 0 else self.stale + 1
         if better:
             self.best = Best(step, val_loss)
@@ -181,7 +178,9 @@ class Loop:
             params = trainer.network.views(trainer.average)
             result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
             if math.isfinite(result.nats_per_char):
-                best = self.progress.improved(step, result.nats_per_char)
+                # The untrained network is evaluated, for comparison, but is nobody's best.
+                trained = step > 0 or self.config.train.init_from != ""
+                best = self.progress.improved(step, result.nats_per_char, trained=trained)
                 optimizer = self.config.optimizer
                 if optimizer.schedule == "plateau" and self.progress.overdue(optimizer.decay_patience):
                     trainer.drops += 1

@@ -35,7 +35,7 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     if validation is not None and 0 < config.log.eval_chars < len(validation.ids):
         chars, count = len(validation.ids), config.log.eval_chars
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
-        validation = text.Part(validation.ids[:count], tuple(s for s in validation.starts if s < count))
+        validation = validation.head(count)
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
@@ -64,7 +64,7 @@ def restored(trainer: Trainer, saved: Checkpoint) -> None:
     """Put `trainer` where `saved` was made. Raises `CheckpointError` for a tensor that is missing or does not fit."""
     network, backend = trainer.network, trainer.network.backend
     trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
-    trainer.average[...] = backend.from_host(saved.flat(saved.averaged, network.layout))
+    trainer.average[...] = backend.from_host(saved.weights(network.layout))
     trainer.drops = saved.meta.drops
     for slot, vector in trainer.slots.items():
         vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))

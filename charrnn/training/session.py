@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config, text
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
-from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import record
+from charrnn.training import finetuning, record
+from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.resolve import plan_steps, progress_of, resolved, restored, start
@@ -119,22 +120,24 @@ def prepare(request: Request) -> Session:
 
     Raises `CharrnnError` for whatever does not fit.
     """
+    if not request.resume:  # before anyone is told to overwrite it
+        finetuning.apart(config.merged(request.preset, request.options), request.out)
     if request.out is not None:
         record.check(request.out, overwrite=request.overwrite, resume=request.resume)
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
-    preset = request.preset
-    if saved is not None:  # the planned total was decided at the start, perhaps from --minutes; only --steps changes it
-        preset = config.merged(preset, {"train": {}})
-        preset["train"].pop("steps", None)
-    table = config.merged(recorded_table(request, saved), preset, request.options)
-    corpus = read_corpus(request, table, saved)
+    table = said(request, saved, notices)
+    source = finetuning.source(table, request.out, notices) if saved is None else None
+    table = source.shaped(table) if source else table
+    corpus = read_corpus(request.text, request.files, request.out, table, saved)
+    corpus = source.widened(corpus, table) if source else corpus
     choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
     notices.append(choice.reason)
-    files, loose = recorded_files(request, table)
+    files, loose = recorded_files(request.text, request.files, request.out, table)
     recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
     wanted = config.build(config.merged(table, {"data": recorded}))
+    notices += documents(corpus, wanted.data.document_separator)
     settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
         compare(saved.meta.config, settings)
@@ -142,17 +145,34 @@ def prepare(request: Request) -> Session:
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
     trainer = start(settings, network, train, workers)
+    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     if saved is not None:
         restored(trainer, saved)
-    elif planned(request):
+    elif source is not None:
+        source.give(trainer, corpus.vocabulary)
+        notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
+        progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
+    if saved is None and planned(request):
         assert request.minutes is not None
         left = request.minutes * 60 - (time.monotonic() - request.began)
         settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
         trainer.config = settings
-    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and trainer.done >= settings.train.steps
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
+
+
+def said(request: Request, saved: Checkpoint | None, notices: list[str]) -> Table:
+    """Everything said about the run: when it was started, in the preset, and besides."""
+    preset, options = request.preset, request.options
+    if saved is None:
+        layers = finetuning.unpinned(preset), finetuning.unpinned(options)
+    else:
+        notices += finetuning.passed_over(config.merged(preset, options), saved.meta.config)
+        layers = finetuning.without(config.merged({"train": {}}, preset)), finetuning.without(options)
+        # The planned total was decided at the start, perhaps from --minutes; only --steps changes it.
+        layers[0]["train"].pop("steps", None)
+    return config.merged(recorded_table(request, saved), *layers)
 
 
 def planned(request: Request) -> bool:
@@ -167,60 +187,6 @@ def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
     if request.resume and request.out and record.started(request.out):
         return config.read(str(request.out / record.CONFIG))
     return {}
-
-
-def read_corpus(request: Request, table: Table, saved: Checkpoint | None) -> Corpus:
-    """The text that was asked for; when resuming it must be the run's own."""
-    if request.text is not None:
-        corpus = text.from_text(request.text)
-    else:
-        data = table.get("data", {})
-        names = request.files or record.located(request.out, data.get("files", ()))
-        if "-" in names and len(names) > 1:
-            raise ConfigError("standard input (-) must be the only text")
-        try:
-            corpus = text.from_files(names, data.get("encoding", "utf-8"))
-        except TextError as error:
-            hint = f"; the run in {request.out} needs its text: name the file" if saved and not request.files else ""
-            raise TextError(f"{error}{hint}") from None
-    if saved is not None and corpus.sha256 != saved.meta.sha256:
-        raise CheckpointError(f"--resume needs the text that the run was trained on: {difference(saved, corpus)}")
-    return replace(corpus, name=saved.meta.corpus) if saved is not None else corpus
-
-
-def recorded_files(request: Request, table: Table) -> tuple[tuple[str, ...], bool]:
-    """The files for the configuration, by absolute path; and whether the text is in none and is kept in the run.
-
-    So a run on standard input or a string can be resumed and evaluated like any other.
-    """
-    names = request.files or record.located(request.out, table.get("data", {}).get("files", ()))
-    files = () if request.text is not None else tuple(text.expand(list(names)))
-    passing = len(files) == 1 and not Path(files[0]).is_file()  # a pipe, as in `charrnn train <(zcat book.gz)`
-    if request.text is None and not passing:
-        paths = tuple(str(Path(name).absolute()) for name in files)
-        for path in paths:
-            text.check_name(path)
-        return paths, False
-    if request.out is None:
-        return ("-",), False
-    return (str(request.out.absolute() / record.CORPUS),), True
-
-
-def difference(saved: Checkpoint, corpus: Corpus) -> str:
-    """In words, how `corpus` differs from the one of a checkpoint."""
-    had, has = saved.meta.vocabulary, corpus.vocabulary
-    words = f"{saved.meta.corpus} had {sum(had.counts):,} characters, {corpus.name} has {len(corpus.ids):,}"
-    for label, characters in (
-        ("new", set(has.characters) - set(had.characters)),
-        ("missing", set(had.characters) - set(has.characters)),
-    ):
-        if characters:
-            words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
-    if (had, sum(had.counts)) == (has, len(corpus.ids)):
-        words += "; the characters are the same, in another order or cut into other documents"
-    if saved.meta.corpus == text.EMBEDDED:
-        words += " (the embedded corpus is that of the running Python: resume with the Python that started it)"
-    return words
 
 
 def compare(recorded: Config, wanted: Config) -> None:

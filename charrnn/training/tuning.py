@@ -16,8 +16,10 @@ from charrnn.backend import Backend, Workers
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.text import Corpus, Part
+from charrnn.training import finetuning
+from charrnn.training.corpus import read_corpus
 from charrnn.training.resolve import pace, resolved
-from charrnn.training.session import Request, read_corpus
+from charrnn.training.session import Request
 from charrnn.training.step import Trainer
 
 ROUNDS = 5
@@ -81,11 +83,15 @@ def plan(request: Request, seconds: float) -> Plan:
     """
     if not 0 < seconds < 1e6:
         raise ConfigError(f"--seconds must be above 0, not {seconds}")
-    table = config.merged(request.preset, request.options)
-    corpus = read_corpus(request, table, None)
+    table = config.merged(finetuning.unpinned(request.preset), finetuning.unpinned(request.options))
+    notices: list[str] = []
+    source = finetuning.source(table, None, notices)
+    table = source.shaped(table) if source else table
+    corpus = read_corpus(request.text, request.files, request.out, table)
+    corpus = source.widened(corpus, table) if source else corpus
     device = table.get("train", {}).get("device", "auto")
     choice = backend.choose(device, fallback=request.fallback)
-    notices = [choice.reason] if choice.fell_back else []
+    notices += [choice.reason] if choice.fell_back else []
     settings, part, _ = resolved(config.build(table), corpus, choice.backend, notices)
     gpus = backend.gpus() if device != "cpu" else {}
     usable = [name for name, trouble in gpus.items() if trouble is None]
