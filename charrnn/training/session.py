@@ -13,7 +13,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import record
+from charrnn.training import beside, record
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.resolve import plan_steps, progress_of, resolved, restored, start
@@ -107,7 +107,7 @@ class Session:
                 return
             meta = self.checkpoint.meta if self.checkpoint else None
             with record.Recorder(self.out, self.config, meta, self.corpus if self.loose else None) as recorder:
-                for event in self.loop.events():
+                for event in beside.events(self.loop):
                     recorder.record(event)
                     yield event
         finally:
