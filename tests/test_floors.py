@@ -16,7 +16,7 @@ from charrnn.text import Part
 
 Document = tuple[int, ...]
 
-VOCABULARIES = [1, 2, 4, 255, 256, 1289, 1290, 60_000, 0x110000]
+VOCABULARIES = [1, 2, 4, 255, 256, 1289, 1290, 1500, 60_000, 0x110000]
 """Around the sizes at which an id + 1 needs another byte, and at which halves of windows are numbered."""
 
 

@@ -112,6 +112,18 @@ def test_it_is_ended_with_the_run(interpreter: Path) -> None:
     assert counting.kept() is None
 
 
+@needs_scripts
+def test_its_priority_is_lower(interpreter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ten than that of the run, whatever that is, from the start."""
+    asked = []
+    monkeypatch.setattr(os, "getpriority", lambda *_: 3)
+    monkeypatch.setattr(os, "setpriority", lambda *words: asked.append(words))
+    with Counting(split()) as counting:
+        counting.start()
+        assert counting.process is not None
+        assert asked == [(os.PRIO_PROCESS, counting.process.pid, 13)]
+
+
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no way to wait for another's child")
 def test_it_ends_by_itself_if_its_parent_is_killed(tmp_path: Path, corpus: Path) -> None:
     """Nobody is there to kill it or to take its answer: it ends, and leaves no file."""

@@ -13,12 +13,13 @@ PATIENCE = 3.0
 
 
 def events(loop: Loop) -> Iterator[Event]:
-    """What `loop` yields, with one `Counted` before `Ended` at the latest, where there is a split and time for it.
+    """What `loop` yields; if anything is evaluated and there is time, one `Counted` too, before `Ended` at the latest.
 
     Floors that were counted before come first. Else they are begun after the first step, asked for whenever the loop
     yields, and waited for only at the end of a run that was not stopped. Whatever is not known then is given up.
     """
-    split = split_of(loop.corpus, loop.config.data.val_fraction, loop.validation)
+    evaluated = loop.validation if loop.config.log.eval_every else None
+    split = split_of(loop.corpus, loop.config.data.val_fraction, evaluated)
     if split is None:
         yield from loop.events()
         return
