@@ -209,9 +209,14 @@ def test_another_method_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in its place, or a user without a home: the floors are just not kept."""
+    """A directory in the file's place, a file in the cache's, a user without a home: floors are just not kept."""
     of = split()
-    home.parent.mkdir()
+    (home / f"{of.key}.floors.json").mkdir(parents=True)
+    store.put(of, expected(of))
+    assert [path.name for path in home.iterdir()] == [f"{of.key}.floors.json"]
+    assert store.get(of) is None
+    (home / f"{of.key}.floors.json").rmdir()
+    home.rmdir()
     home.write_text("no directory")
     store.put(of, expected(of))
     assert store.get(of) is None
