@@ -20,6 +20,7 @@ from charrnn import cli
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 from charrnn.text import cache, sources
+from charrnn.training import beside
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
 
@@ -29,6 +30,14 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test, and no process that one starts, touches the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience() -> Iterator[None]:
+    """A run that is done waits for its floors however busy the machine is: what a test finds is no matter of time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beside, "PATIENCE", 60.0)
         yield
 
 

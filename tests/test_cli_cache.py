@@ -22,7 +22,7 @@ def test_entries_are_listed_and_removed(call: Call, home: Path) -> None:
     call(*TRAIN, "--out=r")
     Path("ü\n.txt").write_text(TEXT * 9000)
     call("train", "ü\n.txt", *TRAIN[2:], "--steps=0", "--out=s")
-    paths = {path.stat().st_size: path for path in home.iterdir()}
+    paths = {path.stat().st_size: path for path in home.glob("*.ids")}
     small, large = paths[min(paths)], paths[max(paths)]
     os.utime(small, (time.mktime((2021, 2, 3, 4, 5, 6, 0, 0, -1)),) * 2)
     lines = call("cache")[0].splitlines()
@@ -30,7 +30,7 @@ def test_entries_are_listed_and_removed(call: Call, home: Path) -> None:
     assert lines[0] == f"directory: {home}"
     assert re.fullmatch(rf" +{size:.1f} MB  \d{{4}}-\d\d-\d\d \d\d:\d\d  ü\\n.txt", lines[1])
     assert lines[2] == "      0.0 MB  2021-02-03 04:05  t.txt"
-    assert lines[3] == f"total: 2 texts, {size:.1f} MB"
+    assert lines[3] == f"total: 2 texts, {size:.1f} MB, and the floors of 1 split"
     assert "ü\\n.txt" in call("cache", "--clear")[0]
     assert list(home.iterdir()) == []
     assert call("cache", "--clear")[0].endswith("removed: 0 texts, 0.0 MB\n")

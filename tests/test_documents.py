@@ -24,7 +24,7 @@ from charrnn.errors import ConfigError
 from charrnn.model import build
 from charrnn.text import Part, begins, from_files, from_text, sources
 from charrnn.text.documents import parted
-from charrnn.training import step
+from charrnn.training import masks
 from charrnn.training.resolve import start
 
 modest = settings(deadline=None, max_examples=150)
@@ -112,15 +112,15 @@ def test_a_part_knows_where_documents_begin(starts: set[int], positions: list[in
 
 
 def test_masks_made_anew_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many documents to keep the masks of all chunks at hand: the same steps."""
+    """Masks made for one step at a time or for many, and no documents at all: the same steps, and other ones."""
     corpus, vectors = from_text(BOOK, separator="\n\n"), []
     settings = settings_for("float32", "lstm")
     network = build(settings.model, len(corpus.vocabulary), NumpyBackend())
-    for masks, separated in ((step.MASKS, True), (0, True), (0, False)):
-        monkeypatch.setattr(step, "MASKS", masks)
+    for ahead, separated in ((masks.AHEAD, True), (0, True), (0, False)):
+        monkeypatch.setattr(masks, "AHEAD", ahead)
         part = corpus.part(0, len(corpus.ids)) if separated else Part(corpus.ids)
         trainer = start(settings, network, part, Workers(1))
-        assert (trainer.keeps is None) == (masks == 0)
+        assert (trainer.masks.ahead == 1) == (ahead == 0)
         for _ in range(trainer.streams.chunks + 2):
             trainer.step()
         vectors.append(trainer.vector.copy())

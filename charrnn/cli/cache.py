@@ -1,4 +1,4 @@
-"""`charrnn cache`: the encoded texts that are kept for the next run."""
+"""`charrnn cache`: the encoded texts and the floors that are kept for the next run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from charrnn.cli.common import printable
 def cache_command(clear: bool) -> None:
     """The encoded large texts kept for the next run: size on the disk, when last used, name.
 
-    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first.
+    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first. Besides, what runs
+    were measured against: the floors of a thousand splits at most, some hundred bytes each.
     """
+    from charrnn.floors import store
     from charrnn.text import cache
 
     click.echo(f"directory: {cache.directory()}")
@@ -26,7 +28,9 @@ def cache_command(clear: bool) -> None:
         click.echo(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
-    click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}")
+    splits = len(store.clear() if clear else store.files())
+    floors = f", and the floors of {splits} split" + "s" * (splits != 1) if splits else ""
+    click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}{floors}")
 
 
 def megabytes(size: int) -> str:

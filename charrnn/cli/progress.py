@@ -9,7 +9,8 @@ import click
 from tqdm import tqdm
 
 from charrnn.cli.common import Interruption, abandon_output, note, printable
-from charrnn.training import LIMIT, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
+from charrnn.floors import Floors, announcement, verdict
+from charrnn.training import LIMIT, Counted, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
 
@@ -19,6 +20,7 @@ class Printer:
 
     def __init__(self, session: Session, interruption: Interruption) -> None:
         self.session, self.interruption = session, interruption
+        self.floors: Floors | None = None
         self.width = len(f"{session.config.train.steps:,}")
 
     def run(self) -> str:
@@ -41,6 +43,8 @@ class Printer:
                 bar.update(event.at.step - bar.n)
                 for line in self.lines(event):
                     self.show(line)
+                if isinstance(event, Counted):
+                    self.floors = event.floors
                 if isinstance(event, Ended):
                     ended = event
         assert ended is not None
@@ -83,6 +87,8 @@ class Printer:
         if isinstance(event, Evaluated):
             words = "  best so far" if event.best and event.at.step else ""
             return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
+        if isinstance(event, Counted):
+            return [announcement(event.floors)]
         if isinstance(event, Sampled):
             body = textwrap.indent(printable(event.text, lines=True), "  | ", lambda _: True)
             return [f"{step}  a sample:", body]
@@ -102,6 +108,8 @@ class Printer:
         click.echo(
             f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}"
         )
+        if best and self.floors is not None:
+            click.echo(verdict(best.val_loss, self.floors))
 
 
 def on_terminal() -> bool:

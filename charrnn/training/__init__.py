@@ -2,6 +2,7 @@
 
 from charrnn.training.evaluation import Evaluation, carried, surprises, windows
 from charrnn.training.events import (
+    Counted,
     Ended,
     Evaluated,
     Event,
@@ -17,6 +18,7 @@ from charrnn.training.session import Request, Session, prepare
 
 __all__ = [
     "LIMIT",
+    "Counted",
     "Ended",
     "Evaluated",
     "Evaluation",

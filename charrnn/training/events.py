@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.floors import Floors
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The floors of the run's split are known: once a run, where there is a run directory."""
+
+    at: Moment
+    floors: Floors
+
+
+@dataclass(frozen=True)
 class Ended:
     """The last event. `reason`: steps, minutes, patience, stop_after, time, interrupted or diverged."""
 
@@ -84,7 +93,7 @@ class Ended:
     reason: str
 
 
-Event = Trained | Evaluated | Guarded | Sampled | Snapshot | Ended
+Event = Trained | Evaluated | Guarded | Sampled | Snapshot | Counted | Ended
 Metric = Trained | Evaluated | Guarded
 
 

@@ -1,4 +1,4 @@
-"""The run directory: `config.toml`, `metrics.jsonl`, `samples.txt`, `checkpoints/`, and nothing else of anyone's."""
+"""The run directory: `config.toml`, the logs, `floors.json`, `checkpoints/`, and nothing else of anyone's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.checkpoint import Meta
 from charrnn.config import Config
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.text import EMBEDDED, Corpus
-from charrnn.training.events import Event, Metric, Sampled, Snapshot, as_json
+from charrnn.training.events import Counted, Event, Metric, Sampled, Snapshot, as_json
 
 try:
     import fcntl
@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 RUNS = Path("runs")
 CONFIG, METRICS, SAMPLES, CORPUS = "config.toml", "metrics.jsonl", "samples.txt", "corpus.txt"
+FLOORS = "floors.json"
 
 
 def started(run: Path) -> bool:
@@ -106,6 +107,8 @@ class Recorder:
                 checkpoint.set_aside(run, resumed.step)
             for step in checkpoint.steps(run) if resumed is None else ():
                 checkpoint.path_of(run, step).unlink()
+            if resumed is None:
+                (run / FLOORS).unlink(missing_ok=True)
             checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
             if corpus is not None:
@@ -138,6 +141,9 @@ class Recorder:
             elif isinstance(event, Sampled):
                 self.samples.write(event.entry)
                 self.samples.flush()
+            elif isinstance(event, Counted):
+                content = json.dumps(event.floors.as_json(), indent=2) + "\n"
+                checkpoint.write_atomically(self.run / FLOORS, content.encode())
             elif isinstance(event, Snapshot):
                 for log in (self.metrics, self.samples):
                     os.fsync(log.fileno())

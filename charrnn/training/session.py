@@ -13,7 +13,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import finetuning, record
+from charrnn.training import beside, finetuning, record
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -108,7 +108,7 @@ class Session:
                 return
             meta = self.checkpoint.meta if self.checkpoint else None
             with record.Recorder(self.out, self.config, meta, self.corpus if self.loose else None) as recorder:
-                for event in self.loop.events():
+                for event in beside.events(self.loop):
                     recorder.record(event)
                     yield event
         finally:

@@ -1,0 +1,65 @@
+"""Floors that were counted before: a small file each in the user's cache directory, named by what they depend on.
+
+Nothing here is an error for a run: what cannot be read is counted again, what cannot be written is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from charrnn.errors import TextError
+from charrnn.floors.result import Floors, Split
+from charrnn.text import cache
+
+KEPT = 1000
+"""Files; when one is written, those written longest ago go beyond it."""
+FILE, TEMPORARY = re.compile(r"[0-9a-f]{64}\.floors\.json"), re.compile(r"\..*\.floors\.tmp")
+
+
+def get(split: Split) -> Floors | None:
+    """The floors of a split, if they are kept; not from a file that is damaged or another split's."""
+    with suppress(OSError, ValueError, TextError):
+        values = json.loads((cache.directory() / f"{split.key}.floors.json").read_bytes())
+        if isinstance(values, dict) and values.get("key") == split.key:
+            return Floors.of(split, values.get("losses"))
+    return None
+
+
+def put(split: Split, floors: Floors) -> None:
+    """Keep the floors of a split, whole or not at all."""
+    with suppress(OSError, TextError):
+        folder = cache.directory()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number, temporary = tempfile.mkstemp(suffix=".floors.tmp", prefix=".", dir=folder)
+        try:
+            with open(number, "w") as stream:  # noqa: PTH123 (a descriptor)
+                json.dump({"key": split.key, "losses": floors.losses}, stream)
+            os.replace(temporary, folder / f"{split.key}.floors.json")  # noqa: PTH105 (a string)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        for old in sorted(files(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def files() -> list[Path]:
+    """The files of floors. Raises `TextError` for a cache that cannot be read."""
+    return cache.files(FILE)
+
+
+def clear() -> list[Path]:
+    """Remove every file of floors, and what killed processes left; the files there were.
+
+    Raises `TextError` for one that cannot be removed.
+    """
+    found = files()
+    for path in (*found, *cache.files(TEMPORARY)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise TextError(f"{path} cannot be removed ({error.strerror or error})") from None
+    return found

@@ -1,0 +1,67 @@
+"""Floors in words: what a network must beat, and where a loss stands among them."""
+
+from __future__ import annotations
+
+from charrnn.floors.result import Floors
+
+GOOD, VERY_GOOD = 0.95, 0.90
+"""Of the best n-gram's loss: from here on down a network's loss is good, and very good.
+
+A part of it, not a difference, because losses differ between texts by a factor of three. On Tiny Shakespeare, last
+tenth held out, the best n-gram has 1.669 nats/char, and a transformer of ten million parameters, dropout and all, 1.47
+(nanoGPT's `shakespeare_char`), which is 0.88 of it. GOOD is near the middle between the two (1.585), VERY_GOOD leaves
+little of the way (1.502). What is below the n-gram by less has learned more than counting, but hardly.
+"""
+
+
+def announcement(floors: Floors) -> str:
+    """One line: the floors, and which one has to be beaten."""
+    best = floors.best
+    shown = ", ".join(f"{name(n)} {floors.of_order(n):.3f}" for n in sorted({1, min(3, len(floors.losses)), best}))
+    words = (
+        f"floors on this split: {shown} nats/char: "
+        f"a network must beat {floors.of_order(best):.3f} ({name(best)}) to have learned more than counting"
+    )
+    parts = []
+    if floors.counted < floors.training:
+        parts.append(f"counted on the last {floors.counted:,} of {floors.training:,} training characters")
+    if floors.predicted < floors.evaluated:
+        parts.append(f"on the first {floors.predicted:,} of {floors.evaluated:,} validation characters")
+    return f"{words} ({', '.join(parts)})" if parts else words
+
+
+def verdict(loss: float, floors: Floors) -> str:
+    """Where a validation loss in nats/char stands among the floors, whether that is good, and what to do if not."""
+    best = floors.best
+    beat = floors.of_order(best)
+    if loss >= floors.of_order(1):
+        return (
+            f"that is not below the unigram ({floors.of_order(1):.3f}), which only knows how often each character "
+            "occurs: not good; train longer, or change optimizer.learning_rate"
+        )
+    if loss >= beat:
+        above, below = neighbours(loss, floors)
+        most = "" if below == best else f", and counting gets to {beat:.3f} ({name(best)})"
+        return (
+            f"that is between the {name(above)} ({floors.of_order(above):.3f}) and the {name(below)} "
+            f"({floors.of_order(below):.3f}){most}: not good yet; train longer, or a larger network"
+        )
+    words = f"that is {beat - loss:.3f} below the best n-gram ({beat:.3f}, {name(best)})"
+    if loss > GOOD * beat:
+        return f"{words}: a little better than counting; train longer, or a larger network"
+    return f"{words}: {'good' if loss > VERY_GOOD * beat else 'very good for a small network'}"
+
+
+def neighbours(loss: float, floors: Floors) -> tuple[int, int]:
+    """The orders whose losses are next above and next at or below `loss`, which is between unigram and best.
+
+    Only orders count that are better than all lower ones.
+    """
+    better = [n for n in range(1, floors.best + 1) if floors.of_order(n) < min((*floors.losses[: n - 1], float("inf")))]
+    below = next(n for n in better if floors.of_order(n) <= loss)
+    return better[better.index(below) - 1], below
+
+
+def name(order: int) -> str:
+    """The name of an order."""
+    return "unigram" if order == 1 else f"{order}-gram"
