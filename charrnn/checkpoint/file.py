@@ -84,6 +84,12 @@ class Checkpoint:
         """The prefix of the tensors to predict with: those of the running mean, where the run keeps one."""
         return "average" if self.meta.config.optimizer.average else "parameters"
 
+    @property
+    def memory(self) -> Checkpoint:
+        """The same without tensors but those that the optimiser remembers."""
+        kept = {name: tensor for name, tensor in self.tensors.items() if name.startswith("optimizer/")}
+        return dataclasses.replace(self, tensors=kept)
+
     def flat(self, prefix: str, layout: Layout) -> HostArray:
         """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
 

@@ -1,6 +1,7 @@
 """The loop as a generator of events; sessions, evaluation, guard, the run directory."""
 
-from charrnn.training.evaluation import Evaluation, carried, surprises, windows
+from charrnn.training.dynamic import Dynamic
+from charrnn.training.evaluation import Evaluation, surprises
 from charrnn.training.events import (
     Ended,
     Evaluated,
@@ -12,11 +13,13 @@ from charrnn.training.events import (
     Trained,
 )
 from charrnn.training.guard import LIMIT
+from charrnn.training.protocols import evaluated
 from charrnn.training.record import default_out, located
 from charrnn.training.session import Request, Session, prepare
 
 __all__ = [
     "LIMIT",
+    "Dynamic",
     "Ended",
     "Evaluated",
     "Evaluation",
@@ -28,10 +31,9 @@ __all__ = [
     "Session",
     "Snapshot",
     "Trained",
-    "carried",
     "default_out",
+    "evaluated",
     "located",
     "prepare",
     "surprises",
-    "windows",
 ]
