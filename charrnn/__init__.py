@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from charrnn.api import Model, load, train
     from charrnn.comparison import compare
     from charrnn.torch_weights import from_torch, to_torch
+    from charrnn.training import Dynamic
 
 __version__ = "0.1.0"
-__all__ = ["CharrnnError", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
+__all__ = ["CharrnnError", "Dynamic", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from charrnn.comparison import compare
 
         return compare
+    if name == "Dynamic":
+        from charrnn import training
+
+        return training.Dynamic
     if name in ("from_torch", "to_torch"):
         from charrnn import torch_weights
 

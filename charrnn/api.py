@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from charrnn.errors import CheckpointError, ConfigError, DivergedError, TextErro
 from charrnn.model import Network, Views, build
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
-from charrnn.training import Ended, Evaluation, Event, Request, carried, located, prepare, surprises, windows
+from charrnn.training import Dynamic, Ended, Evaluation, Event, Request, evaluated, located, prepare, surprises
 
 SIDE_BY_SIDE = 64
 """Most samples made in one batch."""
 
 
+@dataclass(eq=False, repr=False)
 class Model:
     """A trained network and its vocabulary.
 
@@ -35,24 +35,20 @@ class Model:
         step: updates behind it.
         source: the checkpoint file it comes from, if any.
         notices: lines about how it was loaded.
+        memory: the checkpoint with what the run's optimiser remembers, if it was trained here: to learn on.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        params: Views,
-        settings: Config,
-        vocabulary: Vocabulary,
-        step: int,
-        *,
-        source: Path | None = None,
-        sha256: str = "",
-        notices: tuple[str, ...] = (),
-        corpus: Corpus | None = None,
-    ) -> None:
-        self.network, self.params = network, params
-        self.config, self.vocabulary, self.step = settings, vocabulary, step
-        self.source, self.sha256, self.notices, self.corpus = source, sha256, notices, corpus
+    network: Network
+    params: Views
+    config: Config
+    vocabulary: Vocabulary
+    step: int
+    _: KW_ONLY
+    source: Path | None = None
+    sha256: str = ""
+    notices: tuple[str, ...] = ()
+    corpus: Corpus | None = None
+    memory: checkpoints.Checkpoint | None = None
 
     def __repr__(self) -> str:
         model = self.config.model
@@ -119,26 +115,25 @@ class Model:
         )
 
     def evaluate(
-        self, text: str | Part | None = None, *, window: int | None = None, unknown: str = "error"
+        self,
+        text: str | Part | None = None,
+        *,
+        window: int | None = None,
+        dynamic: bool | Dynamic = False,
+        unknown: str = "error",
     ) -> Evaluation:
         """How well the network predicts `text`; without one, the run's own validation split.
 
         Args:
             text: the text, or what `part` or `validation` made of one.
             window: None carries the state over one pass; W starts every window of W characters from a cold state.
+            dynamic: carry the state, and learn from each chunk after predicting it, on a copy of the weights.
             unknown: what to do with characters that the network never saw: `error`, `skip` or `replace`.
         """
+        if dynamic and window is not None:
+            raise ConfigError("--dynamic and --window exclude each other")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.part(text, unknown)
-        with closing(backend.Workers(1 if self.network.backend.most_shards else 0)) as workers:
-            if window is None:
-                result = carried(self.network, self.params, part, workers)
-            else:
-                result = windows(self.network, self.params, part, window, workers)
-        if math.isnan(result.nats_per_char):
-            raise CheckpointError(
-                "the network overflows: its parameters are finite, but too large; take an earlier checkpoint"
-            )
-        return result
+        return evaluated(self.network, self.params, part, window=window, dynamic=dynamic, memory=self.memory)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state."""
@@ -199,6 +194,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
         source=path,
         sha256=meta.sha256,
         notices=lines,
+        memory=saved.memory,
     )
 
 
@@ -270,4 +266,5 @@ def train(
         session.loop.trainer.done,
         notices=session.notices,
         corpus=session.corpus,
+        memory=session.loop.snapshot().checkpoint.memory,
     )

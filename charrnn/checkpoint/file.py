@@ -86,6 +86,12 @@ class Checkpoint:
         """
         return self.flat("average" if self.meta.config.optimizer.average else "parameters", layout)
 
+    @property
+    def memory(self) -> Checkpoint:
+        """The same without tensors but those that the optimiser remembers."""
+        kept = {name: tensor for name, tensor in self.tensors.items() if name.startswith("optimizer/")}
+        return dataclasses.replace(self, tensors=kept)
+
     def flat(self, prefix: str, layout: Layout) -> HostArray:
         """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
 

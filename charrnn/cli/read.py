@@ -121,6 +121,9 @@ def write(text: str) -> None:
 @model_options
 @click.argument("file", required=False)
 @click.option("--window", type=int, metavar="W", help="Every window of W characters from a cold state.")
+@click.option("--dynamic", is_flag=True, help="Go on learning: predict a chunk, then take an optimiser step on it.")
+@click.option("--dynamic-chunk", type=int, metavar="T", help="Characters between two steps.  [default: 32]")
+@click.option("--dynamic-rate", type=float, metavar="R", help="Learning rate.  [default: a part of the run's]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @text_encoding_option
 def eval_command(
@@ -131,16 +134,25 @@ def eval_command(
     unknown: str,
     file: str | None,
     window: int | None,
+    dynamic: bool,
+    dynamic_chunk: int | None,
+    dynamic_rate: float | None,
     as_json: bool,
     encoding: str,
 ) -> None:
     """How well the network of RUN predicts FILE, or without FILE the run's own validation split.
 
-    The state is carried over one pass, unless --window is given.
+    The state is carried over one pass, unless --window is given. With --dynamic a copy of the weights goes on learning
+    on the way, each character after it was predicted; RUN stays as it is.
     """
+    from charrnn.training import Dynamic
+
+    if not dynamic and (dynamic_chunk is not None or dynamic_rate is not None):
+        raise ConfigError("--dynamic-chunk and --dynamic-rate need --dynamic")
+    how = Dynamic(rate=dynamic_rate) if dynamic_chunk is None else Dynamic(dynamic_chunk, dynamic_rate)
     model = loaded(run, checkpoint, device, no_fallback)
     text = None if file is None else read_text(file, encoding)
-    result = model.evaluate(text, window=window, unknown=unknown)
+    result = model.evaluate(text, window=window, dynamic=dynamic and how, unknown=unknown)
     values = {
         "nats_per_char": result.nats_per_char,
         "bits_per_char": result.bits_per_char,

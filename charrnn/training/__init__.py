@@ -1,6 +1,7 @@
 """The loop as a generator of events; sessions, evaluation, guard, the run directory."""
 
-from charrnn.training.evaluation import Evaluation, carried, surprises, windows
+from charrnn.training.dynamic import Dynamic
+from charrnn.training.evaluation import Evaluation, surprises
 from charrnn.training.events import (
     Counted,
     Ended,
@@ -13,12 +14,14 @@ from charrnn.training.events import (
     Trained,
 )
 from charrnn.training.guard import LIMIT
+from charrnn.training.protocols import evaluated
 from charrnn.training.record import default_out, located
 from charrnn.training.session import Request, Session, prepare
 
 __all__ = [
     "LIMIT",
     "Counted",
+    "Dynamic",
     "Ended",
     "Evaluated",
     "Evaluation",
@@ -30,10 +33,9 @@ __all__ = [
     "Session",
     "Snapshot",
     "Trained",
-    "carried",
     "default_out",
+    "evaluated",
     "located",
     "prepare",
     "surprises",
-    "windows",
 ]

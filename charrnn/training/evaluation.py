@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn.backend import Workers, one_thread
 from charrnn.errors import ConfigError, TextError
-from charrnn.model import Network, State, Views, Workspace, forward, next_state, surprise
+from charrnn.model import Chunk, Network, State, Views, Workspace, forward, next_state, surprise
 from charrnn.text import Ids, Part
 
 ROWS = 64
@@ -38,7 +38,7 @@ class Evaluation:
     Attributes:
         nats_per_char: mean surprise.
         characters: how many were predicted.
-        protocol: `carried`, `windows:W` or `streams`.
+        protocol: `carried`, `windows:W`, `streams` or `dynamic:T`.
     """
 
     nats_per_char: float
@@ -77,16 +77,22 @@ def surprises(
     for first in range(0, length, ROWS):
         rows = np.arange(first, min(first + ROWS, length))
         positions = (rows[:, None] + offsets[None, :]).clip(0, len(part.ids) - 2)
-        inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
-        fresh = part.begin(positions)
-        keep = backend.from_host(~fresh, network.dtype) if fresh.any() else None
+        chunk = chunk_at(network, part, positions)
         if work is None or len(rows) != work.T:
             work = Workspace(network, len(rows), len(offsets))
         with one_thread, backend.quiet():
-            hidden = forward(network, params, inputs, keep, state, work)
-            nats = surprise(network, params, hidden, targets, work)
+            hidden = forward(network, params, chunk.inputs, chunk.keep, state, work)
+            nats = surprise(network, params, hidden, chunk.targets, work)
         next_state(work, out=state)
         yield backend.to_host(nats).reshape(positions.shape)  # sync
+
+
+def chunk_at(network: Network, part: Part, positions: Ids) -> Chunk:
+    """The characters at `positions` (T, B) of a text and those after them; states end where documents begin."""
+    backend = network.backend
+    inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
+    fresh = part.begin(positions)
+    return Chunk(inputs, targets, backend.from_host(~fresh, network.dtype) if fresh.any() else None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""An evaluation under the protocol that was asked for."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+
+from charrnn.backend import Workers
+from charrnn.checkpoint import Checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.model import Network, Views
+from charrnn.text import Part
+from charrnn.training.dynamic import Dynamic, dynamic_evaluation
+from charrnn.training.evaluation import Evaluation, carried, windows
+
+
+def evaluated(
+    network: Network,
+    params: Views,
+    part: Part,
+    *,
+    window: int | None = None,
+    dynamic: bool | Dynamic = False,
+    memory: Checkpoint | None = None,
+) -> Evaluation:
+    """How well a network predicts a text.
+
+    Args:
+        network: the shape of the network.
+        params: its weights.
+        part: the text.
+        window: the protocol `windows`, of so many characters;
+        dynamic: the protocol `dynamic`; neither: `carried`.
+        memory: for `dynamic`, the run's checkpoint with what its optimiser remembers.
+
+    Raises `CheckpointError` for a network whose numbers overflow.
+    """
+    with closing(Workers(1 if network.backend.most_shards else 0)) as workers:
+        if dynamic:
+            how = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
+            result = dynamic_evaluation(network, params, part, memory, how)
+        elif window is None:
+            result = carried(network, params, part, workers)
+        else:
+            result = windows(network, params, part, window, workers)
+    if math.isnan(result.nats_per_char):
+        remedy = "lower --dynamic-rate, or take" if dynamic else "take"
+        raise CheckpointError(
+            f"the network overflows: its parameters are finite, but too large; {remedy} an earlier checkpoint"
+        )
+    return result

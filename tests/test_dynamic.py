@@ -1,0 +1,270 @@
+"""Dynamic evaluation against a plain loop over the textbook's network and complex steps; what it leaves as it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import textbook
+from commands import TEXT, Call
+from namespaces import Case
+
+import charrnn
+from charrnn import api
+from charrnn.backend import Workers
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.checkpoint import Checkpoint, Meta, path_of
+from charrnn.config import Config, ModelConfig, OptimizerConfig
+from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.model import Workspace, build
+from charrnn.text import Part, Vocabulary
+from charrnn.training import Dynamic
+from charrnn.training.dynamic import Learner, dynamic_evaluation
+from charrnn.training.evaluation import carried, chunk_at
+
+V, H, STEP, START = 5, 3, 4, 9
+IDS = np.random.default_rng(3).integers(0, V, 14)
+RULES = {
+    "adagrad": OptimizerConfig(clip_norm=1.5, clip_value=0.6, eps=1e-3),
+    "adam": OptimizerConfig(name="adam", clip_norm=0, beta1=0.7, beta2=0.9, eps=1e-3, weight_decay=0.5),
+}
+
+
+@cache
+def start(cell: str, slot: str) -> dict[str, np.ndarray]:
+    """Weights, or a non-zero optimiser memory like them."""
+    weights = textbook.example(cell, layers=1, V=V, H=H).weights
+    rng = np.random.default_rng(len(slot))
+    return weights if slot == "parameters" else {n: rng.random(w.shape) + 0.1 for n, w in weights.items()}
+
+
+def problem(case: Case | None, cell: str, rule: OptimizerConfig, part: Part | None = None) -> SimpleNamespace:
+    """A small network after `STEP` steps of a run, on a namespace: everything that a dynamic evaluation takes."""
+    backend, dtype = (case.make(), case.dtype) if case else (NumpyBackend(), "float64")
+    model = ModelConfig(cell=cell, hidden_size=H, dtype=dtype)
+    network = build(model, V, backend)
+    slots = ("mean", "square") if rule.name == "adam" else ("memory",)
+    tensors = {f"optimizer/{s}/{n}": w.astype(dtype) for s in slots for n, w in start(cell, s).items()}
+    vocabulary = Vocabulary("abcde", (1,) * V)
+    meta = Meta(STEP, 0, Config(model=model, optimizer=rule), vocabulary, "", "", 0.0, None, 0)
+    flat = np.zeros(network.layout.size)
+    for name, view in network.layout.views(flat, xp=np).items():
+        view[...] = start(cell, "parameters")[name]
+    params = network.views(backend.from_host(flat, dtype))
+    part = part or Part(IDS, np.array([START]))
+    return SimpleNamespace(network=network, params=params, part=part, saved=Checkpoint(meta, tensors))
+
+
+def measured(given: SimpleNamespace, how: Dynamic) -> charrnn.training.Evaluation:
+    """The dynamic evaluation of a problem."""
+    return dynamic_evaluation(given.network, given.params, given.part, given.saved, how)
+
+
+@cache
+def by_hand(cell: str, name: str, T: int, rate: float) -> float:
+    """The mean nats of a plain loop: a chunk's loss, its gradient by complex steps, one update, number by number."""
+    said, total, done = RULES[name], 0.0, STEP
+    weights = {n: w.copy() for n, w in start(cell, "parameters").items()}
+    first, second = ({n: w.copy() for n, w in start(cell, s).items()} for s in ("mean", "square"))
+    if name == "adagrad":
+        second = {n: w.copy() for n, w in start(cell, "memory").items()}
+    states = {s: np.zeros((1, 1, H)) for s in (("hidden", "memory") if cell == "lstm" else ("hidden",))}
+    for begin in range(0, len(IDS) - 1, T):
+        rows = np.arange(begin, min(begin + T, len(IDS) - 1))
+        host = SimpleNamespace(
+            cell=cell,
+            layers=1,
+            state=states,
+            inputs=IDS[rows][:, None],
+            targets=IDS[rows + 1][:, None],
+            keep=(rows != START)[:, None] * 1.0,
+            hidden=np.zeros((1, V), bool),
+            drop=np.ones((1, 1, H)),
+            connections=np.ones((1, H, 1)),
+        )
+        host.weights = weights
+        total += textbook.loss(host, weights, 1.0).real
+        grads = textbook.gradient(host, 1.0)
+        layer = [{s: array[0, 0] for s, array in states.items()}]
+        for t in range(len(rows)):
+            layer = [{s: host.keep[t, 0] * array for s, array in layer[0].items()}]
+            textbook.logits(host, weights, layer, host.inputs[t, 0], 0)
+        states = {s: array[None, None] for s, array in layer[0].items()}
+        norm = math.sqrt(sum(float((g**2).sum()) for g in grads.values()))
+        done += 1
+        for n, g in grads.items():
+            if said.clip_norm:
+                g = g * min(1.0, said.clip_norm / norm)
+            if said.clip_value:
+                g = np.clip(g, -said.clip_value, said.clip_value)
+            if name == "adagrad":
+                second[n] += g**2
+                weights[n] = weights[n] - rate * g / np.sqrt(second[n] + said.eps)
+            else:
+                first[n] = said.beta1 * first[n] + (1 - said.beta1) * g
+                second[n] = said.beta2 * second[n] + (1 - said.beta2) * g**2
+                root = np.sqrt(second[n] / (1 - said.beta2**done))
+                weights[n] = weights[n] - rate * first[n] / (1 - said.beta1**done) / (root + said.eps)
+    return total / (len(IDS) - 1)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_plain_loop(case: Case, cell: str, name: str) -> None:
+    """Chunk by chunk: the loss first, then the run's own step with its memory, over a document's end."""
+    given = problem(case, cell, RULES[name])
+    before = {n: given.network.backend.to_host(w) for n, w in given.params.items()}
+    result = measured(given, Dynamic(chunk=6, rate=0.2))
+    assert result.nats_per_char == pytest.approx(by_hand(cell, name, 6, 0.2), rel=case.tolerance)
+    assert (result.characters, result.protocol) == (13, "dynamic:6@0.2")
+    assert abs(result.nats_per_char - measured(given, Dynamic(6, 0.0)).nats_per_char) > 1e-3
+    for n, weights in given.params.items():
+        assert np.array_equal(given.network.backend.to_host(weights), before[n]), n
+
+
+@pytest.mark.parametrize(("name", "whole"), [("adagrad", 0.4), ("adam", 2.0)])
+def test_own_rate_is_a_share_of_the_runs(name: str, whole: float) -> None:
+    """Without a rate it is half of Adagrad's, a tenth of Adam's, whatever its schedule says, and is not named."""
+    rule = replace(RULES[name], learning_rate=whole, schedule="cosine")
+    result = measured(problem(None, "rnn", rule), Dynamic(chunk=6))
+    assert result.nats_per_char == pytest.approx(by_hand("rnn", name, 6, 0.2), rel=1e-10)
+    assert result.protocol == "dynamic:6"
+
+
+@pytest.mark.parametrize("T", [1, 2, 32, 1000])
+def test_without_learning_it_is_carried(case: Case, T: int) -> None:
+    """At rate 0 the loss is that of `carried`, over documents and over more chunks than are read at once."""
+    ids = np.random.default_rng(4).integers(0, V, 130)
+    given = problem(case, "rnn", RULES["adagrad"], Part(ids, np.array([7, 64, 65, 129])))
+    exact = carried(given.network, given.params, given.part, Workers(1)).nats_per_char
+    assert measured(given, Dynamic(T, 0.0)).nats_per_char == pytest.approx(exact, rel=case.tolerance)
+    learnt = measured(given, Dynamic(T, 0.1)).nats_per_char
+    assert (abs(learnt - exact) < 1e-4) == (T == 1000)
+
+
+@pytest.mark.parametrize("T", [1, 5, 8])
+def test_first_chunk_is_predicted_before_it_is_learnt(cell: str, T: int) -> None:
+    """What the first chunk costs does not depend on the rate."""
+    given = problem(None, cell, RULES["adam"], Part(IDS[: T + 1]))
+    exact = carried(given.network, given.params, given.part, Workers(1)).nats_per_char
+    for rate in (0.0, 1.0, 1e30):
+        assert measured(given, Dynamic(T, rate)).nats_per_char == pytest.approx(exact, rel=1e-12)
+
+
+def test_bad_step_is_skipped() -> None:
+    """Where the loss is not finite nothing is learnt but the state goes on, at half the rate from then on."""
+    given = problem(None, "rnn", RULES["adagrad"], Part(np.array([0, 1, 2, 3, 4, 4, 4, 0, 1, 2])))
+    given.params["output.b_y"][4] = -1e308
+    learner, work = Learner(given.network, given.params, given.saved, 0.1), Workspace(given.network, 3, 1)
+
+    def read(begin: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        chunk = chunk_at(given.network, given.part, np.arange(begin, begin + 3)[:, None])
+        nats = float(learner.read(chunk, work))
+        return nats, learner.vector.copy(), learner.slots["memory"].copy(), learner.state["hidden"].copy()
+
+    first, bad, after = read(0), read(3), read(6)
+    assert [math.isfinite(r[0]) for r in (first, bad, after)] == [True, False, True]
+    assert all(np.array_equal(first[i], bad[i]) for i in (1, 2))
+    assert not np.array_equal(first[3], bad[3])
+    expected = bad[1] - 0.05 * learner.grad / np.sqrt(after[2] + 1e-3)
+    assert after[1] == pytest.approx(expected, rel=1e-12)
+    assert not np.array_equal(after[1], bad[1])
+
+
+def test_three_bad_steps_end_the_learning() -> None:
+    """A network whose every gradient overflows is judged as it is."""
+    given = problem(None, "rnn", replace(RULES["adagrad"], clip_norm=0.0, clip_value=0.0))
+    given.params["output.W_hy"][...] *= 1e200
+    exact = carried(given.network, given.params, given.part, Workers(1)).nats_per_char
+    assert 1e190 < exact < math.inf
+    assert measured(given, Dynamic(2, 0.5)).nats_per_char == pytest.approx(exact, rel=1e-12)
+
+
+KEYS = {"model.hidden_size": 8, "model.dtype": "float64", "train.seq_length": 8, "train.batch_size": 2}
+SMALL = KEYS | {"train.steps": 30, "train.device": "cpu", "optimizer.name": "adam", "optimizer.average": 0.9}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with averaged weights."""
+    out = tmp_path_factory.mktemp("dynamic") / "run"
+    charrnn.train(TEXT, settings=SMALL, out=out)
+    return out
+
+
+def test_model_stays_as_it_was(run: Path) -> None:
+    """Learning from a text helps on it; the model, its file and what comes next are as if nothing had happened."""
+    model = charrnn.load(run, checkpoint="last", device="cpu")
+    file, weights = path_of(run, 30).read_bytes(), {n: w.copy() for n, w in model.params.items()}
+    before, first, again, after = (model.evaluate(TEXT, dynamic=d).nats_per_char for d in (False, True, True, False))
+    assert first == again < before == after
+    assert path_of(run, 30).read_bytes() == file
+    assert all(np.array_equal(weights[n], w) for n, w in model.params.items())
+
+
+def test_averaged_weights_learn(run: Path) -> None:
+    """Where a run has averaged weights, it is they that learn, with the memory of the run's optimiser."""
+    model = charrnn.load(run, checkpoint="last", device="cpu")
+    saved = charrnn.checkpoint.load(path_of(run, 30))
+    layout, part = model.network.layout, model.part(TEXT, "error")
+    average = layout.views(saved.flat("average", layout), xp=np)
+    expected = dynamic_evaluation(model.network, average, part, saved, Dynamic()).nats_per_char
+    assert model.evaluate(TEXT, dynamic=True).nats_per_char == expected
+    other = replace(saved, tensors={n: np.abs(t) + 0.1 for n, t in saved.tensors.items()})
+    assert dynamic_evaluation(model.network, average, part, other, Dynamic()).nats_per_char != expected
+
+
+def test_trained_and_loaded_alike(run: Path) -> None:
+    """A model that comes from training, with a directory or without, has the same memory as one from its file."""
+    expected = charrnn.load(run, checkpoint="last", device="cpu").evaluate(dynamic=True)
+    assert expected.characters == len(TEXT) - int(len(TEXT) * 0.9) - 1
+    assert charrnn.train(TEXT, settings=SMALL).evaluate(dynamic=True) == expected
+    assert charrnn.train(TEXT, settings=SMALL, out=run, resume=True).evaluate(dynamic=True) == expected
+
+
+def test_command_says_what_the_api_says(run: Path, call: Call) -> None:
+    """`--dynamic`, its chunk and rate, on a file or the validation split, in JSON and in words."""
+    model = charrnn.load(run, device="cpu")
+    for words, text, how, protocol in (
+        ([], None, Dynamic(), "dynamic:32"),
+        (["t.txt", "--dynamic-chunk=7"], TEXT, Dynamic(7), "dynamic:7"),
+        (["t.txt", "--dynamic-rate=0.03"], TEXT, Dynamic(rate=0.03), "dynamic:32@0.03"),
+        (["t.txt", "--dynamic-chunk=7", "--dynamic-rate=0.03"], TEXT, Dynamic(7, 0.03), "dynamic:7@0.03"),
+    ):
+        values = json.loads(call("eval", run, *words, "--dynamic", "--json")[0])
+        expected = model.evaluate(text, dynamic=how)
+        assert (values["protocol"], expected.protocol) == (protocol, protocol)
+        assert values["nats_per_char"] == expected.nats_per_char
+        assert f"protocol       {protocol}\n" in call("eval", run, *words, "--dynamic")[0]
+    for words, message in (
+        (["--dynamic", "--window=5"], "--dynamic and --window exclude each other"),
+        (["--dynamic-chunk=5"], "--dynamic-chunk and --dynamic-rate need --dynamic"),
+        (["--dynamic-rate=0"], "--dynamic-chunk and --dynamic-rate need --dynamic"),
+        (["--dynamic", "--dynamic-chunk=0"], "--dynamic-chunk must be at least 1, not 0"),
+        (["--dynamic", "--dynamic-rate=-1"], "--dynamic-rate must be at least 0 and at most 1e38, not -1.0"),
+        (["--dynamic", "--dynamic-rate=nan"], "--dynamic-rate must be at least 0 and at most 1e38, not nan"),
+    ):
+        assert call("eval", run, *words, status=2)[1] == f"charrnn: {message}"
+
+
+def test_errors(run: Path) -> None:
+    """What cannot be done says what to do instead."""
+    model: api.Model = charrnn.load(run, device="cpu")
+    with pytest.raises(TextError, match="1 characters; at least 2"):
+        model.evaluate("s", dynamic=True)
+    single = charrnn.train(TEXT, settings=SMALL | {"model.dtype": "float32", "train.steps": 1})
+    with pytest.raises(CheckpointError, match="lower --dynamic-rate, or take an earlier checkpoint"):
+        single.evaluate(TEXT, dynamic=Dynamic(rate=1e38))
+    strange = charrnn.from_torch(charrnn.to_torch(model), model.vocabulary.characters, device="cpu")
+    assert strange.evaluate(TEXT).nats_per_char == pytest.approx(model.evaluate(TEXT).nats_per_char)
+    with pytest.raises(ConfigError, match=r"no optimizer memory.*: evaluate without --dynamic"):
+        strange.evaluate(TEXT, dynamic=True)
+    kept = {n: t for n, t in model.memory.tensors.items() if not n.endswith("square/output.b_y")}
+    model.memory = replace(model.memory, tensors=kept)
+    with pytest.raises(CheckpointError, match=r"optimizer/square/output.b_y is missing"):
+        model.evaluate(TEXT, dynamic=True)
