@@ -96,7 +96,7 @@ def test_json(call: Call, runs: Path) -> None:
 def test_a_hopeless_network_is_strict_json(call: Call, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss beyond every float is a string in the JSON object, which stays strict."""
     endless = charrnn.training.Evaluation(float("inf"), 9, "carried")
-    monkeypatch.setattr("charrnn.api.carried", lambda *_: endless)
+    monkeypatch.setattr("charrnn.training.protocols.carried", lambda *_: endless)
     out, _ = call("compare", runs / "a", "--json", "--window=16")
     losses = json.loads(out, parse_constant=pytest.fail)["rows"][0]["losses"]
     assert losses["carried"] == "inf"

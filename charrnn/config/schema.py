@@ -47,12 +47,12 @@ class ModelConfig:
     cell: str = one_of("rnn", "rnn", "gru", "lstm")
     hidden_size: int = at_least(256, 1)
     num_layers: int = at_least(1, 1)
-    dropout: float = fraction(0.0)  # of each layer's output units, locked for a chunk
+    dropout: float = fraction(0.1)  # of each layer's output units, locked for a chunk
     input_dropout: float = fraction(0.0)  # of the characters, locked for a chunk: they vanish from the input
     recurrent_dropout: float = fraction(0.0)  # of the recurrent weights, locked for a chunk and shared by the batch
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
-    input_std: float = bounded(0.1, "at least 0 and at most 100", lambda value: 0 <= value <= 100)  # of W_xh at first
+    input_std: float = bounded(2.0, "at least 0 and at most 100", lambda value: 0 <= value <= 100)  # of W_xh at first
     forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm
 
 
@@ -64,7 +64,7 @@ class TrainConfig:
     seq_length: int = at_least(64, 1)  # T, characters between two updates
     steps: int = at_least(2000, 0)  # the planned total
     patience: int = at_least(0, 0)  # evaluations without a better validation loss after which to stop; 0: never
-    random_offset: bool = False  # each sweep over the text begins up to T characters later, so that no two are alike
+    random_offset: bool = True  # each sweep over the text begins up to T characters later, so that no two are alike
     shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
     seed: int = at_least(0, 0)
     device: str = bounded(
@@ -81,9 +81,9 @@ class TrainConfig:
 class OptimizerConfig:
     """The update rule and its rate. 0 switches a clip, the decay or the average off."""
 
-    name: str = one_of("adagrad", "adagrad", "rmsprop", "adam")
+    name: str = one_of("adam", "adagrad", "rmsprop", "adam")
     # The upper bound, and the lower one of eps, keep an update finite in float32 whatever the gradient.
-    learning_rate: float = bounded(0.02, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
+    learning_rate: float = bounded(0.003, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
     clip_value: float = at_least(0.0, 0)
     clip_norm: float = at_least(5.0, 0)
     eps: float = at_least(1e-8, 1e-30)
@@ -91,8 +91,8 @@ class OptimizerConfig:
     beta2: float = fraction(0.999)  # adam, rmsprop: of the running mean of its square
     weight_decay: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # not of biases
     average: float = fraction(0.0)  # how much of itself the running mean of the weights keeps at a step
-    schedule: str = one_of("constant", "constant", "cosine", "step", "plateau")
-    warmup: float = fraction(0.0)  # of the planned steps, while the rate rises
+    schedule: str = one_of("cosine", "constant", "cosine", "step", "plateau")
+    warmup: float = fraction(0.02)  # of the planned steps, while the rate rises
     final_rate: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # cosine: of the rate
     decay: float = bounded(0.5, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step, plateau: each time
     decay_every: float = bounded(0.1, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step: of the planned
