@@ -31,7 +31,7 @@ from charrnn.training.evaluation import carried, chunk_at
 V, H, STEP, START = 5, 3, 4, 9
 IDS = np.random.default_rng(3).integers(0, V, 14)
 RULES = {
-    "adagrad": OptimizerConfig(clip_norm=1.5, clip_value=0.6, eps=1e-3),
+    "adagrad": OptimizerConfig(name="adagrad", clip_norm=1.5, clip_value=0.6, eps=1e-3),
     "adam": OptimizerConfig(name="adam", clip_norm=0, beta1=0.7, beta2=0.9, eps=1e-3, weight_decay=0.5),
 }
 

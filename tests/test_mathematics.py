@@ -126,7 +126,7 @@ def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:
         expected_m.append(memory + gradient**2)
         expected_p.append(value - 0.1 * gradient / math.sqrt(expected_m[-1] + 1e-8))
     params, grad, memory = (backend.from_host(a, case.dtype) + 0.0 for a in (p, g, m))
-    config = OptimizerConfig(clip_value=5.0, learning_rate=0.1)
+    config = OptimizerConfig(name="adagrad", clip_value=5.0, learning_rate=0.1)
     rate = (backend.zeros((), case.dtype) + 1.0) * config.learning_rate
     optim.clip(grad, backend.zeros((), case.dtype) + 1.0, config, backend=backend)
     optim.rule(config).update(params, grad, {"memory": memory}, rate=rate, step=1, ok=rate > 0, backend=backend)

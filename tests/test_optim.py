@@ -130,7 +130,7 @@ def test_average_is_the_running_mean(case: Case) -> None:
 
 def test_decay_spares_biases(text: str) -> None:
     """Every matrix shrinks by rate times decay in a step whose gradient is zero, and no bias does."""
-    said = {"optimizer": {"weight_decay": 0.5, "learning_rate": 0.1, "clip_value": 0.0}}
+    said = {"optimizer": {"weight_decay": 0.5, "learning_rate": 0.1, "clip_value": 0.0, "warmup": 0.0}}
     subject = trainer(config.build(config.merged(TINY, said)), text_corpus(text))
     subject.vector += 1.0
     before = {name: view.copy() for name, view in subject.params.items()}
@@ -189,5 +189,5 @@ def test_rate_rises_then_never_rises_again(said: OptimizerConfig, total: int, dr
 )
 def test_schedule_at_each_step(said: dict[str, Any], expected: list[float]) -> None:
     """The rates of a run of four steps, and of one step more, by hand."""
-    settings = OptimizerConfig(learning_rate=1.0, **said)
+    settings = OptimizerConfig(**{"learning_rate": 1.0, "schedule": "constant", "warmup": 0.0} | said)
     assert [learning_rate(settings, step, 4, 2) for step in range(5)] == pytest.approx(expected, abs=1e-5)

@@ -21,9 +21,9 @@ from charrnn.training.resolve import start
 from charrnn.training.step import CAPACITY, Trainer
 
 TINY = {
-    "model": {"hidden_size": 6, "num_layers": 2},
+    "model": {"hidden_size": 6, "num_layers": 2, "dropout": 0.0},
     "train": {"batch_size": 4, "seq_length": 5, "shards": 2, "seed": 3},
-    "optimizer": {"clip_norm": 1.0, "clip_value": 0.1, "learning_rate": 0.05},
+    "optimizer": {"name": "adagrad", "clip_norm": 1.0, "clip_value": 0.1, "learning_rate": 0.05},
 }
 
 
