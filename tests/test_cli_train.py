@@ -160,7 +160,8 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 def test_divergence_ends_with_status_3(call: Call, tmp_path: Path) -> None:
     """A run that the guard stops says so in one line, tells its metrics in strict JSON, and leaves a finite network."""
-    out, err = call(*TRAIN, "--out=r", "--set=optimizer.learning_rate=1e30", status=3)
+    absurd = ("--set=optimizer.name=adagrad", "--set=optimizer.schedule=constant", "--set=optimizer.learning_rate=1e38")
+    out, err = call(*TRAIN, "--out=r", *absurd, status=3)
     assert err.startswith("charrnn: training diverged: three steps in a row had a loss")
     guards = [m for m in metrics(tmp_path / "r") if m["event"] == "guard"]
     assert [m["bad_in_a_row"] for m in guards] == [1, 2, 3]

@@ -48,7 +48,7 @@ def test_a_row_says_what_a_run_is(shared: Path, tmp_path: Path) -> None:
     V, H = len(set(TEXT)), 8
     (row,) = charrnn.compare([shared])
     assert (row.run, row.cell, row.num_layers, row.hidden_size) == (str(shared), "rnn", 1, H)
-    assert (row.vocabulary, row.dropout, row.optimizer, row.steps) == (V, 0.0, "adagrad", 10)
+    assert (row.vocabulary, row.dropout, row.optimizer, row.steps) == (V, 0.1, "adam", 10)
     assert row.parameters == V * H + H * H + H + H * V + V  # the padding of the layout's vector would be 192 more
     best = checkpoint.find(shared)[1].meta
     assert (row.step, row.checkpoint) == (best.step, str(checkpoint.path_of(shared, best.step)))
@@ -174,7 +174,7 @@ def test_the_best_is_sought_on_one_text() -> None:
     """The lowest loss of each text and protocol is the best, ties too; alone on its text nothing is."""
     a, b, c = Text("a", "1", 0, 9), Text("b", "2", 0, 9), Text("c", "3", 0, 9)
     losses = [(a, 2.0, 3.0), (Text("also a", "1", 0, 9), 1.5, 3.0), (b, 1.0, None), (b, 1.25, 2.0), (c, 0.5, 0.5)]
-    row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, "adagrad", 1, None, None, None, {}, {})
+    row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, "adam", 1, None, None, None, {}, {})
     rows = [replace(row, text=text, losses={"carried": x, "windows:4": y}) for text, x, y in losses]
     best = [each.best for each in ranked(rows)]
     assert best == [("windows:4",), ("carried", "windows:4"), ("carried",), (), ()]

@@ -53,7 +53,7 @@ def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str)
         assert close(host(here.state()[name]), state, tolerance), name
     losses = [[m.loss for m in t.drain()] for t in (here, there)]
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
-    assert losses[1][-1] < losses[1][0] - 0.2
+    assert losses[1][-1] < max(losses[1]) - 0.2
 
 
 def text_corpus(words: str) -> text.Corpus:

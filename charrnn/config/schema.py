@@ -83,7 +83,7 @@ class OptimizerConfig:
 
     name: str = one_of("adam", "adagrad", "rmsprop", "adam")
     # The upper bound, and the lower one of eps, keep an update finite in float32 whatever the gradient.
-    learning_rate: float = bounded(0.003, "above 0 and at most 1e30", lambda value: 0 < value <= 1e30)
+    learning_rate: float = bounded(0.003, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
     clip_value: float = at_least(0.0, 0)
     clip_norm: float = at_least(5.0, 0)
     eps: float = at_least(1e-8, 1e-30)

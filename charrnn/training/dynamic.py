@@ -47,8 +47,8 @@ class Dynamic:
     def __post_init__(self) -> None:
         if self.chunk < 1:
             raise ConfigError(f"--dynamic-chunk must be at least 1, not {self.chunk}")
-        if self.rate is not None and not 0 <= self.rate <= 1e30:
-            raise ConfigError(f"--dynamic-rate must be at least 0 and at most 1e30, not {self.rate}")
+        if self.rate is not None and not 0 <= self.rate <= 1e38:
+            raise ConfigError(f"--dynamic-rate must be at least 0 and at most 1e38, not {self.rate}")
 
     @property
     def protocol(self) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from charrnn import seeds
 from charrnn.backend import one_thread
 from charrnn.checkpoint import Best, Checkpoint, Meta, named
@@ -223,7 +225,7 @@ class Loop:
         """The checkpoint of this step. Waits for the device."""  # sync
         trainer, host = self.trainer, self.trainer.network.backend.to_host
         layout, vector = trainer.network.layout, host(trainer.vector)
-        if not math.isfinite(vector.sum(dtype="float64")):
+        if not np.isfinite(vector).all():
             raise DivergedError(f"the parameters overflow at step {trainer.done}: lower optimizer.learning_rate")
         tensors = named("parameters", layout, vector)
         for slot, memory in trainer.slots.items():
