@@ -123,7 +123,9 @@ def write(text: str) -> None:
 @click.option("--window", type=int, metavar="W", help="Every window of W characters from a cold state.")
 @click.option("--dynamic", is_flag=True, help="Go on learning: predict a chunk, then take an optimiser step on it.")
 @click.option("--dynamic-chunk", type=int, metavar="T", help="Characters between two steps.  [default: 32]")
-@click.option("--dynamic-rate", type=float, metavar="R", help="Learning rate.  [default: a part of the run's]")
+@click.option(
+    "--dynamic-rate", type=float, metavar="R", help="Its rate.  [default: half of the run's for adagrad, else a tenth]"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @text_encoding_option
 def eval_command(
