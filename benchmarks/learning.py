@@ -48,6 +48,11 @@ class Job:
     config: str
 
     @property
+    def said(self) -> list[str]:
+        """The command as the results have it: with the text's name alone, wherever it lies."""
+        return [self.command[0], Path(self.command[1]).name, *self.command[2:]]
+
+    @property
     def folder(self) -> str:
         """The name of its run directory."""
         return re.sub(r"[^\w.-]+", "-", f"{self.name}-seed{self.command[-1]}")
@@ -133,7 +138,7 @@ def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
         "name": job.name,
         "budget": job.budget,
         "seed": int(job.command[-1]),
-        "command": list(job.command),
+        "command": job.said,
         "config": job.config,
         "commit": commit,
         "machine": machine,
@@ -158,7 +163,7 @@ def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
 
 def has(rows: Sequence[Measured], job: Job, commit: str) -> bool:
     """Whether a job is done: the same command, the same preset, the same commit."""
-    return any((tuple(r["command"]), r["config"], r["commit"]) == (job.command, job.config, commit) for r in rows)
+    return any((r["command"], r["config"], r["commit"]) == (job.said, job.config, commit) for r in rows)
 
 
 def updated(rows: Sequence[Measured], row: Measured) -> list[Measured]:

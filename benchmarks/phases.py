@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from systems import TEXT, random_text
+from systems import PLAIN, TEXT, random_text
 
 from charrnn import backend, config, text
 from charrnn.backend import Workers, one_thread
@@ -27,7 +27,8 @@ def main() -> None:
         "model": {"hidden_size": H, "cell": (sys.argv[2:] or ["rnn"])[0]},
         "train": {"seq_length": T, "batch_size": B, "shards": 1},
     }
-    settings, corpus, device = config.build(table), text.from_text(random_text()), backend.choose("cpu").backend
+    settings = config.build(config.merged(PLAIN, table))
+    corpus, device = text.from_text(random_text()), backend.choose("cpu").backend
     net = build(settings.model, len(corpus.vocabulary), device)
     trainer = start(settings, net, corpus.part(0, TEXT), Workers(1))
     spent: dict[str, float] = defaultdict(float)

@@ -62,6 +62,14 @@ def timed(work: Callable[[int], object]) -> Run:
     return run
 
 
+PLAIN = {
+    "model": {"dropout": 0.0},
+    "train": {"random_offset": False},
+    "optimizer": {"name": "adagrad", "learning_rate": 0.02, "schedule": "constant", "warmup": 0.0},
+}
+"""What every system does: no dropout, Adagrad at a constant rate."""
+
+
 def charrnn(work: Work, *, workers: int | None = None) -> Run:
     """This project, through the code that `charrnn train` and `charrnn sample` run; a worker for each thread."""
     from charrnn import backend, config, text
@@ -81,7 +89,7 @@ def charrnn(work: Work, *, workers: int | None = None) -> Run:
         "model": {"cell": work.cell, "hidden_size": work.H, "dtype": work.dtype},
         "train": {"batch_size": work.B, "seq_length": work.T, "shards": min(work.threads, work.B)},
     }
-    settings = config.build(config.checked(table, "benchmark"))
+    settings = config.build(config.merged(PLAIN, config.checked(table, "benchmark")))
     corpus = text.from_text(random_text())
     network = build(settings.model, len(corpus.vocabulary), device)
     trainer = start(settings, network, corpus.part(0, TEXT), Workers(workers or work.threads))

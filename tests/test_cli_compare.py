@@ -40,8 +40,8 @@ def test_the_table(call: Call, runs: Path) -> None:
     carried, windows = ([f"{row.losses[p]:.4f}{'*' if p in row.best else ' '}" for row in rows] for p in a.losses)
     assert out.splitlines() == [
         "run  cell  size  params  drop  optim  steps  carried   windows:16   chars/s  min",
-        f"a    rnn    1x8     {a.parameters}   0.1   adam     20   {carried[0]}      {windows[0]}       20  1.5",
-        f"b    gru    2x8   {b.parameters:,}   0.1   adam     20   {carried[1]}      {windows[1]}       20  3.0",
+        f"a    rnn    1x8     {a.parameters}   0.1  adam      20   {carried[0]}      {windows[0]}       20  1.5",
+        f"b    gru    2x8   {b.parameters:,}   0.1  adam      20   {carried[1]}      {windows[1]}       20  3.0",
         "",
         "losses in nats/char on the last 10% of t.txt; * the best",
     ]

@@ -186,7 +186,7 @@ def test_three_bad_steps_end_the_learning() -> None:
         if begin == 24:
             learner.params["output.W_hy"][...] *= 1e-200
             vector = learner.vector.copy()
-        chunk = chunk_at(given.network, given.part, np.array([0]), np.arange(begin, begin + 8)[:, None])
+        chunk = chunk_at(given.network, given.part, np.arange(begin, begin + 8)[:, None])
         assert math.isfinite(learner.read(chunk, work))
         assert np.array_equal(learner.vector, vector)
         assert np.array_equal(learner.slots["memory"], memory)

@@ -81,7 +81,7 @@ def presets() -> dict[str, Path]:
     package = Path(__file__).parent.parent
     # Installed, configs/ lies inside the package; in a checkout (or an editable install) beside it.
     folder = next((f for f in (package / "configs", package.parent / "configs") if f.is_dir()), package)
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def parse_settings(settings: Iterable[str]) -> Table:

@@ -20,7 +20,7 @@ from charrnn.training.guard import LIMIT
 from charrnn.training.loop import Progress
 from charrnn.training.step import CAPACITY, Trainer
 
-PLAN_SHARE = 0.95
+PLAN_SHARE = 0.98
 """Of the time left, what planned steps and evaluations may fill; the rest is for samples, checkpoints and bad luck."""
 
 
