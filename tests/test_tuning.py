@@ -10,7 +10,7 @@ import pytest
 
 from charrnn.backend import Workers, crew
 from charrnn.errors import ConfigError
-from charrnn.training import Request, tuning
+from charrnn.training import Request, resolve, tuning
 from charrnn.training.resolve import start
 from charrnn.training.step import Trainer
 from charrnn.training.tuning import Bench, Candidate, Plan, Slice, doubling, on_cpu, plan, slices, warm_up
@@ -190,7 +190,7 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
 
 def test_helpers_that_are_never_ready_are_not_waited_for(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some patience the threads are measured, as they would train."""
-    monkeypatch.setattr(tuning, "PATIENCE", 3.0)
+    monkeypatch.setattr(resolve, "PATIENCE", 3.0)
     monkeypatch.setattr(crew.Crew, "ready", property(lambda _: False))
     trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, Workers(1))
     warm_up(trainer, clock=count().__next__)

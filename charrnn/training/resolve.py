@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,9 @@ from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
 """Of the time left, what planned steps and evaluations may fill; the rest is for samples, checkpoints and bad luck."""
+
+PATIENCE = 2.0
+"""Seconds after which helpers that are still not ready are measured as they are: as in training, threads step in."""
 
 
 def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str]) -> tuple[Config, Part, Part | None]:
@@ -106,6 +110,18 @@ def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Pr
     )
 
 
+def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
+    """Train until every helper takes part, and one step more: in their first they make their workspaces."""
+    limit = clock() + PATIENCE
+    while True:
+        trainer.step()
+        trainer.drain()
+        if trainer.crew.ready or clock() > limit:
+            break
+    trainer.step()
+    trainer.drain()
+
+
 def pace(trainer: Trainer, seconds: float) -> float:
     """Steps per second of a trainer that is warm, over `seconds` (up to twice as many) and one step at least."""
     done, started = 0, time.perf_counter()
@@ -125,8 +141,7 @@ def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds:
     """
     began = time.perf_counter()
     try:
-        probe.step()
-        probe.drain()  # the first step makes the workspaces
+        warm_up(probe)
         rate, each = pace(probe, min(2.0, seconds * 0.03)), 0.0
         if validation is not None and config.log.eval_every:
             started = time.perf_counter()

@@ -18,7 +18,7 @@ from charrnn.errors import ConfigError
 from charrnn.text import Corpus, Part
 from charrnn.training import finetuning
 from charrnn.training.corpus import read_corpus
-from charrnn.training.resolve import pace, resolved
+from charrnn.training.resolve import pace, resolved, warm_up
 from charrnn.training.session import Request
 from charrnn.training.step import Trainer
 
@@ -26,8 +26,6 @@ ROUNDS = 5
 """Rounds for which the time is meant to suffice."""
 LONGEST = 0.4
 """Seconds of a slice at most: short ones, in many rounds, spread whatever else the machine does over everyone."""
-PATIENCE = 2.0
-"""Seconds after which helpers that are still not ready are measured as they are: as in training, threads step in."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +167,3 @@ class Bench:
             return pace(trainer, seconds)
         finally:
             trainer.close()
-
-
-def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-    """Train until every helper takes part, and one step more: in their first they make their workspaces."""
-    limit = clock() + PATIENCE
-    while True:
-        trainer.step()
-        trainer.drain()
-        if trainer.crew.ready or clock() > limit:
-            break
-    trainer.step()
-    trainer.drain()
