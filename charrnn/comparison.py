@@ -196,8 +196,9 @@ def evaluated(
 
 
 def while_training(model: Model, metrics: list[dict[str, Any]]) -> tuple[Text | None, dict[str, float], dict[str, str]]:
-    """The same from the metrics: the lowest `val_loss`. That of the untrained network does not count."""
-    found = [m["val_loss"] for m in metrics if m["event"] == "eval" and m["step"]]
+    """The same from the metrics: the lowest `val_loss`. That of an untrained network does not count."""
+    trained = model.config.train.init_from != ""
+    found = [m["val_loss"] for m in metrics if m["event"] == "eval" and (m["step"] or trained)]
     if not found:
         return None, {}, {VAL_LOSS: "its metrics hold no evaluation"}
     return held_out(model, model.config.log.eval_chars), {VAL_LOSS: min(found)}, {}

@@ -112,3 +112,47 @@ def test_plateau_lowers_the_rate_after_its_patience(
     assert rates == pytest.approx([0.05] * 3 + [0.005] * 2 + [0.0005] * 3)
     best = [event.best for event in events if isinstance(event, Evaluated)]
     assert best == [False, True, False, False, False, False, True, False, False]
+
+
+def test_a_run_out_of_patience_is_finished(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped at the step where patience ends, or by patience itself: resumed it is done; with more it goes on."""
+    said = {"train": {"patience": 2, "steps": 400}}
+    for name, request in (("a", {}), ("b", {"stop_after": 30})):
+        scripted(monkeypatch, [1.0, 3.0, 3.5, 3.0, 0.0])
+        run(tmp_path / name, corpus, said, **request)
+        assert run(tmp_path / name, corpus, said, resume=True) == []
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    scripted(monkeypatch, [2.0, 3.0, 3.0, 3.0])
+    more = {"train": {"patience": 3, "steps": 400}}
+    assert run(tmp_path / "a", corpus, more, resume=True)[-1].at.step == 70
+
+
+def test_what_needs_evaluations_says_so_without(tmp_path: Path, corpus: Path) -> None:
+    """Patience and plateau in a run that evaluates nothing are noted; else they are not."""
+    idle = {"train": {"patience": 1}, "optimizer": {"schedule": "plateau"}}
+    for more, said in (({"log": {"eval_every": 0}}, True), ({"data": {"val_fraction": 0.0}}, True), ({}, False)):
+        table = config.merged(SMALL, idle, more)
+        notices = prepare(Request(files=(str(corpus),), options=table)).notices
+        for key in ("train.patience", "optimizer.schedule = plateau"):
+            assert (f"{key} does nothing: the run evaluates nothing" in notices) == said
+
+
+def test_no_time_at_all_leaves_the_start(tmp_path: Path, corpus: Path) -> None:
+    """A budget that is gone before the first step ends with a checkpoint of step 0, which can be resumed."""
+    events = run(tmp_path / "r", corpus, minutes=1e-9)
+    assert (events[-1].reason, events[-1].at.step) == ("time", 0)
+    assert checkpoint.steps(tmp_path / "r") == [0]
+
+
+def test_first_files_resume_as_they_were(tmp_path: Path, corpus: Path) -> None:
+    """A checkpoint from before these settings existed had no schedule, no warm-up and no offsets, and goes on so."""
+    run(tmp_path / "r", corpus, stop_after=8)
+    path = checkpoint.path_of(tmp_path / "r", 8)
+    saved = checkpoint.load(path)
+    values = checkpoint.file.encode(saved.meta)
+    for section, keys in checkpoint.file.FIRST.items():
+        for key in keys:
+            del values["config"][section][key]
+    read = checkpoint.file.decode(values).config
+    assert (read.optimizer.schedule, read.optimizer.warmup, read.train.random_offset) == ("constant", 0.0, False)
+    assert read.model.input_std == 0.1

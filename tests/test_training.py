@@ -256,7 +256,7 @@ def test_a_tiny_network_learns_a_short_text_by_heart(tmp_path: Path, corpus: Pat
     quiet = {"log": {"every": 1, "sample_every": 400, "checkpoint_every": 0, "sample_length": 300}}
     events = run(None, corpus, options, quiet)
     losses = [event.loss for event in events if hasattr(event, "smooth_loss")]
-    assert losses[0] == pytest.approx(np.log(29), rel=0.02)
+    assert losses[0] == pytest.approx(np.log(29), rel=0.05)
     assert losses[-1] < 0.1
     assert "over the lazy dog; pack my box" in [event.text for event in events if isinstance(event, Sampled)][-1]
 

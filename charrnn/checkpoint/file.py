@@ -30,6 +30,12 @@ from charrnn.text import Vocabulary
 
 FORMAT = 1
 PLAIN = ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size", "stale", "drops")
+FIRST: configuration.Table = {
+    "model": {"input_std": 0.1},
+    "train": {"random_offset": False},
+    "optimizer": {"schedule": "constant", "warmup": 0.0},
+}
+"""What the first files did without saying so: their defaults were others."""
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -208,7 +214,9 @@ def decode(values: dict[str, Any]) -> Meta:
     if not all(type(n) is int and n >= 0 for n in whole) or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     values |= {
-        "config": configuration.build(configuration.checked(values["config"], "its configuration")),
+        "config": configuration.build(
+            configuration.merged(FIRST, configuration.checked(values["config"], "its configuration"))
+        ),
         "vocabulary": vocabulary,
         "best": Best(**values["best"]) if values["best"] else None,
     }

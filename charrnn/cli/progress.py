@@ -27,7 +27,9 @@ class Printer:
         """Run to the end; return the reason of it."""
         self.introduce()
         if self.session.finished:
-            click.echo(f"this run is finished: {self.session.loop.trainer.done:,} steps are done (--steps extends it)")
+            done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
+            way = "stopped early; --set train.patience=N with a larger N goes on" if early else "--steps extends it"
+            click.echo(f"this run is finished: {done:,} steps are done ({way})")
             return "steps"
         ended: Ended | None = None
         bar = tqdm(

@@ -26,8 +26,8 @@ class Streams:
         ids: (N, B), a view of the part's: column b is stream b, so that a chunk is a plain slice of rows.
         seq_length: T.
         starts: (D,) sorted, N·b + n for each row n > 0 of a stream b where a document begins.
-        seed: with one, each sweep begins at a row of its own below T, drawn from it, so that no two cut the text alike;
-            None: every sweep begins at row 0.
+        seed: with one, each sweep begins at a row drawn for it, so that no two cut the text alike and every row is
+            reached in some; None: every sweep begins at row 0.
     """
 
     ids: Ids
@@ -47,7 +47,7 @@ class Streams:
         row = index * self.seq_length
         if self.seed is not None:
             spare = self.ids.shape[0] - 1 - self.chunks * self.seq_length
-            row += offset(self.seed, sweep, min(self.seq_length, spare + 1))
+            row += offset(self.seed, sweep, spare + 1)
         return index, row
 
     def drops(self, step: int) -> bool:

@@ -46,7 +46,7 @@ class Progress:
 
     def improved(self, step: int, val_loss: float, *, trained: bool) -> bool:
         """Take note of an evaluation: whether it is the best so far. An untrained network is nobody's best."""
-        better = trained and (self.best is None or val_loss < self.best.val_loss)
+        better = trained and val_loss < (math.inf if self.best is None else self.best.val_loss)
         self.stale = 0 if better or step == 0 else self.stale + 1
         if better:
             self.best = Best(step, val_loss)
@@ -84,8 +84,11 @@ class Loop:
         """Train up to the planned total, or until `should_stop` gives a reason."""
         log, trainer, before = self.config.log, self.trainer, self.trainer.done
         reason, logged = self.should_stop(0), before
-        if not self.resumed and reason is None:
-            yield from self.look(evaluate=bool(log.eval_every), sample=bool(log.sample_every), save=True)
+        if not self.resumed:
+            looks = reason is None
+            yield from self.look(
+                evaluate=looks and log.eval_every > 0, sample=looks and log.sample_every > 0, save=True
+            )
         started, spent = time.perf_counter(), 0.0
         while reason is None and trainer.done < self.config.train.steps:
             reason = self.burst(before)
@@ -179,13 +182,13 @@ class Loop:
             trainer = self.trainer
             params = trainer.network.views(trainer.average)
             result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
+            # The untrained network is evaluated, for comparison, but is nobody's best.
+            trained = step > 0 or self.config.train.init_from != ""
+            best = self.progress.improved(step, result.nats_per_char, trained=trained)
+            optimizer = self.config.optimizer
+            if optimizer.schedule == "plateau" and self.progress.overdue(optimizer.decay_patience):
+                trainer.drops += 1
             if math.isfinite(result.nats_per_char):
-                # The untrained network is evaluated, for comparison, but is nobody's best.
-                trained = step > 0 or self.config.train.init_from != ""
-                best = self.progress.improved(step, result.nats_per_char, trained=trained)
-                optimizer = self.config.optimizer
-                if optimizer.schedule == "plateau" and self.progress.overdue(optimizer.decay_patience):
-                    trainer.drops += 1
                 yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
         if sample:
             yield self.sampled()

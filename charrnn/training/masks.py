@@ -1,8 +1,9 @@
 """What steps need besides characters: where states are dropped, and the masks of locked dropout.
 
-Both are functions of the step, made on the host for several steps at once and brought to the device together, between
-steps: a device never waits for one. Dropout is drawn for the whole batch from (seed, step, layer) alone, so any number
-of workers, an interrupted run and every device see the same, and nothing about it is saved.
+Both are functions of the step, made on the host and brought to the device between steps, for several of them at once
+where they are small (recurrent dropout of a large network is not: a mask has as many elements as W_hh). Dropout is
+drawn for the whole batch from (seed, step, layer) alone, so any number of workers, an interrupted run and every device
+see the same, and nothing about it is saved.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Masks:
         self.block = step // self.ahead
         steps = range(self.block * self.ahead, (self.block + 1) * self.ahead)
         for name, array in self.arrays.items():
+            if name == "keep" and not any(self.streams.drops(step) for step in steps):
+                continue
             made = [getattr(self, name)(step) for step in steps]
             array[...] = self.backend.resident(np.stack(made) if len(made) > 1 else made[0][None, ...])
 
@@ -98,10 +101,11 @@ class Masks:
         return self.scaled([self.kept(p, step, 2 * layer + 2, shape) for layer in range(L)], p)
 
     def scaled(self, kept: list[HostArray], p: float) -> HostArray:
-        """Each layer's booleans as 0 and 1 / (1 - p)."""
+        """Each layer's booleans as 0 and 1 / (1 - p), p being that of `kept`."""
+        scale = np.array(65536 / (65536 - drawn(p)), self.model.dtype)
         result = np.empty((len(kept), *kept[0].shape), self.model.dtype)
         for row, flags in zip(result, kept, strict=True):
-            np.multiply(flags, 1 / (1 - p), out=row)
+            np.multiply(flags, scale, out=row)
         return result
 
     def kept(self, p: float, step: int, layer: int, shape: Sequence[int]) -> HostArray:
@@ -111,4 +115,9 @@ class Masks:
         """
         counter, count = np.array([0, 0, layer, step], np.uint64), int(np.prod(shape))
         words = np.random.Philox(counter=counter, key=self.key).random_raw(-(-count // 4)).astype("<u8")
-        return (words.view("<u2")[:count] >= round(p * 65536)).reshape(shape)
+        return (words.view("<u2")[:count] >= drawn(p)).reshape(shape)
+
+
+def drawn(p: float) -> int:
+    """How many of the 65,536 values of 16 random bits drop something; never all of them."""
+    return min(65535, round(p * 65536))

@@ -40,6 +40,10 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         chars, count = len(validation.ids), config.log.eval_chars
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
         validation = validation.head(count)
+    if validation is None or not config.log.eval_every:
+        idle = ["train.patience"] * bool(config.train.patience)
+        idle += ["optimizer.schedule = plateau"] * (config.optimizer.schedule == "plateau")
+        notices += [f"{key} does nothing: the run evaluates nothing" for key in idle]
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
@@ -152,5 +156,6 @@ def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds:
     left = seconds - (time.perf_counter() - began) - 2 * each  # before the first step and after the last
     share = each / config.log.eval_every if each else 0.0
     steps = max(1, int(left * PLAN_SHARE / (1 / rate + share)))
-    notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {left:,.0f} s left")
+    rest = f"{left:,.0f} s left" if left > 0 else "no time is left"
+    notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}")
     return replace(config, train=replace(config.train, steps=steps))

@@ -19,7 +19,7 @@ from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.resolve import plan_steps, progress_of, resolved, restored, start
 
-FREE_TO_CHANGE = {"train.steps", "train.device", "data.files", "data.encoding"}
+FREE_TO_CHANGE = {"train.steps", "train.patience", "train.device", "data.files", "data.encoding"}
 """What a resumed run may do differently. The text itself is compared by its hash."""
 
 
@@ -81,7 +81,7 @@ class Session:
         corpus: the text.
         network: the shape and device.
         notices: lines for the user about what was decided.
-        finished: whether the planned steps were done before.
+        finished: whether the planned steps were done before, or the patience was at its end.
         loop: what trains.
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
@@ -158,7 +158,7 @@ def prepare(request: Request) -> Session:
         settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
         trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
-    finished = saved is not None and trainer.done >= settings.train.steps
+    finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
 
 
