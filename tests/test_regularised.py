@@ -156,3 +156,13 @@ def test_first_files_resume_as_they_were(tmp_path: Path, corpus: Path) -> None:
     read = checkpoint.file.decode(values).config
     assert (read.optimizer.schedule, read.optimizer.warmup, read.train.random_offset) == ("constant", 0.0, False)
     assert read.model.input_std == 0.1
+
+
+def test_the_last_look_counts_for_no_schedule(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation between two that are due, because the run ends, lowers no rate and takes no patience."""
+    said = {"optimizer": {"schedule": "plateau", "decay": 0.1, "decay_patience": 1}, "train": {"steps": 35}}
+    scripted(monkeypatch, [9.0, 3.0, 2.0, 4.0, 5.0])
+    run(tmp_path / "r", corpus, said)
+    saved = checkpoint.last(tmp_path / "r")
+    assert saved is not None
+    assert (saved[1].meta.step, saved[1].meta.drops, saved[1].meta.stale) == (35, 1, 1)

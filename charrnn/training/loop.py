@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn import seeds
 from charrnn.backend import one_thread
-from charrnn.checkpoint import Best, Checkpoint, Meta, named
+from charrnn.checkpoint import Checkpoint, Meta, named
 from charrnn.config import Config
 from charrnn.errors import DivergedError
 from charrnn.sampling import Settings, pieces
@@ -19,42 +19,8 @@ from charrnn.text import Corpus, Part
 from charrnn.training import evaluation
 from charrnn.training.events import Ended, Evaluated, Event, Guarded, Moment, Sampled, Snapshot, Trained
 from charrnn.training.guard import LIMIT
+from charrnn.training.progress import Progress
 from charrnn.training.step import Measured, Trainer
-
-
-@dataclass
-class Progress:
-    """The host's side of a run: what a checkpoint keeps besides arrays.
-
-    Attributes:
-        smooth_loss: nats/char, exponentially averaged over every step that counted.
-        scale: the guard's factor on the learning rate.
-        bad: bad steps in a row.
-        best: the best evaluation so far.
-        stale: evaluations since then.
-        samples_size: bytes of samples so far.
-        seconds: before this process took over.
-    """
-
-    smooth_loss: float
-    scale: float = 1.0
-    bad: int = 0
-    best: Best | None = None
-    stale: int = 0
-    samples_size: int = 0
-    seconds: float = 0.0
-
-    def improved(self, step: int, val_loss: float, *, trained: bool) -> bool:
-        """Take note of an evaluation: whether it is the best so far. An untrained network is nobody's best."""
-        better = trained and val_loss < (math.inf if self.best is None else self.best.val_loss)
-        self.stale = 0 if better or step == 0 else self.stale + 1
-        if better:
-            self.best = Best(step, val_loss)
-        return better
-
-    def overdue(self, patience: int) -> bool:
-        """Whether another `patience` evaluations have passed without a better one."""
-        return self.stale > 0 and self.stale % patience == 0
 
 
 @dataclass
@@ -175,8 +141,11 @@ class Loop:
             device=self.trainer.network.backend.name,
         )
 
-    def look(self, *, evaluate: bool, sample: bool, save: bool) -> Iterator[Event]:
-        """Evaluate, sample and save as asked. A best evaluation is always saved."""
+    def look(self, *, evaluate: bool, sample: bool, save: bool, last: bool = False) -> Iterator[Event]:
+        """Evaluate, sample and save as asked. A best evaluation is always saved.
+
+        The `last` evaluation of a run may be between two that are due, and does not count for patience and plateau.
+        """
         step, best = self.trainer.done, False
         if evaluate and self.validation is not None:
             trainer = self.trainer
@@ -184,9 +153,9 @@ class Loop:
             result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
             # The untrained network is evaluated, for comparison, but is nobody's best.
             trained = step > 0 or self.config.train.init_from != ""
-            best = self.progress.improved(step, result.nats_per_char, trained=trained)
+            best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=not last)
             optimizer = self.config.optimizer
-            if optimizer.schedule == "plateau" and self.progress.overdue(optimizer.decay_patience):
+            if optimizer.schedule == "plateau" and not last and self.progress.overdue(optimizer.decay_patience):
                 trainer.drops += 1
             if math.isfinite(result.nats_per_char):
                 yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
@@ -202,6 +171,7 @@ class Loop:
             evaluate=bool(log.eval_every and step) and not due(step, log.eval_every),
             sample=bool(log.sample_every and step) and not due(step, log.sample_every),
             save=not due(step, log.checkpoint_every),
+            last=True,
         )
 
     def sampled(self) -> Sampled:

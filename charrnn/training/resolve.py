@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,6 @@ from charrnn.model import Network, initial
 from charrnn.text import Corpus, Part
 from charrnn.training import evaluation
 from charrnn.training.guard import LIMIT
-from charrnn.training.loop import Progress
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
@@ -95,23 +93,6 @@ def exact(saved: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray[tu
     if not np.isfinite(tensor).all():
         raise CheckpointError(f"the checkpoint's {name} is not finite")
     return tensor
-
-
-def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Progress:
-    """The host's side of a run: from a checkpoint, or at the start, where the expected loss is ln V."""
-    if saved is None:
-        return Progress(smooth_loss=math.log(vocab_size))
-    meta = saved.meta
-    bad = int(saved.tensors["guard/bad"])
-    return Progress(
-        smooth_loss=meta.smooth_loss,
-        scale=float(saved.tensors["guard/scale"]),
-        bad=bad if bad < LIMIT else 0,
-        best=meta.best,
-        stale=meta.stale,
-        samples_size=meta.samples_size,
-        seconds=seconds,
-    )
 
 
 def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,7 +17,8 @@ from charrnn.training import beside, finetuning, record
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
-from charrnn.training.resolve import plan_steps, progress_of, resolved, restored, start
+from charrnn.training.progress import progress_of
+from charrnn.training.resolve import plan_steps, resolved, restored, start
 
 FREE_TO_CHANGE = {"train.steps", "train.patience", "train.device", "data.files", "data.encoding"}
 """What a resumed run may do differently. The text itself is compared by its hash."""
