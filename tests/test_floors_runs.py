@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from commands import TRAIN, Call
-from test_floors_beside import TEXT, expected, split
-from test_training import TINY, last_bytes, run
+from test_floors_beside import expected, split
+from test_training import TINY, corpus, last_bytes, run
 
 from charrnn import config, text
 from charrnn.floors import Counting, announcement, split_of, verdict
 from charrnn.training import Counted, Ended, Request, beside, prepare
+
+__all__ = ["corpus"]
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +22,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "charrnn"
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def test_a_run_is_told_its_floors(tmp_path: Path, corpus: Path) -> None:

@@ -51,7 +51,7 @@ class Progress:
 
 
 def progress_of(saved: Checkpoint | None, vocab_size: int, seconds: float) -> Progress:
-    """The host's side of a run: from a checkpoint, or at the start, where the expected loss is ln V."""
+    """The host's side of a run: from a checkpoint, or at the start, where the average begins at ln V."""
     if saved is None:
         return Progress(smooth_loss=math.log(vocab_size))
     meta = saved.meta
