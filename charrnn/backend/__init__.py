@@ -1,6 +1,6 @@
 """The only package that names an array library: arrays, devices, threads and helper processes."""
 
-from charrnn.backend.arrays import Array, Backend, Factor, gate_steps, steps
+from charrnn.backend.arrays import Array, Backend, Factor, Series, gate_steps, series, steps
 from charrnn.backend.crew import Crew
 from charrnn.backend.devices import Choice, choose, gpus, report
 from charrnn.backend.threads import Workers, blas, cores, one_thread
@@ -11,6 +11,7 @@ __all__ = [
     "Choice",
     "Crew",
     "Factor",
+    "Series",
     "Workers",
     "blas",
     "choose",
@@ -19,5 +20,6 @@ __all__ = [
     "gpus",
     "one_thread",
     "report",
+    "series",
     "steps",
 ]

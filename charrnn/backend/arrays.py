@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,18 @@ BLOCK = 4096
 def steps(array: Array) -> tuple[Array, ...]:
     """The views `array[t, ...]`, made once: in a loop, indexing costs a third of a small operation."""
     return tuple(array[t, ...] for t in range(array.shape[0]))
+
+
+class Series(NamedTuple):
+    """An array (T, ...) and the T views `whole[t, ...]`: a loop wants these, a device kernel that."""
+
+    whole: Array
+    steps: tuple[Array, ...]
+
+
+def series(array: Array) -> Series:
+    """The array with its `steps`."""
+    return Series(array, steps(array))
 
 
 def gate_steps(array: Array, G: int, *, xp: Any) -> tuple[Array, ...]:
@@ -45,11 +57,13 @@ class Factor:
     The library may want it in a layout of its own: `use` brings it there once for all products.
 
     Attributes:
-        affine: multiplies by the matrix in use and adds. What it adds and writes is (rows, N), or with `blocks`, into
+        matrix: the one in use, as it was given.
+        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, into
             which the N columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in
             any case, and so may put each gate of a cell into memory of its own.
     """
 
+    matrix: Array
     affine: Affine
 
     def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> None:
@@ -60,7 +74,7 @@ class Factor:
 
     def use(self, matrix: Array) -> None:
         """Multiply by `matrix` (K, N), which may be a transposed view and must not change until the next `use`."""
-        self.affine = self.by(matrix)
+        self.matrix, self.affine = matrix, self.by(matrix)
 
     def by(self, matrix: Array) -> Affine:
         """The function that multiplies by `matrix`."""

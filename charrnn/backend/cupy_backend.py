@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.cupy_kernels import Recurrence
+from charrnn.cuda import Card
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
@@ -28,6 +30,7 @@ class CupyBackend(Backend):
         label = f"{describe(index)}, CuPy {cupy.__version__}"
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
         self.use()
+        self.recurrences: dict[str, Recurrence] = {}
 
     def use(self) -> None:
         """The current card is a thread's own."""
@@ -64,6 +67,16 @@ class CupyBackend(Backend):
     def clip(self, array: Array, bound: float) -> None:
         """One launch in place."""
         self.cupy.clip(array, -bound, bound, out=array)
+
+    def recurrence(self, cell: Any) -> Any:
+        """One launch a pass, on cards that can run all blocks of a launch at once."""
+        attributes = self.device.attributes
+        if not attributes["CooperativeLaunch"]:
+            return cell
+        if cell.NAME not in self.recurrences:
+            card = Card(attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"])
+            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, card)
+        return self.recurrences[cell.NAME]
 
 
 def count() -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from charrnn.backend import Array, Backend, steps
+from charrnn.backend import Array, Backend, series
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
 from charrnn.model.dropout import thin
@@ -134,7 +134,7 @@ class Workspace:
         outputs = [(name, shape) for name, shape in network.layout.shapes if name.startswith("output.")]
         self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
-        self.dhidden_steps = steps(backend.xp.reshape(self.dhidden, (T, B, H)))
+        self.dhidden_series = series(backend.xp.reshape(self.dhidden, (T, B, H)))
         self.ones = backend.zeros((1, max(T * B, V + 1)), dtype) + 1.0
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = []
@@ -208,7 +208,7 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         if drop is not None:
             thin(work.dhidden, drop[i, ...], out=work.dhidden, backend=backend)
         layer.tape.back.use(params[f"layer{i}.W_hh"].T)
-        recurrence.recurrence_backward(layer.tape, work.dhidden_steps, keep, backend=backend)
+        recurrence.recurrence_backward(layer.tape, work.dhidden_series, keep, backend=backend)
         before, dz, dz_hidden, H = layer.before, layer.z, layer.z_hidden, network.hidden_size
         if keep is not None:
             before = xp.multiply(before, xp.reshape(keep, (-1, 1)), out=work.kept)

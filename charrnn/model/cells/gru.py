@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from charrnn.backend import gate_steps, steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor
+    from charrnn.backend import Array, Backend, Factor, Series
 
 NAME = "gru"
 GATES = 3
@@ -117,7 +117,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         values[...] = gates
 
 
-def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | None, *, backend: Backend) -> None:
+def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
     """Write dz into `tape.z` and dz_hidden into `tape.z_hidden`, from the last step to the first:
 
         dh[t] += k[t+1] · (y[t+1] ⊙ dh[t+1] + dz_hidden[t+1] @ Wᵀ)
@@ -126,15 +126,15 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
 
     Args:
         tape: as the forward pass left it; `back` multiplies by Wᵀ.
-        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above; added to in place.
+        dhidden: T arrays (B, H) in one, the gradient of the loss by each h[t] from the layer above; added to in place.
         keep: as in the forward pass.
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, product, carry, last = tape.gates, tape.product, tape.carry, len(dhidden) - 1
+    slope, product, carry, last = tape.gates, tape.product, tape.carry, len(dhidden.steps) - 1
     for t in range(last, -1, -1):
         dz, dz_hidden, gates, u, h, _, _ = tape.steps[t]
-        dh, (r, y, n) = dhidden[t], (gates[i, ...] for i in range(GATES))
+        dh, (r, y, n) = dhidden.steps[t], (gates[i, ...] for i in range(GATES))
         if t < last:
             later = tape.steps[t + 1].z_hidden
             affine(later if keep is None else multiply(later, keep[t + 1, :, None], out=tape.kept_dz), dh, dh)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from charrnn.backend import gate_steps, steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor
+    from charrnn.backend import Array, Backend, Factor, Series
 
 NAME = "lstm"
 GATES = 4
@@ -121,7 +121,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         multiply(gates[3, ...], squashed, out=after)
 
 
-def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | None, *, backend: Backend) -> None:
+def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
     """Write dz into `tape.z`, from the last step to the first, where with k = keep
 
         dh[t] += (k[t+1] · dz[t+1]) @ Wᵀ
@@ -130,16 +130,16 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
 
     Args:
         tape: as the forward pass left it; `back` multiplies by Wᵀ.
-        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above; added to in place.
+        dhidden: T arrays (B, H) in one, the gradient of the loss by each h[t] from the layer above; added to in place.
         keep: as in the forward pass.
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, dc, dmemory, last = tape.gates, tape.product, tape.dmemory, len(dhidden) - 1
+    slope, dc, dmemory, last = tape.gates, tape.product, tape.dmemory, len(dhidden.steps) - 1
     dmemory[...] = 0.0
     for t in range(last, -1, -1):
         _, dz, gates, _, c, after, _, squashed = tape.steps[t]
-        dh, (i, f, g, o) = dhidden[t], (gates[n, ...] for n in range(GATES))
+        dh, (i, f, g, o) = dhidden.steps[t], (gates[n, ...] for n in range(GATES))
         if t < last:
             later = tape.steps[t + 1].z
             affine(later if keep is None else multiply(later, keep[t + 1, :, None], out=tape.kept_dz), dh, dh)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from charrnn.backend import steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor
+    from charrnn.backend import Array, Backend, Factor, Series
 
 NAME = "rnn"
 GATES = 1
@@ -75,12 +75,12 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         tanh(after, out=after)
 
 
-def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | None, *, backend: Backend) -> None:
+def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
     """Write dz[t] = (1 - h[t]²) · (dh[t] + (keep[t+1] · dz[t+1]) @ Wᵀ) into `tape.z`, from the last step to the first.
 
     Args:
         tape: as the forward pass left it; `back` multiplies by Wᵀ.
-        dhidden: T arrays (B, H), the gradient of the loss by each h[t] from the layer above.
+        dhidden: T arrays (B, H) in one, the gradient of the loss by each h[t] from the layer above.
         keep: as in the forward pass.
         backend: of the arrays.
     """
@@ -89,8 +89,8 @@ def recurrence_backward(tape: Tape, dhidden: tuple[Array, ...], keep: Array | No
     multiply(after, after, out=tape.slope)
     backend.xp.subtract(1.0, tape.slope, out=tape.slope)
     last = len(dz) - 1
-    multiply(dhidden[last], tape.slope_steps[last], out=dz[last])
+    multiply(dhidden.steps[last], tape.slope_steps[last], out=dz[last])
     for t in range(last - 1, -1, -1):
         later = dz[t + 1] if keep is None else multiply(dz[t + 1], keep[t + 1, :, None], out=tape.kept)
-        affine(later, dhidden[t], dz[t])
+        affine(later, dhidden.steps[t], dz[t])
         multiply(dz[t], tape.slope_steps[t], out=dz[t])

@@ -1,0 +1,78 @@
+"""The kernels of `charrnn.cuda` on a GPU: compiled for a shape once, and launched in place of loops over operations."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.arrays import Array, Backend, Series
+from charrnn.cuda import Card, Plan, plan, source
+
+OPTIONS = ("-std=c++17",)
+NULL = np.uint64(0)
+"""A pointer to nothing, as an argument of a kernel."""
+
+
+class Recurrence:
+    """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or its own loop where nothing fits."""
+
+    def __init__(self, cupy: Any, cell: Any, card: Card) -> None:
+        self.cupy, self.cell, self.card = cupy, cell, card
+        self.compiled = lru_cache(maxsize=32)(self.compile)
+
+    def layout(self, B: int, H: int, itemsize: int) -> Plan | None:
+        """How the kernel would share out B streams of H units; None where the loop stays."""
+        return plan(self.cell.GATES, B, H, itemsize, self.card)
+
+    def compile(self, B: int, H: int, dtype: str) -> Kernel | None:
+        """The kernels for B streams of H units."""
+        layout = self.layout(B, H, np.dtype(dtype).itemsize)
+        return None if layout is None else Kernel(self.cupy, self.cell, layout, (B, H), dtype)
+
+    def kernel(self, tape: Any) -> Kernel | None:
+        """The kernels for a tape, compiled once."""
+        return self.compiled(*tape.hidden.shape[1:], str(tape.hidden.dtype))
+
+    def recurrence_forward(self, tape: Any, keep: Array | None, *, backend: Backend) -> None:
+        """See the cells."""
+        kernel = self.kernel(tape)
+        if kernel is None:
+            self.cell.recurrence_forward(tape, keep, backend=backend)
+        else:
+            kernel.launch("recurrence_forward", tape, tape.forth.matrix, keep, None)
+
+    def recurrence_backward(self, tape: Any, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
+        """See the cells."""
+        kernel = self.kernel(tape)
+        if kernel is None:
+            self.cell.recurrence_backward(tape, dhidden, keep, backend=backend)
+        else:
+            kernel.launch("recurrence_backward", tape, tape.back.matrix.T, keep, dhidden.whole)
+
+
+class Kernel:
+    """Both passes of a cell for one shape (B, H), with their scratch memory. Launched on one stream at a time."""
+
+    def __init__(self, cupy: Any, cell: Any, layout: Plan, shape: tuple[int, int], dtype: str) -> None:
+        code = source(f"{cell.NAME}.cu", dtype, layout.definitions)
+        module = cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=True)
+        self.cupy, self.cell, self.layout = cupy, cell, layout
+        self.functions = {name: module.get_function(name) for name in ("recurrence_forward", "recurrence_backward")}
+        for function in self.functions.values():
+            function.max_dynamic_shared_size_bytes = layout.shared
+        self.counters = cupy.zeros(layout.stream_tiles * 32, np.uint32)
+        self.carry = cupy.empty(shape, dtype)
+
+    def launch(self, name: str, tape: Any, W: Array, keep: Array | None, dhidden: Array | None) -> None:
+        """One pass over the tape. All blocks run at once or the launch fails; none waits for one that is not there."""
+        (T, B, _), (_, _, H), layout = tape.z.shape, tape.hidden.shape, self.layout
+        sizes = (np.int32(n) for n in (T, B, H, layout.stream_tiles))
+        bias = next((tape.bias[gate, 0, :] for gate in self.cell.BIASES.values()), NULL)
+        memory = tape.memory if "memory" in self.cell.STATES else NULL
+        keep = NULL if keep is None else self.cupy.ascontiguousarray(keep)
+        states = (tape.z, tape.z_hidden, tape.hidden, memory, NULL if dhidden is None else dhidden)
+        self.counters.fill(0)
+        arguments = (*sizes, W, bias, keep, *states, self.carry, self.counters)
+        self.functions[name]((layout.blocks,), (layout.threads,), arguments, shared_mem=layout.shared)

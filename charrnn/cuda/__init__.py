@@ -1,0 +1,10 @@
+"""CUDA kernels: their sources, as files beside this one, and how a recurrence is laid out on a card.
+
+Nothing here needs a GPU or CuPy. `charrnn.backend` compiles and launches; the tests compile for several cards, and run
+the same sources on the CPU.
+"""
+
+from charrnn.cuda.plan import Card, Plan, plan
+from charrnn.cuda.source import REALS, source
+
+__all__ = ["REALS", "Card", "Plan", "plan", "source"]

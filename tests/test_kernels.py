@@ -1,0 +1,94 @@
+"""The recurrence kernels, executed on the CPU thread by thread, beside the loops over operations that they replace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cuda_cpu
+import numpy as np
+import pytest
+
+from charrnn.backend import cupy_kernels, series
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.cuda import Card, plan
+from charrnn.cuda.plan import Plan
+from charrnn.model.cells import CELLS
+
+pytestmark = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++")
+
+CUPY = SimpleNamespace(
+    RawModule=cuda_cpu.RawModule, zeros=np.zeros, empty=np.empty, ascontiguousarray=np.ascontiguousarray
+)
+
+
+def layout(units: int, streams: int, *, threads: int, chunk: int, resident: bool, tiles: int, H: int) -> Plan:
+    """A layout with small blocks."""
+    return Plan(units, streams, chunk, resident, tiles, -(-H // units) * tiles, threads, 1 << 20)
+
+
+SMALL = [
+    # T, B, H, layout
+    (5, 3, 6, layout(4, 4, threads=4, chunk=8, resident=True, tiles=1, H=6)),
+    (1, 1, 4, layout(4, 4, threads=5, chunk=4, resident=True, tiles=1, H=4)),
+    (4, 9, 5, layout(4, 4, threads=6, chunk=4, resident=True, tiles=2, H=5)),
+    (4, 9, 10, layout(4, 8, threads=8, chunk=4, resident=False, tiles=2, H=10)),
+    (3, 17, 8, layout(8, 4, threads=8, chunk=12, resident=False, tiles=3, H=8)),
+]
+
+
+def tape(name: str, T: int, B: int, H: int, dtype: str) -> SimpleNamespace:
+    """A layer's random problem."""
+    cell, backend, rng = CELLS[name], NumpyBackend(), np.random.default_rng(5)
+    made = cell.tape(T, B, H, dtype, backend=backend)
+    made.z[...] = rng.standard_normal(made.z.shape)
+    for state in cell.STATES:
+        getattr(made, state)[...] = np.nan
+        getattr(made, state)[0] = rng.standard_normal((B, H))
+    W = (rng.standard_normal((H, cell.GATES * H)) / np.sqrt(H)).astype(dtype)
+    for gate in cell.BIASES.values():
+        made.bias[gate] = rng.standard_normal(H)
+    made.forth.use(W)
+    made.back.use(W.T)
+    keep = (rng.random((T, B)) > 0.3).astype(dtype)
+    return SimpleNamespace(tape=made, dhidden=rng.standard_normal((T, B, H)).astype(dtype), keep=keep, backend=backend)
+
+
+def both(recurrence: object, problem: SimpleNamespace, *, keep: bool) -> dict[str, np.ndarray]:
+    """What the two passes leave."""
+    dropped = problem.keep if keep else None
+    recurrence.recurrence_forward(problem.tape, dropped, backend=problem.backend)
+    states = {name: getattr(problem.tape, name).copy() for name in ("hidden", "memory") if hasattr(problem.tape, name)}
+    recurrence.recurrence_backward(problem.tape, series(problem.dhidden), dropped, backend=problem.backend)
+    return states | {"z": problem.tape.z, "z_hidden": problem.tape.z_hidden}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("T", "B", "H", "shape"), SMALL)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_the_kernels_are_the_loops(
+    cell: str, T: int, B: int, H: int, shape: Plan, dtype: str, tolerance: float, keep: bool
+) -> None:
+    """States and gradients, whether or not sizes divide, with streams that begin anew, in blocks of every kind."""
+    shape = replace(shape, threads=max(shape.threads, shape.streams // 4 * (shape.units // 4) * CELLS[cell].GATES))
+    recurrence = cupy_kernels.Recurrence(CUPY, CELLS[cell], Card(1, 1))
+    recurrence.layout = lambda *_: shape
+    expected = both(CELLS[cell], tape(cell, T, B, H, dtype), keep=keep)
+    actual = both(recurrence, tape(cell, T, B, H, dtype), keep=keep)
+    for name, values in expected.items():
+        assert np.abs(actual[name] - values).max() <= tolerance * np.abs(values).max(), name
+
+
+def test_a_layout_fits_the_card() -> None:
+    """Whatever is chosen has a block for every unit and stream, all at once on the card, within its shared memory."""
+    for card in (Card(132, 227 * 1024), Card(24, 99 * 1024), Card(1, 48 * 1024)):
+        for G in (1, 3, 4):
+            for B in (1, 7, 64, 300):
+                for H in (1, 100, 512, 1024, 3000):
+                    found = plan(G, B, H, 4, card)
+                    if found is None:
+                        assert 32 * card.multiprocessors < H or G * H > 300
+                        continue
+                    assert found.blocks <= card.multiprocessors
+                    assert found.shared <= card.shared
+                    assert found.blocks == -(-H // found.units) * found.stream_tiles
