@@ -27,9 +27,9 @@ compiler = shutil.which("g++")
 
 def on_cpu(code: str) -> str:
     """A kernel's complete source with the CPU's platform in the place of the GPU's, and a launcher for each kernel."""
-    platform, here = inlined("platform.cuh", (FOLDER,)), inlined("platform.cuh", (HERE,))
+    platform, here = inlined(FOLDER / "platform.cuh"), inlined(HERE / "platform.cuh")
     assert code.count(platform) == 1
-    kernels = re.findall(r"KERNEL void (?:__launch_bounds__\(.*?\) )?(\w+)\(", code)
+    kernels = re.findall(r"KERNEL void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(", code)
     return code.replace(platform, here) + "".join(f"LAUNCHER({name})\n" for name in dict.fromkeys(kernels))
 
 
@@ -74,16 +74,10 @@ def pointer(array: np.ndarray) -> np.uint64:
 
 
 class RawModule:
-    """Kernels of one source as CuPy's RawModule."""
+    """Kernels of one source as CuPy's RawModule. `flags` are for the compiler of the CPU."""
 
-    def __init__(
-        self,
-        *,
-        code: str,
-        options: tuple[str, ...] = (),
-        enable_cooperative_groups: bool = False,
-        flags: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, *, code: str, flags: tuple[str, ...] = (), **options: object) -> None:
+        assert set(options) <= {"options", "enable_cooperative_groups"}
         self.library = library(code, flags)
 
     def get_function(self, name: str) -> Function:

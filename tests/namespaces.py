@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cuda_cpu
+import cupy_double
 import numpy as np
 import pytest
 
@@ -78,6 +80,13 @@ def gpu() -> Backend:
     return cupy_backend.CupyBackend(0)
 
 
+def double() -> Backend:
+    """The backend of a GPU with everything as there, kernels included, but for the GPU."""
+    if cuda_cpu.compiler is None:
+        pytest.skip("there is no g++")
+    return cupy_double.backend()
+
+
 @dataclass(frozen=True)
 class Case:
     """A namespace and dtype under test."""
@@ -99,6 +108,7 @@ CASES = [
     Case("strict-device1", lambda: strict("device1"), "float64"),
     Case("strict-no-float64", lambda: strict("no_float64"), "float32"),
     Case("torch-cpu", torch_cpu, "float64"),
+    Case("cupy-double", double, "float64"),
     Case("cupy-float64", gpu, "float64"),
     Case("cupy-float32", gpu, "float32"),
 ]

@@ -3,72 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
 
-import array_api_compat.numpy
-import numpy as np
+import cupy_double
 import pytest
 
 from charrnn import backend
 from charrnn.backend import cupy_backend
 from charrnn.errors import DeviceError
 from charrnn.training import Request, Trained, prepare, tuning
-
-
-class CUDARuntimeError(RuntimeError):
-    """As CuPy has it."""
-
-
-def stand_in(count: int = 1, failure: Exception | None = None, broken: Exception | None = None) -> ModuleType:
-    """A module that looks like CuPy and computes with NumPy.
-
-    `failure` is what asking for the devices raises, `broken` what the first kernel raises.
-    """
-    module = ModuleType("cupy")
-
-    def device_count() -> int:
-        if failure:
-            raise failure
-        return count
-
-    def ones(*args: object, **options: object) -> np.ndarray:
-        if broken:
-            raise broken
-        return np.ones(*args, **options)
-
-    properties = {"name": b"Stand-in", "totalGlobalMem": 8 * 2**30, "major": 9, "minor": 0}
-    runtime = SimpleNamespace(
-        getDeviceCount=device_count, getDeviceProperties=lambda _: properties, CUDARuntimeError=CUDARuntimeError
-    )
-
-    class Device(nullcontext):
-        """A device that can be entered and used."""
-
-        def use(self) -> None:
-            """Nothing to switch."""
-
-    stream = SimpleNamespace(synchronize=lambda: None)
-    names = ("float32", "tanh", "array", "matmul", "dot", "clip", "arange")
-    vars(module).update({name: getattr(np, name) for name in names})
-    module.__version__, module.asnumpy, module.ones = "14.0", np.array, ones
-    module.take = lambda a, indices, axis=None, out=None: np.take(a, indices, axis=axis, out=out, mode="clip")
-    module.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream)
-    return module
-
-
-def deviceless(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with a `device` that is ignored."""
-
-    def born(*args: object, device: object, **options: object) -> object:
-        del device
-        return function(*args, **options)
-
-    return born
 
 
 @pytest.fixture
@@ -83,17 +28,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> object:
 
         monkeypatch.setattr(cupy_backend.metadata, "version", version)
         monkeypatch.setitem(sys.modules, "cupy", module)  # None makes the import fail
-        xp = ModuleType("array_api_compat.cupy")
-        vars(xp).update({k: v for k, v in vars(array_api_compat.numpy).items() if not k.startswith("__")})
-        for birth in ("zeros", "empty", "arange"):
-            setattr(xp, birth, deviceless(getattr(np, birth)))
-        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", xp)
+        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", cupy_double.namespace())
 
     return wheels
 
 
-OLD = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-NONE = CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+OLD = cupy_double.CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+NONE = cupy_double.CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared object file\nmore lines")
 
 
@@ -101,13 +42,13 @@ LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared o
     ("module", "wheels", "device", "words"),
     [
         (None, (), "cuda", ["not installed", "cuda13"]),
-        (stand_in(), ("cupy-cuda12x", "cupy-cuda13x"), "cuda", ["two CuPy packages", "uninstall"]),
+        (cupy_double.module(), ("cupy-cuda12x", "cupy-cuda13x"), "cuda", ["two CuPy packages", "uninstall"]),
         (None, ("cupy-cuda13x",), "cuda", ["cannot be imported", "cuda13"]),
-        (stand_in(failure=OLD), ("cupy-cuda13x",), "cuda", ["no NVIDIA driver", "newer driver"]),
-        (stand_in(failure=NONE), ("cupy-cuda13x",), "cuda", ["cudaErrorNoDevice", "nvidia-smi"]),
-        (stand_in(count=0), ("cupy-cuda13x",), "cuda", ["no GPU", "nvidia-smi"]),
-        (stand_in(count=2), ("cupy-cuda13x",), "cuda:2", ["no cuda:2", "cuda:0, cuda:1"]),
-        (stand_in(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
+        (cupy_double.module(failure=OLD), ("cupy-cuda13x",), "cuda", ["no NVIDIA driver", "newer driver"]),
+        (cupy_double.module(failure=NONE), ("cupy-cuda13x",), "cuda", ["cudaErrorNoDevice", "nvidia-smi"]),
+        (cupy_double.module(count=0), ("cupy-cuda13x",), "cuda", ["no GPU", "nvidia-smi"]),
+        (cupy_double.module(count=2), ("cupy-cuda13x",), "cuda:2", ["no cuda:2", "cuda:0, cuda:1"]),
+        (cupy_double.module(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
     ],
 )
 def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
@@ -135,7 +76,7 @@ def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
 
 def test_a_gpu_that_computes_is_taken(install: object) -> None:
     """`auto` and `cuda` take the first GPU, `cuda:1` the second; the report lists both."""
-    install(stand_in(count=2), "cupy-cuda13x")
+    install(cupy_double.module(count=2), "cupy-cuda13x")
     assert [backend.choose(d).backend.name for d in ("auto", "cuda", "cuda:1", "cpu")] == [
         "cuda:0",
         "cuda:0",
@@ -150,7 +91,7 @@ def test_a_gpu_that_computes_is_taken(install: object) -> None:
 
 def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
     """`auto` takes the first GPU that computes, not the first there is, and the report has a verdict for each."""
-    module = stand_in(count=2)
+    module = cupy_double.module(count=2)
     module.cuda.Device = picky(module)
     install(module, "cupy-cuda13x")
     assert backend.choose("auto").backend.name == "cuda:1"
@@ -164,7 +105,7 @@ def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
 def picky(module: ModuleType) -> type:
     """A device type whose first device has no kernels."""
 
-    class Device(nullcontext):
+    class Device(cupy_double.Device):
         """Entering card 0 fails."""
 
         def __init__(self, index: int) -> None:
@@ -183,7 +124,7 @@ def picky(module: ModuleType) -> type:
 
 def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:
     """A run on the (stand-in) GPU has one shard, says its device everywhere, and resumes on the CPU."""
-    install(stand_in(), "cupy-cuda13x")
+    install(cupy_double.module(), "cupy-cuda13x")
     (tmp_path / "t.txt").write_text(text)
     options = {
         "model": {"hidden_size": 8},
@@ -206,7 +147,7 @@ def test_each_gpu_is_tuned_or_named_with_its_trouble(
     install: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU that computes is measured in one shard on its own card; of one that does not, the reason is kept."""
-    module, used = stand_in(count=3), []
+    module, used = cupy_double.module(count=3), []
     picky_device = picky(module)
 
     class Device(picky_device):

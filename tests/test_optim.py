@@ -36,9 +36,10 @@ def moved(case: Case | None, said: OptimizerConfig, *, skip: int = -1) -> Simple
         grad = backend.from_host(row * (n != skip), dtype) + 0.0
         ok = rate * float(n != skip) > 0
         if said.weight_decay:
-            optim.decay([params], said.weight_decay, rate=rate, ok=ok, backend=backend)
+            everything = backend.zeros((20,), dtype) + 1.0
+            optim.decay(params, everything, said.weight_decay, rate=rate, ok=ok, backend=backend)
         rule.update(params, grad, slots, rate=rate, step=n + 1, ok=ok, backend=backend)
-        optim.average(mean, params, said.average, step=n + 1, ok=ok, like=rate, backend=backend)
+        optim.average(mean, params, optim.blend(said.average, n + 1), ok=ok, like=rate, backend=backend)
         if n == skip - 1:
             before = [backend.to_host(a) for a in (params, mean, *slots.values())]
         if n == skip:
@@ -122,7 +123,7 @@ def test_average_is_the_running_mean(case: Case) -> None:
     params, like = backend.from_host(np.linspace(-1, 1, 20), case.dtype), backend.zeros((), case.dtype)
     expected = np.full(20, 100.0)
     for t in range(1, 8):
-        optim.average(mean, params, said.average, step=t, ok=like == 0, like=like, backend=backend)
+        optim.average(mean, params, optim.blend(said.average, t), ok=like == 0, like=like, backend=backend)
         keep = min(0.3, t / (t + 9))
         expected = keep * expected + (1 - keep) * np.linspace(-1, 1, 20)
     assert close(backend.to_host(mean), expected, case.tolerance)
@@ -134,8 +135,7 @@ def test_decay_spares_biases(text: str) -> None:
     subject = trainer(config.build(config.merged(TINY, said)), text_corpus(text))
     subject.vector += 1.0
     before = {name: view.copy() for name, view in subject.params.items()}
-    grad = np.zeros_like(subject.vector)
-    subject.move(grad, np.float32(0), np.True_)
+    subject.update()  # of gradients that nobody has written to
     for name, view in subject.params.items():
         assert np.allclose(view, before[name] * (0.95 if ".W_" in name else 1.0), rtol=1e-6), name
 

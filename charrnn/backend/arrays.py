@@ -242,6 +242,11 @@ class Backend:
 
     # -- kernels ------------------------------------------------------------------------------------------------------
 
+    def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What does the work of `function` here: itself, or a device kernel that is called alike."""
+        del name
+        return function
+
     def recurrence(self, cell: Any) -> Any:
         """What runs `recurrence_forward` and `recurrence_backward` of `cell` here: its own loop, or a device kernel."""
         return cell

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.cupy_fused import Fused
 from charrnn.backend.cupy_kernels import Recurrence
-from charrnn.cuda import Card
+from charrnn.cuda import THREADS, Card
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
@@ -31,6 +33,10 @@ class CupyBackend(Backend):
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
         self.use()
         self.recurrences: dict[str, Recurrence] = {}
+        attributes = self.device.attributes
+        processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
+        self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
+        self.kernels = Fused(cupy, self.card)
 
     def use(self) -> None:
         """The current card is a thread's own."""
@@ -68,14 +74,16 @@ class CupyBackend(Backend):
         """One launch in place."""
         self.cupy.clip(array, -bound, bound, out=array)
 
+    def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """One or two launches instead of one for each operation."""
+        return self.kernels.functions.get(name, function)
+
     def recurrence(self, cell: Any) -> Any:
         """One launch a pass, on cards that can run all blocks of a launch at once."""
-        attributes = self.device.attributes
-        if not attributes["CooperativeLaunch"]:
+        if not self.device.attributes["CooperativeLaunch"]:
             return cell
         if cell.NAME not in self.recurrences:
-            card = Card(attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"])
-            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, card)
+            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
         return self.recurrences[cell.NAME]
 
 

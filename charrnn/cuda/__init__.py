@@ -4,7 +4,7 @@ Nothing here needs a GPU or CuPy. `charrnn.backend` compiles and launches; the t
 the same sources on the CPU.
 """
 
-from charrnn.cuda.plan import Card, Plan, plan
+from charrnn.cuda.plan import THREADS, Card, Plan, plan
 from charrnn.cuda.source import REALS, source
 
-__all__ = ["REALS", "Card", "Plan", "plan", "source"]
+__all__ = ["REALS", "THREADS", "Card", "Plan", "plan", "source"]

@@ -11,6 +11,7 @@ from itertools import product
 from math import ceil
 
 THREADS = 256
+"""Of a block, at most."""
 SIZES = (4, 8, 16, 32)
 """Units, and streams, of a block that are considered."""
 CHUNKS = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -19,10 +20,11 @@ QUAD = 4
 
 @dataclass(frozen=True)
 class Card:
-    """What of a GPU matters here: its multiprocessors, and the bytes of shared memory that a block may have."""
+    """What of a GPU matters here: its multiprocessors, and of a block the bytes of shared memory and the threads."""
 
     multiprocessors: int
     shared: int
+    threads: int = THREADS
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Plan:
         return f"one kernel, {where}: {self.blocks} blocks, {self.units} units by {self.streams} streams each"
 
 
-def plan(G: int, B: int, H: int, itemsize: int, card: Card, *, threads: int = THREADS) -> Plan | None:
+def plan(G: int, B: int, H: int, itemsize: int, card: Card) -> Plan | None:
     """The cheapest layout that fits, or None if none does.
 
     Args:
@@ -70,34 +72,29 @@ def plan(G: int, B: int, H: int, itemsize: int, card: Card, *, threads: int = TH
         H: hidden units.
         itemsize: bytes of a number.
         card: where it must fit.
-        threads: of a block.
     """
-    found = []
+    found, threads = [], card.threads
     for units, streams, resident in product(SIZES, SIZES, (True, False)):
         unit_tiles, groups = ceil(H / units), ceil(B / streams)
         tiles = streams // QUAD * (G * units // QUAD)
         if unit_tiles > card.multiprocessors or tiles > threads:
             continue
         stream_tiles = min(groups, card.multiprocessors // unit_tiles)
-        chunks = [
-            c for c in CHUNKS if bytes_shared(G, H, units, streams, c, resident, itemsize, threads) <= card.shared
-        ]
+        room = {c: itemsize * elements(G, H, units, streams, c, resident, threads) for c in CHUNKS}
+        chunks = [c for c in CHUNKS if room[c] <= card.shared]
         if not chunks:
             continue
         chunk = min((c for c in chunks if c >= G * H), default=chunks[-1])
-        shared = bytes_shared(G, H, units, streams, chunk, resident, itemsize, threads)
-        layout = Plan(units, streams, chunk, resident, stream_tiles, unit_tiles * stream_tiles, threads, shared)
+        layout = Plan(units, streams, chunk, resident, stream_tiles, unit_tiles * stream_tiles, threads, room[chunk])
         found.append((cost(layout, G, B, H), layout))
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def bytes_shared(
-    G: int, H: int, units: int, streams: int, chunk: int, resident: bool, itemsize: int, threads: int
-) -> int:
-    """Shared memory of a block, for the larger of the two passes: see `Product` in `recurrence.cuh`."""
+def elements(G: int, H: int, units: int, streams: int, chunk: int, resident: bool, threads: int) -> int:
+    """Numbers in a block's shared memory, for the larger of the two passes: see `Product` in `recurrence.cuh`."""
     left, parts = streams * (chunk + QUAD), threads * QUAD * QUAD
     forward, backward = ((up(K) if resident else chunk) * columns for K, columns in ((H, G * units), (G * H, units)))
-    return itemsize * (left + parts + max(forward, backward))
+    return left + parts + max(forward, backward)
 
 
 def up(n: int) -> int:

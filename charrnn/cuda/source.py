@@ -14,21 +14,20 @@ REALS = {"float32": ("float", 4), "float64": ("double", 8)}
 """Of each dtype the name in C and the bytes."""
 
 
-def source(name: str, dtype: str, definitions: Mapping[str, int], *, folders: tuple[Path, ...] = (FOLDER,)) -> str:
+def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
     """The file `name` for numbers of `dtype`.
 
     Args:
-        name: of a file in `folders`.
+        name: of a file in this package.
         dtype: float32 or float64.
         definitions: the other macros that the file wants.
-        folders: where files are looked for, in order; that is how tests put a CPU's platform in the place of a GPU's.
     """
     real, size = REALS[dtype]
     macros = {"REAL": real, "REAL_BYTES": size, **definitions}
-    return "".join(f"#define {key} {value}\n" for key, value in macros.items()) + inlined(name, folders)
+    return "".join(f"#define {key} {value}\n" for key, value in macros.items()) + inlined(FOLDER / name)
 
 
-def inlined(name: str, folders: tuple[Path, ...]) -> str:
-    """A file of the folders, with each `#include "file"` replaced by that file."""
-    path = next(folder / name for folder in folders if (folder / name).is_file())
-    return re.sub(r'#include "(.*)"\n', lambda found: inlined(found[1], folders), path.read_text(encoding="utf-8"))
+def inlined(path: Path) -> str:
+    """The text of a file, with each `#include "file"` replaced by that file."""
+    code = path.read_text(encoding="utf-8")
+    return re.sub(r'#include "(.*)"\n', lambda found: inlined(path.parent / found[1]), code)

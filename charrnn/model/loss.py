@@ -39,3 +39,10 @@ def cross_entropy_backward(
     backend.xp.multiply(exponentials, scale / sums, out=exponentials)
     backend.subtract_at(exponentials, targets, scale)
     return exponentials
+
+
+def cross_entropy_and_grad(logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
+    """Both: the nats (N,), and the gradient of `scale` times their sum in the place of the logits (N, V)."""
+    nats, sums = cross_entropy(logits, targets, backend=backend)
+    cross_entropy_backward(logits, sums, targets, scale, backend=backend)
+    return nats

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from charrnn.backend import Array
 from charrnn.model.dropout import disconnect, disconnect_backward
-from charrnn.model.loss import cross_entropy, cross_entropy_backward
+from charrnn.model.loss import cross_entropy, cross_entropy_and_grad
 from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, prepare, read
 
 
@@ -44,12 +44,12 @@ def surprise_and_grad(
 ) -> Array:
     """The sum (0-d) of `surprise`, and the gradients of `scale` times it: in `grads`, and in `work.dhidden`."""
     backend, total = network.backend, list[Array]()
+    judge = backend.fused("cross_entropy", cross_entropy_and_grad)
     for block in work.blocks:
         here, rows, into = hidden[block, :], block.stop - block.start, work.part if total else grads
         logits = project(network, params, here, out=work.logits[:rows, :])
-        nats, sums = cross_entropy(logits, targets[block], backend=backend)
-        dlogits = cross_entropy_backward(logits, sums, targets[block], scale, backend=backend)
-        project_backward(network, params, into, here, dlogits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
+        nats = judge(logits, targets[block], scale, backend=backend)  # logits are their own gradient now
+        project_backward(network, params, into, here, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
         if total:
             for name, part in into.items():
                 backend.xp.add(grads[name], part, out=grads[name])

@@ -7,7 +7,6 @@ and its gradient zero) changes neither parameters nor memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -167,23 +166,35 @@ def mix(mean: Array, value: Array, blend: Array, *, xp: Any) -> None:
     xp.add(mean, value, out=mean)
 
 
-def decay(weights: Iterable[Array], amount: float, *, rate: Array, ok: Array, backend: Backend) -> None:
-    """Decoupled weight decay (Loshchilov & Hutter, 2019), in place: w -= rate · amount · w, where the step counts."""
-    factor = backend.select(ok, 1.0 - rate * amount, rate * 0.0 + 1.0)
-    for weight in weights:
-        backend.xp.multiply(weight, factor, out=weight)
+def decay(params: Array, decayed: Array, amount: float, *, rate: Array, ok: Array, backend: Backend) -> None:
+    """Decoupled weight decay (Loshchilov & Hutter, 2019) on (P,), in place: p -= rate · amount · p, if the step counts.
 
-
-def average(mean: Array, params: Array, keep: float, *, step: int, ok: Array, like: Array, backend: Backend) -> None:
-    """Move the average of the weights, (P,), towards `params` (P,) in place, where the step counts.
-
-    mean += (1 - k) · (params - mean), k = min(keep, step / (step + 9)): young averages forget faster, so that the
-    weights of the start do not stay in them.
+    Only where `decayed` (P,) is 1; elsewhere it is 0.
     """
-    blend = share(1 - min(keep, step / (step + 9)), ok, like, backend)
+    lost = share(amount, ok, rate, backend) * rate
+    for p, flags, scratch in backend.blocks(params, decayed):
+        backend.xp.multiply(flags, lost, out=scratch)
+        backend.xp.subtract(1.0, scratch, out=scratch)
+        backend.xp.multiply(p, scratch, out=p)
+
+
+def blend(keep: float, step: int) -> float:
+    """The share of the new weights in their average: 1 - min(keep, step / (step + 9)), or 0 where there is none.
+
+    Young averages forget faster, so that the weights of the start do not stay in them.
+    """
+    return 1 - min(keep, step / (step + 9)) if keep else 0.0
+
+
+def average(mean: Array, params: Array, amount: float, *, ok: Array, like: Array, backend: Backend) -> None:
+    """Move the average of the weights, (P,), towards `params` (P,) in place: mean += amount · (params - mean).
+
+    Only where the step counts; `amount` is a `blend`, and `like` any 0-d array of the dtype.
+    """
+    factor = share(amount, ok, like, backend)
     for old, new, scratch in backend.blocks(mean, params):
         backend.xp.subtract(new, old, out=scratch)
-        backend.xp.multiply(scratch, blend, out=scratch)
+        backend.xp.multiply(scratch, factor, out=scratch)
         backend.xp.add(old, scratch, out=old)
 
 

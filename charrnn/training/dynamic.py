@@ -19,11 +19,13 @@ from charrnn.backend import Array, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import ConfigError
 from charrnn.model import Chunk, Network, Views, Workspace, loss_and_grad, next_state
-from charrnn.optim import clip, rule
+from charrnn.optim import rule
 from charrnn.text import Part
+from charrnn.training import update
 from charrnn.training.evaluation import Evaluation, chunk_at, predicted
 from charrnn.training.guard import Guard
 from charrnn.training.step import CAPACITY
+from charrnn.training.update import Moved, Step
 
 SHARES = {"adagrad": 0.5, "rmsprop": 0.1, "adam": 0.1}
 """The learning rate, as a share of the run's: one stream's gradient is noisier than a batch's. Adagrad's steps have
@@ -63,7 +65,7 @@ class Learner:
         backend, layout, dtype = network.backend, network.layout, network.dtype
         self.network, self.config = network, saved.meta.config.optimizer
         self.rate, self.done = rate, saved.meta.step
-        self.rule, self.guard, self.state = rule(self.config), Guard(backend, dtype), network.zero_state(1)
+        self.rule, guard, self.state = rule(self.config), Guard(backend, dtype), network.zero_state(1)
         self.vector, self.grad = (backend.zeros((layout.size,), dtype) for _ in range(2))
         self.params, self.grads = network.views(self.vector), network.views(self.grad)
         for name, weights in self.params.items():
@@ -71,6 +73,8 @@ class Learner:
         self.slots = {name: backend.zeros((layout.size,), dtype) for name in self.rule.slots}
         for name, vector in self.slots.items():
             vector[...] = backend.from_host(saved.flat(f"optimizer/{name}", layout))
+        self.moved = Moved(self.vector, None, self.vector, self.slots, [], guard)
+        self.trace = backend.zeros((2,), dtype)
 
     def read(self, chunk: Chunk, work: Workspace) -> Array:
         """The summed nats (0-d) of a chunk (T, 1) under the weights as they were; then one update on it.
@@ -82,12 +86,9 @@ class Learner:
         next_state(work, out=self.state)
         self.done += 1
         with backend.quiet():
-            norm = backend.xp.sqrt(backend.dot(grad, grad))
-            ok = self.guard.judge(nats, norm)
-            backend.zero_unless(ok, grad)
-            clip(grad, norm, self.config, backend=backend)
-            rate = self.guard.scale * self.rate
-            self.rule.update(self.vector, grad, self.slots, rate=rate, step=self.done, ok=ok, backend=backend)
+            step = Step(self.done, self.rate, 1)
+            settle = backend.fused("settle", update.settle)
+            settle(self.moved, grad, nats, step, trace=self.trace, rule=self.rule, config=self.config, backend=backend)
         return nats
 
 

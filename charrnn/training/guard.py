@@ -18,7 +18,10 @@ class Guard:
     Attributes:
         scale: multiplies the learning rate.
         bad: bad steps in a row.
+        limit: how many of them shut it.
     """
+
+    limit = LIMIT
 
     def __init__(self, backend: Backend, dtype: str) -> None:
         self.backend = backend
@@ -27,7 +30,7 @@ class Guard:
 
     def judge(self, loss: Array, norm: Array) -> Array:
         """Whether (0-d boolean) the step counts, from its loss and its gradient norm before clipping, both 0-d."""
-        select, shut = self.backend.select, self.bad >= LIMIT
+        select, shut = self.backend.select, self.bad >= self.limit
         finite = self.backend.xp.isfinite(loss + norm)
         self.scale = select(finite | shut, self.scale, self.scale * 0.5)
         self.bad = select(shut, self.bad, select(finite, self.bad * 0.0, self.bad + 1.0))

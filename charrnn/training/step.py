@@ -13,10 +13,12 @@ import numpy as np
 from charrnn.backend import Array, Crew, Workers
 from charrnn.config import Config
 from charrnn.model import Chunk, Network, State, Views, Workspace, hide, loss_and_grad, next_state
-from charrnn.optim import average, clip, decay, learning_rate, rule
+from charrnn.optim import blend, learning_rate, rule
 from charrnn.text import Streams
+from charrnn.training import update
 from charrnn.training.guard import Guard
 from charrnn.training.masks import Masks
+from charrnn.training.update import Moved, Step
 
 CAPACITY = 100
 """Most steps whose loss and gradient norm stay on the device before someone must read them (`Trainer.drain`)."""
@@ -48,7 +50,7 @@ class Trainer:
     Attributes:
         done: steps done; it decides the next chunk.
         drops: how often the plateau schedule has lowered the learning rate.
-        vector: (P,) the parameters; `params` are its named views, `weights` those that are not biases.
+        vector: (P,) the parameters; `params` are its named views.
         average: (P,) what is evaluated and sampled from: the running mean of the parameters, or they themselves.
         slots: the update rule's memory, (P,) each.
         guard: the judge of each step.
@@ -63,12 +65,13 @@ class Trainer:
         self.done = self.drops = 0
         self.vector = backend.shared_zeros((network.layout.size,), dtype)
         self.params = network.views(self.vector)
-        self.weights = [self.params[name] for name, shape in network.layout.shapes if len(shape) > 1]
         self.average = backend.zeros((network.layout.size,), dtype) if config.optimizer.average else self.vector
         self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
         shards = min(config.train.shards, B, backend.most_shards or B)
         self.shards = [self.shard(slice(B * i // shards, B * (i + 1) // shards)) for i in range(shards)]
+        states = [(shard.after[name], state) for shard in self.shards for name, state in shard.state.items()]
+        self.moved = Moved(self.vector, self.decayed(), self.average, self.slots, states, self.guard)
         self.losses = backend.shared_zeros((shards,), dtype)
         self.crew = Crew(self.compute, shards, workers, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
@@ -82,6 +85,15 @@ class Trainer:
         shape = (network.num_layers, columns.stop - columns.start, network.hidden_size)
         state, after = ({n: shared_zeros(shape, network.dtype) for n in network.cell.STATES} for _ in range(2))
         return Shard(columns, state, after, grad, network.views(grad))
+
+    def decayed(self) -> Array | None:
+        """(P,), 1 for each parameter that decays: all but biases; None without weight decay."""
+        if not self.config.optimizer.weight_decay:
+            return None
+        flags = self.network.backend.zeros((self.network.layout.size,), self.network.dtype)
+        for name, view in self.network.views(flags).items():
+            view[...] = float(len(self.params[name].shape) > 1)
+        return flags
 
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
@@ -98,27 +110,11 @@ class Trainer:
         for part in range(1, len(self.shards)):
             backend.xp.add(grad, self.shards[part].grad, out=grad)
             loss = loss + self.losses[part]
-        loss = loss / (self.streams.seq_length * self.streams.ids.shape[1])
-        norm = backend.xp.sqrt(backend.dot(grad, grad))
-        slot = self.done - self.drained
-        self.trace[slot, 0], self.trace[slot, 1] = loss, norm
-        ok = self.guard.judge(loss, norm)
-        backend.zero_unless(ok, grad)
-        self.move(grad, norm, ok)
-        for shard in self.shards:
-            for name, state in shard.state.items():
-                backend.copy_if(ok, shard.after[name], out=state)
-
-    def move(self, grad: Array, norm: Array, ok: Array) -> None:
-        """Clip the gradient, then decay, update and average the weights, if the step counts."""
-        backend, config, step = self.network.backend, self.config.optimizer, self.done + 1
-        clip(grad, norm, config, backend=backend)
-        rate = self.guard.scale * self.learning_rate(self.done)
-        if config.weight_decay:
-            decay(self.weights, config.weight_decay, rate=rate, ok=ok, backend=backend)
-        self.rule.update(self.vector, grad, self.slots, rate=rate, step=step, ok=ok, backend=backend)
-        if config.average:
-            average(self.average, self.vector, config.average, step=step, ok=ok, like=rate, backend=backend)
+        config, trace, number = self.config.optimizer, self.trace[self.done - self.drained, :], self.done + 1
+        characters = self.streams.seq_length * self.streams.ids.shape[1]
+        step = Step(number, self.learning_rate(self.done), characters, blend(config.average, number))
+        settle = backend.fused("settle", update.settle)
+        settle(self.moved, grad, loss, step, trace=trace, rule=self.rule, config=config, backend=backend)
 
     def learning_rate(self, step: int) -> float:
         """That of the update after `step` updates, without the guard's scale."""

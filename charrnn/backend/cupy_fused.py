@@ -1,0 +1,62 @@
+"""Functions of the layers above in one or two launches of `charrnn.cuda`: called as they are, see there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.cupy_kernels import NULL, OPTIONS
+from charrnn.cuda import REALS, Card, source
+
+
+class Fused:
+    """The kernels by the names of what they stand for."""
+
+    def __init__(self, cupy: Any, card: Card) -> None:
+        self.cupy, self.threads, self.blocks = cupy, card.threads, card.multiprocessors
+        self.kernel = cache(self.compile)
+        self.functions: dict[str, Callable[..., Any]] = {"cross_entropy": self.cross_entropy, "settle": self.settle}
+
+    def compile(self, file: str, name: str, dtype: str, **definitions: int | str) -> Any:
+        """A kernel of a source."""
+        code = source(file, dtype, {"THREADS": self.threads, **definitions})
+        return self.cupy.RawModule(code=code, options=OPTIONS).get_function(name)
+
+    def cross_entropy(self, logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
+        """`charrnn.model.loss.cross_entropy_and_grad`: a block for each row."""
+        del backend
+        (N, V), dtype = logits.shape, str(logits.dtype)
+        nats, kernel = self.cupy.empty(N, dtype), self.kernel("loss.cu", "cross_entropy", dtype)
+        arguments = (np.int32(V), logits.dtype.type(scale), targets, logits, nats)
+        kernel((N,), (self.threads,), arguments, shared_mem=self.threads * REALS[dtype][1])
+        return nats
+
+    def settle(
+        self, moved: Any, grad: Array, loss: Array, step: Any, *, trace: Array, rule: Any, config: Any, backend: Backend
+    ) -> None:
+        """`charrnn.training.update.settle`: a launch for the norm, and one for everything that hangs on it."""
+        del backend
+        P, real, guard, dtype = len(grad), grad.dtype.type, moved.guard, str(grad.dtype)
+        blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]
+        kernel, parts = self.kernel, self.cupy.empty(blocks, dtype)
+        rules = {"RULE": type(rule).__name__, "LIMIT": guard.limit}
+        norm, move = (kernel("update.cu", name, dtype, **rules) for name in ("square_sums", "settle"))
+        norm((blocks,), (self.threads,), (np.int32(P), grad, parts), shared_mem=shared)
+
+        beta1, beta2 = getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0)
+        corrections = (1 / (1 - beta1**step.number), (1 - beta2**step.number) ** -0.5)
+        clips, betas = (config.clip_norm, config.clip_value), (rule.eps, beta1, beta2, *corrections)
+        numbers = (1 / step.characters, step.rate, *clips, config.weight_decay, step.blend, *betas)
+        states = [array for pair in moved.states for array in pair]
+        sizes = (P, states[0].size if states else 0, blocks)
+        judged = self.cupy.empty(2, dtype)
+        judge = (loss, parts, guard.scale, guard.bad, judged[:1], judged[1:], trace)
+        memory, average = [*moved.slots.values(), NULL], moved.average if step.blend else NULL
+        arrays = (grad, moved.vector, *memory[:2], average, NULL if moved.decayed is None else moved.decayed)
+        arguments = (*map(np.int32, sizes), *map(real, numbers), *judge, *arrays, *(states + [NULL] * 4)[:4])
+        move((blocks,), (self.threads,), arguments, shared_mem=shared)
+        guard.scale, guard.bad = judged[0], judged[1]

@@ -1,0 +1,20 @@
+// Softmax cross-entropy of one row of logits a block, value and gradient: see charrnn/model/loss.py.
+
+#include "reduce.cuh"
+
+// logits (N, V) become scale · (softmax - one_hot(target)); nats (N,) are -log softmax(logits)[target].
+KERNEL void __launch_bounds__(THREADS)
+    cross_entropy(int V, REAL scale, const long long* targets, REAL* logits, REAL* nats) {
+    REAL* scratch = shared_memory()->v;
+    REAL* row = logits + size_t(blockIdx.x) * V;
+    const int target = int(targets[blockIdx.x]);
+    REAL most = row[0], sum = 0;
+    for (int v = threadIdx.x; v < V; v += THREADS) most = Max::of(row[v], most);
+    most = together<Max>(most, scratch);
+    const REAL shifted = row[target] - most;
+    __syncthreads();  // the target's logit has been read
+    for (int v = threadIdx.x; v < V; v += THREADS) sum += row[v] = exp(row[v] - most);
+    sum = together<Sum>(sum, scratch);
+    for (int v = threadIdx.x; v < V; v += THREADS) row[v] = row[v] * (scale / sum) - (v == target ? scale : REAL(0));
+    if (threadIdx.x == 0) nats[blockIdx.x] = log(sum) - shifted;
+}

@@ -1,0 +1,25 @@
+// Sums and maxima over a block, the same for the same number of threads: a tree of fixed shape.
+
+#include "platform.cuh"
+
+struct Sum {
+    __device__ static REAL of(REAL a, REAL b) { return a + b; }
+};
+
+struct Max {  // NaN is passed on: a comparison with it is false
+    __device__ static REAL of(REAL a, REAL b) { return a > b || a != a ? a : b; }
+};
+
+// Every thread's value put together, in every thread. `scratch` has room for THREADS numbers, a power of two.
+template <class Operation>
+__device__ inline REAL together(REAL value, REAL* scratch) {
+    const int i = threadIdx.x;
+    __syncthreads();
+    scratch[i] = value;
+    for (int half = THREADS / 2; half; half /= 2) {
+        __syncthreads();
+        if (i < half) scratch[i] = Operation::of(scratch[i], scratch[i + half]);
+    }
+    __syncthreads();
+    return scratch[0];
+}
