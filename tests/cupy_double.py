@@ -139,7 +139,7 @@ class Device(nullcontext[None]):
         "CooperativeLaunch": 1,
         "MultiProcessorCount": 4,
         "MaxSharedMemoryPerBlockOptin": 2**20,
-        "MaxThreadsPerBlock": 8,
+        "MaxThreadsPerBlock": 4,
     }
 
     def use(self) -> None:

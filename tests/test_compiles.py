@@ -1,0 +1,79 @@
+"""Every kernel compiled for the cards of three generations, by the compiler that CuPy uses. No GPU is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from charrnn.cuda import Card, plan, source
+from charrnn.cuda.source import FOLDER
+from charrnn.model.cells import CELLS
+from charrnn.training.guard import LIMIT
+
+CARDS = {"80": Card(108, 163 * 1024), "90": Card(132, 227 * 1024), "120": Card(170, 99 * 1024)}
+"""By architecture: A100, H100, RTX 5090."""
+SIZES = [(1, 4), (1, 128), (32, 256), (64, 1024), (256, 2048)]
+"""Streams and units."""
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> Any:
+    """The compiler. Where it must be there, as in CI, its absence is a failure."""
+    try:
+        from cupy_backends.cuda.libs import nvrtc
+
+        nvrtc.getVersion()
+    except Exception as error:
+        reason = f"NVRTC is not installed: {error}"
+        if os.environ.get("CHARRNN_REQUIRE_NVRTC"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return nvrtc
+
+
+def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
+    """What runs on a card: a description, and the complete text."""
+    for cell in CELLS.values():
+        layouts = {plan(cell.GATES, B, H, 4 if dtype == "float32" else 8, card) for B, H in SIZES}
+        for layout in layouts - {None}:
+            yield f"{cell.NAME}, {layout}", source(f"{cell.NAME}.cu", dtype, layout.definitions)
+    yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
+    for rule in ("Adagrad", "RMSprop", "Adam"):
+        yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": LIMIT})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("architecture", CARDS)
+def test_every_kernel_compiles_without_spilling(
+    nvrtc: Any, architecture: str, dtype: str, record_property: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a warning; in float32 no register is spilled to memory. Registers are reported."""
+    report = []
+    for name, code in sources(CARDS[architecture], dtype):
+        program = nvrtc.createProgram(code, "kernel.cu", [], [])
+        try:
+            nvrtc.compileProgram(program, ["-std=c++17", f"-arch=sm_{architecture}", "--ptxas-options=-v"])
+        except nvrtc.NVRTCError:
+            pytest.fail(f"{name}: {nvrtc.getProgramLog(program)}")
+        log = nvrtc.getProgramLog(program)
+        assert "warning" not in log, f"{name}: {log}"
+        registers = re.findall(r"Used (\d+) registers", log)
+        spilled = sum(map(int, re.findall(r"(\d+) bytes spill", log)))
+        assert registers, log
+        report.append(f"sm_{architecture} {dtype} {name}: {' and '.join(registers)} registers, {spilled} bytes spilled")
+        assert not spilled or dtype == "float64", report[-1]
+        nvrtc.destroyProgram(program)
+    record_property("registers", report)
+    with capsys.disabled():
+        if os.environ.get("CHARRNN_REQUIRE_NVRTC"):
+            print("", *report, sep="\n")
+
+
+def test_no_source_is_left_out() -> None:
+    """Each file with kernels is among those that are compiled."""
+    names = {f"{name}.cu" for name in CELLS} | {"loss.cu", "update.cu"}
+    assert {path.name for path in FOLDER.glob("*.cu")} == names
