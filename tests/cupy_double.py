@@ -128,6 +128,28 @@ class RawModule(cuda_cpu.RawModule):
         return Function(super().get_function(name).function)
 
 
+class Pool:
+    """A memory pool that has nothing in it."""
+
+    limit = 0
+
+    def set_limit(self, *, size: int) -> None:
+        """The most it may give."""
+        self.limit = size
+
+    def get_limit(self) -> int:
+        """See `set_limit`."""
+        return self.limit
+
+    def free_bytes(self) -> int:
+        """Held by nobody."""
+        return 0
+
+    def used_bytes(self) -> int:
+        """Held by arrays."""
+        return 0
+
+
 class CUDARuntimeError(RuntimeError):
     """As CuPy has it."""
 
@@ -146,8 +168,10 @@ class Device(nullcontext[None]):
         """Nothing to switch."""
 
 
-def module(count: int = 1, failure: Exception | None = None, broken: Exception | None = None) -> ModuleType:
-    """A module that looks like CuPy.
+def module(
+    count: int = 1, failure: Exception | None = None, broken: Exception | None = None, free: int = 2**30
+) -> ModuleType:
+    """A module that looks like CuPy, on a card with `free` bytes.
 
     `failure` is what asking for the devices raises, `broken` what the first kernel raises.
     """
@@ -167,6 +191,7 @@ def module(count: int = 1, failure: Exception | None = None, broken: Exception |
     runtime = SimpleNamespace(
         getDeviceCount=device_count, getDeviceProperties=lambda _: properties, CUDARuntimeError=CUDARuntimeError
     )
+    runtime.memGetInfo = lambda: (free, 8 * 2**30)
     stream = SimpleNamespace(synchronize=lambda: None)
     cupy.__version__, cupy.ones, cupy.float32, cupy.tanh = "14.0", ones, np.float32, np.tanh
     cupy.RawModule, cupy.asnumpy = RawModule, lambda array: np.array(host(array))
@@ -174,6 +199,11 @@ def module(count: int = 1, failure: Exception | None = None, broken: Exception |
     cupy.ascontiguousarray = lambda array: array if array.flags.c_contiguous else born(np.array, "copy")(array)
     for name in ("zeros", "arange", "matmul", "dot", "clip", "take"):
         setattr(cupy, name, born(getattr(np, name), name))
+    compute = SimpleNamespace(COMPUTE_TYPE_DEFAULT=1, COMPUTE_TYPE_TF32=7, chosen=[])
+    compute.set_compute_type = lambda dtype, kind: compute.chosen.append((str(dtype), kind))
+    cupy._core = SimpleNamespace(_routines_linalg=compute)
+    pool = Pool()
+    cupy.get_default_memory_pool = lambda: pool
     cupy.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream)
     return cupy
 

@@ -87,6 +87,23 @@ class Factor:
         return affine
 
 
+class Rows:
+    """A table (N, B) on the host, of which steps read one stretch of rows after another: whole there, or by blocks."""
+
+    def __init__(self, backend: Backend, table: np.ndarray[Any, Any], most: int | None = None) -> None:
+        self.backend, self.table = backend, table
+        fits = len(table) if most is None else most // max(1, table[:1].nbytes)
+        self.count = min(len(table), max(1, fits))
+        self.first, self.block = 0, None if self.count < len(table) else backend.resident(table)
+
+    def read(self, first: int, last: int) -> Array:
+        """Rows first, ..., last - 1 on the device. A block that has them all may have to be brought there."""
+        if self.block is None or not self.first <= first <= last <= self.first + self.block.shape[0]:
+            self.first, self.block = first, None  # the old one goes before the new one comes
+            self.block = self.backend.resident(self.table[first : first + max(self.count, last - first)])
+        return self.block[first - self.first : last - self.first, :]
+
+
 class Backend:
     """Arrays on one device.
 
@@ -133,6 +150,14 @@ class Backend:
     def resident(self, array: np.ndarray[Any, Any]) -> Array:
         """A NumPy array where steps read it, which nobody writes to: on the device."""
         return self.from_host(array)
+
+    def rows(self, table: np.ndarray[Any, Any]) -> Rows:
+        """A table that steps read, which nobody writes to."""
+        return Rows(self, table)
+
+    def free_bytes(self) -> int | None:
+        """The device's memory that nothing holds; None where nobody knows."""
+        return None
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """A NumPy copy of `array`. Waits for the device."""  # sync
@@ -250,3 +275,8 @@ class Backend:
     def recurrence(self, cell: Any) -> Any:
         """What runs `recurrence_forward` and `recurrence_backward` of `cell` here: its own loop, or a device kernel."""
         return cell
+
+    def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
+        """How a layer of B streams and H units would be computed, for people; empty where there is no choice."""
+        del cell, B, H, dtype
+        return ""

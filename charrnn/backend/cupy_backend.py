@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.arrays import Array, Backend, Rows
 from charrnn.backend.cupy_fused import Fused
 from charrnn.backend.cupy_kernels import Recurrence
 from charrnn.cuda import THREADS, Card
@@ -22,9 +22,14 @@ class CupyBackend(Backend):
     """CuPy arrays on one GPU. The standard's forms of the operations are inherited: none of them waits.
 
     Making one makes its card the current device of the calling thread, which must be the one that computes.
+
+    Args:
+        index: of the card.
+        precision: of the products of float32 matrices, but for those inside a recurrence: float32 or tf32.
+        memory: bytes that arrays may take; 0 for all there are.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, precision: str = "float32", memory: int = 0) -> None:
         import array_api_compat.cupy as xp
         import cupy
 
@@ -33,7 +38,13 @@ class CupyBackend(Backend):
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
         self.use()
         self.recurrences: dict[str, Recurrence] = {}
+        cupy.get_default_memory_pool().set_limit(size=memory)
+        # CuPy has no public name for this; it is a setting of the whole process.
+        linalg = cupy._core._routines_linalg
+        chosen = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_DEFAULT
+        linalg.set_compute_type(np.dtype("float32"), chosen)
         attributes = self.device.attributes
+        self.cooperative = bool(attributes["CooperativeLaunch"])
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
         self.kernels = Fused(cupy, self.card)
@@ -45,6 +56,16 @@ class CupyBackend(Backend):
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """One upload."""
         return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
+
+    def rows(self, table: np.ndarray[Any, Any]) -> Rows:
+        """Whole if it takes no more than a quarter of the free memory, else in blocks of that."""
+        return Rows(self, table, self.free_bytes() // 4)
+
+    def free_bytes(self) -> int:
+        """What the driver and CuPy's pool have left, within the limit of the pool."""
+        pool = self.cupy.get_default_memory_pool()
+        free = self.cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+        return int(min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """One download. Waits for the device."""  # sync
@@ -80,11 +101,18 @@ class CupyBackend(Backend):
 
     def recurrence(self, cell: Any) -> Any:
         """One launch a pass, on cards that can run all blocks of a launch at once."""
-        if not self.device.attributes["CooperativeLaunch"]:
+        if not self.cooperative:
             return cell
         if cell.NAME not in self.recurrences:
             self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
         return self.recurrences[cell.NAME]
+
+    def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
+        """The layout of the kernel, or why there is none."""
+        if not self.cooperative:
+            return "one operation after another: the card cannot run all blocks of a kernel at once"
+        layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
+        return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
 
 
 def count() -> int:

@@ -22,8 +22,8 @@ class Choice:
     fell_back: bool = False
 
 
-def choose(device: str, *, fallback: bool = True) -> Choice:
-    """The backend for `device`.
+def choose(device: str, *, fallback: bool = True, precision: str = "float32", memory: int = 0) -> Choice:
+    """The backend for `device`; on a GPU with the `precision` and `memory` of `CupyBackend`.
 
     `auto` takes the first GPU that can really compute, else the CPU. A CUDA device that cannot be used falls back to
     the CPU with a warning in `Choice.reason`, or raises `DeviceError` where `fallback` is false.
@@ -33,7 +33,7 @@ def choose(device: str, *, fallback: bool = True) -> Choice:
         return Choice(backend, f"device: {backend.label}")
     index, trouble = (int(device[5:]), cupy.problem(int(device[5:]))) if device.startswith("cuda:") else first_gpu()
     if trouble is None:
-        gpu = cupy.CupyBackend(index)
+        gpu = cupy.CupyBackend(index, precision=precision, memory=memory)
         return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
     backend = numpy.NumpyBackend()
     if device == "auto":

@@ -35,6 +35,10 @@ DIVERGED = 3
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
 @device_option
 @fallback_option
+@click.option(
+    "--precision", type=click.Choice(["float32", "tf32"]), help="Of large products on a GPU.  [default: float32]"
+)
+@click.option("--gpu-memory-limit", metavar="SIZE", help="Most that arrays may take on a GPU, such as 6GB.")
 @click.option("--seed", type=int, help="Of every random number.  [default: 0]")
 @click.option("--steps", type=int, help="Updates to make in all.  [default: 2000, or the preset's]")
 @click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
@@ -84,6 +88,7 @@ def train_command(
     from charrnn.training import Request, default_out, prepare
 
     said = {"train.seed": keys["seed"], "train.steps": keys["steps"], "data.encoding": keys["encoding"]}
+    said |= {f"train.{key}": keys[key] for key in ("precision", "gpu_memory_limit")}
     if keys["document_separator"] is not None:
         said["data.document_separator"] = unescaped(keys["document_separator"], "--document-separator")
     if keys["init_from"] is not None:

@@ -2,7 +2,7 @@
 
 from charrnn.config.edit import edited
 from charrnn.config.files import Table, build, checked, dump, merged, parse, parse_settings, presets, read, table
-from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig
+from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig, size
 
 __all__ = [
     "Config",
@@ -21,5 +21,6 @@ __all__ = [
     "parse_settings",
     "presets",
     "read",
+    "size",
     "table",
 ]

@@ -1,5 +1,6 @@
 """The configuration as frozen dataclasses: every key, its default and its bounds. `charrnn.config.files` fills them."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,16 @@ def one_of(default: str, *names: str) -> Any:
 def unicode(default: str) -> Any:
     """A string that a configuration file can hold: without half characters."""
     return bounded(default, "valid Unicode", lambda value: not any("\ud800" <= c <= "\udfff" for c in value))
+
+
+def size(words: str) -> int | None:
+    """The bytes that "512MB" or "1.5 GiB" stand for, 0 for nothing; None for what is no size."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", words.strip(), re.IGNORECASE)
+    if not words.strip():
+        return 0
+    if found is None or float(found[1]) == 0:
+        return None
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,8 @@ class TrainConfig:
         "auto, cpu, cuda or cuda:N",
         lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdecimal()),
     )
+    precision: str = one_of("float32", "float32", "tf32")  # on a GPU, of the large products of float32 matrices
+    gpu_memory_limit: str = bounded("", 'empty, or a size such as "6GB"', lambda value: size(value) is not None)
     init_from: str = unicode("")  # the run directory or checkpoint file of the first weights; empty: the seed's own
     init_sha256: str = ""  # of the tensors in that checkpoint; empty: whatever it holds
     grow_vocabulary: bool = False  # whether the text may have characters that it never saw

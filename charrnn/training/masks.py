@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn import seeds
 from charrnn.backend import Array
-from charrnn.config import Config
+from charrnn.config import Config, ModelConfig
 from charrnn.model import Network
 from charrnn.text import Streams
 
@@ -41,6 +41,24 @@ class Mask(NamedTuple):
     connections: Array | None
 
 
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+
+
+def shapes_of(model: ModelConfig, network: Network, T: int, B: int) -> Shapes:
+    """Shape and dtype of each mask of a step."""
+    H, L = model.hidden_size, model.num_layers
+    shapes: Shapes = {"keep": ((T, B), model.dtype)}
+    shapes |= {"characters": ((B, network.vocab_size), "bool")} if model.input_dropout else {}
+    shapes |= {"outputs": ((L, B, H), model.dtype)} if model.dropout else {}
+    shapes |= {"connections": ((L, H, network.cell.GATES * H), model.dtype)} if model.recurrent_dropout else {}
+    return shapes
+
+
+def ahead(shapes: Shapes) -> int:
+    """For how many steps masks of these shapes are made together."""
+    return max(1, min(LONGEST, AHEAD // sum(int(np.prod(shape)) for shape, _ in shapes.values())))
+
+
 class Masks:
     """The masks of a run, on the device for some steps; in memory that helper processes see."""
 
@@ -49,14 +67,8 @@ class Masks:
         self.model, self.backend, self.streams = model, backend, streams
         self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
         self.active = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
-        H = model.hidden_size
-        shapes: dict[str, tuple[tuple[int, ...], str]] = {"keep": ((streams.seq_length, B), model.dtype)}
-        shapes |= {"characters": ((B, network.vocab_size), "bool")} if model.input_dropout else {}
-        shapes |= {"outputs": ((model.num_layers, B, H), model.dtype)} if model.dropout else {}
-        recurrent = (model.num_layers, H, network.cell.GATES * H)
-        shapes |= {"connections": (recurrent, model.dtype)} if model.recurrent_dropout else {}
-        size = sum(int(np.prod(shape)) for shape, _ in shapes.values())
-        self.ahead = max(1, min(LONGEST, AHEAD // size))
+        shapes = shapes_of(model, network, streams.seq_length, B)
+        self.ahead = ahead(shapes)
         self.arrays = {n: backend.shared_zeros((self.ahead, *shape), dtype) for n, (shape, dtype) in shapes.items()}
         self.block = -1
 

@@ -14,6 +14,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import CheckpointError
 from charrnn.model import Network, initial
+from charrnn.model.cells import CELLS
 from charrnn.text import Corpus, Part
 from charrnn.training import evaluation
 from charrnn.training.guard import LIMIT
@@ -51,6 +52,8 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     if backend.name == "cpu" and shards < min(cores(), B):
         used = f"{shards} of {cores()} cores compute"
         notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
+    layout = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
+    notices += [f"recurrence: {layout}"] * bool(layout)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
 

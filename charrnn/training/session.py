@@ -13,14 +13,17 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import beside, finetuning, record
+from charrnn.training import beside, finetuning, memory, record
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.progress import progress_of
 from charrnn.training.resolve import plan_steps, resolved, restored, start
 
-FREE_TO_CHANGE = {"train.steps", "train.patience", "train.device", "data.files", "data.encoding"}
+FREE_TO_CHANGE = {
+    *("train.steps", "train.patience", "train.device", "train.gpu_memory_limit"),
+    *("data.files", "data.encoding"),
+}
 """What a resumed run may do differently. The text itself is compared by its hash."""
 
 
@@ -104,16 +107,18 @@ class Session:
         if self.finished:
             return
         try:
-            if self.out is None:
-                yield from self.loop.events()
-                return
-            meta = self.checkpoint.meta if self.checkpoint else None
-            with record.Recorder(self.out, self.config, meta, self.corpus if self.loose else None) as recorder:
-                for event in beside.events(self.loop):
-                    recorder.record(event)
-                    yield event
+            with memory.within(self.network.backend, self.config, len(self.corpus.vocabulary)):
+                yield from self.loop.events() if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
+
+    def recorded(self, out: Path) -> Iterator[Event]:
+        """The loop's events, and those from beside it."""
+        meta = self.checkpoint.meta if self.checkpoint else None
+        with record.Recorder(out, self.config, meta, self.corpus if self.loose else None) as recorder:
+            for event in beside.events(self.loop):
+                recorder.record(event)
+                yield event
 
 
 def prepare(request: Request) -> Session:
@@ -133,11 +138,11 @@ def prepare(request: Request) -> Session:
     table = source.shaped(table) if source else table
     corpus = read_corpus(request.text, request.files, request.out, table, saved)
     corpus = source.widened(corpus, table) if source else corpus
-    choice = backend.choose(table.get("train", {}).get("device", "auto"), fallback=request.fallback)
-    notices.append(choice.reason)
     files, loose = recorded_files(request.text, request.files, request.out, table)
     recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
     wanted = config.build(config.merged(table, {"data": recorded}))
+    choice = device(wanted, fallback=request.fallback)
+    notices.append(choice.reason)
     notices += documents(corpus, wanted.data.document_separator)
     settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
@@ -145,22 +150,29 @@ def prepare(request: Request) -> Session:
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
-    trainer = start(settings, network, train, workers)
     progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
-    if saved is not None:
-        restored(trainer, saved)
-    elif source is not None:
-        source.give(trainer, corpus.vocabulary)
-        notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
-        progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
-    if saved is None and planned(request):
-        assert request.minutes is not None
-        left = request.minutes * 60 - (time.monotonic() - request.began)
-        settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
-        trainer.config = settings
+    with memory.within(choice.backend, settings, len(corpus.vocabulary)):
+        trainer = start(settings, network, train, workers)
+        if saved is not None:
+            restored(trainer, saved)
+        elif source is not None:
+            source.give(trainer, corpus.vocabulary)
+            notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
+            progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
+        if saved is None and planned(request):
+            assert request.minutes is not None
+            left = request.minutes * 60 - (time.monotonic() - request.began)
+            settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
+            trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
+
+
+def device(wanted: Config, *, fallback: bool) -> backend.Choice:
+    """What computes."""
+    train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
+    return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
 
 
 def said(request: Request, saved: Checkpoint | None, notices: list[str]) -> Table:

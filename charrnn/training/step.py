@@ -59,7 +59,7 @@ class Trainer:
     def __init__(self, config: Config, network: Network, streams: Streams, workers: Workers) -> None:
         backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
         self.config, self.network, self.streams, self.workers = config, network, streams, workers
-        self.ids = backend.resident(streams.ids)
+        self.ids = backend.rows(streams.ids)
         self.masks = Masks(config, network, streams)
         self.rule = rule(config.optimizer)
         self.done = self.drops = 0
@@ -127,7 +127,7 @@ class Trainer:
         """
         backend, B, shard = self.network.backend, self.streams.ids.shape[1], self.shards[part]
         _, row = self.streams.chunk(step)
-        ids = backend.indices(self.ids[row : row + self.streams.seq_length + 1, shard.columns])
+        ids = backend.indices(self.ids.read(row, row + self.streams.seq_length + 1)[:, shard.columns])
         mask = self.masks.of(step, shard.columns)
         inputs = ids[:-1, :] if mask.characters is None else hide(ids[:-1, :], mask.characters, backend=backend)
         reshape = backend.xp.reshape

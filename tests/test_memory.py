@@ -1,0 +1,119 @@
+"""What a run takes of a device, what is said when that is not there, and texts larger than the device."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+import weakref
+from collections import Counter
+from pathlib import Path
+from unittest.mock import patch
+
+import cupy_double
+import numpy as np
+import pytest
+from commands import Call
+from hypothesis import given
+from hypothesis import strategies as st
+from namespaces import double
+from test_launches import settings
+from test_step import text_corpus, trainer
+
+from charrnn import config
+from charrnn.backend.arrays import Rows
+from charrnn.backend.cupy_backend import CupyBackend
+from charrnn.errors import ConfigError
+from charrnn.training import memory
+
+SHAPES = [("rnn", 96, 8, 40), ("gru", 64, 16, 16), ("lstm", 128, 4, 30)]
+
+
+@pytest.mark.parametrize(("cell", "H", "B", "T"), SHAPES)
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_what_a_run_needs_is_what_it_takes(text: str, cell: str, H: int, B: int, T: int, dropout: float) -> None:
+    """The estimate is within a third of what two steps of it allocate, as the interpreter traces it."""
+    more = {"model": {"hidden_size": H, "dropout": dropout}, "train": {"batch_size": B}, "log": {"eval_every": 0}}
+    said, corpus = settings(cell, T, **more), text_corpus(text * 9)
+    trainer(said, corpus).step()  # what is imported and cached once is no part of it
+    tracemalloc.start()
+    subject = trainer(said, corpus)
+    subject.step(), subject.step()
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken == pytest.approx(memory.needed(said, len(corpus.vocabulary), B), rel=1 / 3)
+
+
+def test_a_full_device_says_what_would_fit(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One line with what is needed, what is free and a batch that fits; with that batch the run goes through."""
+    (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
+    words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
+    limited(monkeypatch, free=3 * 2**20)
+    _, error = call(*words, "--set", "train.batch_size=100", status=2)
+    assert "cuda:0 is out of memory: 100 streams need about" in error
+    assert "3 MiB are free" in error
+    fits = int(error.split("train.batch_size=")[1].split()[0])
+    assert 5 < fits < 100
+    call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
+    limited(monkeypatch, free=3 * 2**10)
+    assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, *, free: int) -> None:
+    """A stand-in for a GPU that has no more than `free` bytes for arrays."""
+    taken = Counter[int]()
+
+    def counted(self: CupyBackend, shape: tuple[int, ...], dtype: str) -> object:
+        array = np.zeros(shape, dtype)
+        if sum(taken.values()) + array.nbytes > free:
+            raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
+        taken[id(array)] = array.nbytes
+        weakref.finalize(array, taken.pop, id(array))
+        return cupy_double.device(array)
+
+    for name in ("empty", "zeros"):
+        monkeypatch.setattr(CupyBackend, name, counted)
+    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: None)
+    names = {"cupy": cupy_double.module(free=free), "array_api_compat.cupy": cupy_double.namespace()}
+    for name, module in names.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_limit_and_precision_reach_the_library() -> None:
+    """The pool gets the limit, which bounds what counts as free; tf32 is chosen for products and is not the default."""
+    cupy = cupy_double.module(free=2**30)
+    with patch.dict("sys.modules", {"cupy": cupy, "array_api_compat.cupy": cupy_double.namespace()}):
+        limited = CupyBackend(0, precision="tf32", memory=2**20)
+        assert limited.free_bytes() == 2**20
+        assert CupyBackend(0).free_bytes() == 2**30
+    assert cupy._core._routines_linalg.chosen == [("float32", 7), ("float32", 1)]
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 300), st.data())
+def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.DataObject) -> None:
+    """Any stretch of rows, in any order, whatever fits on the device at once; what is there is not brought again."""
+    table, backend = np.arange(N * B, dtype=np.uint16).reshape(B, N).T, double()
+    rows = Rows(backend, table, most)
+    for _ in range(6):
+        first = data.draw(st.integers(0, N - 1))
+        last = data.draw(st.integers(first, N))
+        assert np.array_equal(backend.to_host(rows.read(first, last)), table[first:last])
+        cupy_double.log.clear()
+        rows.read(first, last)
+        assert not cupy_double.log
+    assert rows.count == N or rows.count * table[:1].nbytes <= max(most, table[:1].nbytes)
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [("", 0), ("512MB", 512_000_000), ("1.5 GiB", 3 * 2**29), ("2g", 2 * 10**9), ("100", 100), ("7kib", 7168)],
+)
+def test_sizes(words: str, count: int) -> None:
+    """Decimal and binary units, in either case."""
+    assert config.size(words) == count
+
+
+@pytest.mark.parametrize("words", ["much", "-1GB", "0", "GB", "1 GB or so", "0.0MB"])
+def test_what_is_no_size(words: str) -> None:
+    """It is refused as a setting."""
+    with pytest.raises(ConfigError, match="gpu_memory_limit"):
+        config.parse_settings([f'train.gpu_memory_limit="{words}"'])
