@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -176,3 +178,30 @@ def test_each_gpu_is_tuned_or_named_with_its_trouble(
     assert kept.missing == {}
     settings["train"]["device"] = "cuda:0"
     assert tuning.plan(Request(text=text, options=settings), 1.0).current.device == "cpu"
+
+
+def test_cupy_without_a_driver(tmp_path: Path) -> None:
+    """With CuPy really installed and no driver: the report, the fallback and the error each say so, in one line."""
+    cupy = pytest.importorskip("cupy")
+    if cupy.cuda.is_available():
+        pytest.skip("there is a GPU")
+
+    def charrnn(*words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "charrnn", *words]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"HOME": "."})
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended.returncode, ended.stdout, ended.stderr
+
+    (tmp_path / "t.txt").write_text("to be or not to be " * 20)
+    words = ("train", "t.txt", "--device", "cuda", "--steps", "2", "--set", "model.hidden_size=4")
+    status, out, _ = charrnn("devices")
+    assert status == 0
+    assert "not usable: no NVIDIA driver" in out
+    assert out.splitlines()[-1].split() == ["auto", "cpu"]
+    status, _, error = charrnn(*words, "--out", "run")
+    assert status == 0
+    assert "WARNING: --device cuda cannot be used, running on the CPU: no NVIDIA driver" in error
+    status, _, error = charrnn(*words, "--out", "other", "--no-fallback")
+    assert status == 2
+    assert error.splitlines()[-1].startswith("charrnn: --device cuda cannot be used: no NVIDIA driver")
+    assert not (tmp_path / "other").exists()
