@@ -53,6 +53,7 @@ def test_a_full_device_says_what_would_fit(call: Call, monkeypatch: pytest.Monke
     assert "3 MiB are free" in error
     fits = int(error.split("train.batch_size=")[1].split()[0])
     assert 5 < fits < 100
+    limited(monkeypatch, free=3 * 2**20)  # the error above still holds what it was about
     call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
     limited(monkeypatch, free=3 * 2**10)
     assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
