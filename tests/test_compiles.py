@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.cuda import Card, plan, source
+from charrnn.cuda import REALS, Card, plan, source
 from charrnn.cuda.source import FOLDER
 from charrnn.model.cells import CELLS
 from charrnn.training.guard import LIMIT
@@ -42,6 +42,7 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
         for layout in layouts - {None}:
             yield f"{cell.NAME}, {layout}", source(f"{cell.NAME}.cu", dtype, layout.definitions)
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
+    yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):
         yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": LIMIT})
 
@@ -75,5 +76,5 @@ def test_every_kernel_compiles_without_spilling(
 
 def test_no_source_is_left_out() -> None:
     """Each file with kernels is among those that are compiled."""
-    names = {f"{name}.cu" for name in CELLS} | {"loss.cu", "update.cu"}
+    names = {f"{name}.cu" for name in CELLS} | {"choose.cu", "loss.cu", "update.cu"}
     assert {path.name for path in FOLDER.glob("*.cu")} == names

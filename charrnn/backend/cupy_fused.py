@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.arrays import Array, Backend, steps
 from charrnn.backend.cupy_kernels import NULL, OPTIONS
 from charrnn.cuda import REALS, Card, source
+
+HostArray = np.ndarray[Any, Any]
 
 
 class Fused:
@@ -19,7 +21,8 @@ class Fused:
     def __init__(self, cupy: Any, card: Card) -> None:
         self.cupy, self.threads, self.blocks = cupy, card.threads, card.multiprocessors
         self.kernel = cache(self.compile)
-        self.functions: dict[str, Callable[..., Any]] = {"cross_entropy": self.cross_entropy, "settle": self.settle}
+        functions = (self.cross_entropy, self.settle, self.choices)
+        self.functions: dict[str, Callable[..., Any]] = {function.__name__: function for function in functions}
 
     def compile(self, file: str, name: str, dtype: str, **definitions: int | str) -> Any:
         """A kernel of a source."""
@@ -60,3 +63,20 @@ class Fused:
         arguments = (*map(np.int32, sizes), *map(real, numbers), *judge, *arrays, *(states + [NULL] * 4)[:4])
         move((blocks,), (self.threads,), arguments, shared_mem=shared)
         guard.scale, guard.bad = judged[0], judged[1]
+
+    def choices(
+        self, logits: Array, uniforms: HostArray, settings: Any, *, out: HostArray, backend: Backend
+    ) -> Iterator[Array]:
+        """`charrnn.sampling.distribution.choices`: one upload, a launch for each character, one download at the end.
+
+        A temperature of 0 is the likeliest character alone, of equals the first: top-k at 1.
+        """
+        (B, V), logit, greedy = logits.shape, REALS[str(logits.dtype)][0], settings.temperature == 0
+        choose, shared = self.kernel("choose.cu", "choose", "float64", LOGIT=logit), self.threads * REALS["float64"][1]
+        numbers, ids = backend.from_host(uniforms, "float64"), backend.empty(uniforms.shape, "int64")
+        weights, top_k = backend.empty((B, V), "float64"), 1 if greedy else min(settings.top_k or V, V)
+        said = (np.int32(V), np.int32(top_k), np.float64(settings.temperature or 1), np.float64(settings.top_p))
+        for uniform, chosen in zip(steps(numbers), steps(ids), strict=True):
+            choose((B,), (self.threads,), (*said, logits, uniform, weights, chosen), shared_mem=shared)
+            yield chosen
+        out[...] = backend.to_host(ids)  # sync

@@ -14,6 +14,9 @@ __device__ inline Quad* shared_memory() {
     return memory;
 }
 
+// The bits of a number.
+__device__ inline unsigned long long bits(double x) { return __double_as_longlong(x); }
+
 // Read what another block wrote during this launch: from L2, as an L1 cache may hold what was there before.
 __device__ inline REAL fresh(const REAL* p) { return __ldcg(p); }
 

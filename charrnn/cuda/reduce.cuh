@@ -1,4 +1,4 @@
-// Sums and maxima over a block, the same for the same number of threads: a tree of fixed shape.
+// Sums and maxima over a block, the same for the same number of threads: a tree of fixed shape, or a running sum.
 
 #include "platform.cuh"
 
@@ -22,4 +22,21 @@ __device__ inline REAL together(REAL value, REAL* scratch) {
     }
     __syncthreads();
     return scratch[0];
+}
+
+// Of a sum over the threads in their order: what it is before and after this one, and in the end. Each thread's `after`
+// is the next one's `before`, to the bit.
+struct Running {
+    REAL before, after, total;
+};
+
+// The running sum of every thread's value. `scratch` has room for THREADS numbers.
+__device__ inline Running in_order(REAL value, REAL* scratch) {
+    const int i = threadIdx.x;
+    __syncthreads();
+    scratch[i] = value;
+    __syncthreads();
+    for (int n = 1; n < THREADS && i == 0; n++) scratch[n] += scratch[n - 1];
+    __syncthreads();
+    return {i ? scratch[i - 1] : REAL(0), scratch[i], scratch[THREADS - 1]};
 }

@@ -1,17 +1,20 @@
 """Logits to characters: on the host in float64, one uniform number a character, no way to a NaN.
 
 The distribution is never normalised: exp(logits - max) is cut by top-k and top-p, summed up, and searched for u times
-its total (inverse CDF). Finite logits give finite sums of at least 1 at any temperature above 0.
+its total (inverse CDF). Finite logits give finite sums of at least 1 at any temperature above 0. A device may have a
+kernel that takes the place of `choices`, and chooses alike.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from charrnn.backend import Array, Backend
 from charrnn.errors import ConfigError
 from charrnn.text import Ids
 
@@ -60,6 +63,24 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
     # u is at most 1 - 2**-53, so u · total stays below the total also when rounded.
     targets = uniforms * cumulative[:, -1]
     return (cumulative > targets[:, None]).argmax(axis=1)
+
+
+def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids, backend: Backend) -> Iterator[Array]:
+    """Choose N characters of each of B streams one after the other. Here that waits for the device at each.
+
+    Args:
+        logits: (B, V) of the next characters, which whoever takes an id writes anew before asking for the next.
+        uniforms: (N, B) in [0, 1).
+        settings: how.
+        out: (N, B), has all ids at the end.
+        backend: of the logits.
+
+    Yields:
+        N times the ids (B,), on the device.
+    """
+    for n, uniform in enumerate(uniforms):
+        out[n] = ids = choose(backend.to_host(logits), uniform, settings)  # sync
+        yield backend.host_indices(ids)
 
 
 def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArray:

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from charrnn.backend import Workers, cores, one_thread
+from charrnn.backend import Array, Workers, cores, one_thread
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
-from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
+from charrnn.sampling.distribution import HostArray, Settings, choices, first_characters
 from charrnn.text import Ids, Vocabulary
 
 PROMPT_CHUNK = 256
@@ -48,20 +48,19 @@ class Writer:
                 ids = network.backend.host_indices(chunk.reshape(-1))
                 forward(network, params, ids, None, state, work)
                 next_state(work, out=state)
-            self.read(prompts[-1], state)
+            self.read(network.backend.host_indices(prompts[-1]), state)
 
-    def read(self, ids: Ids, state: State | None = None) -> None:
-        """Read a character (B,) of each stream, from `state` or from where they are."""
-        inputs = self.network.backend.host_indices(ids)
-        hidden = read(self.network, self.params, inputs, None, state, self.work)
+    def read(self, ids: Array, state: State | None = None) -> None:
+        """Read a character (B,) of each stream, by its `indices`, from `state` or from where they are."""
+        hidden = read(self.network, self.params, ids, None, state, self.work)
         self.output.affine(hidden, self.bias, self.logits)
 
     def write(self, uniforms: HostArray, settings: Settings) -> Ids:
-        """The next N characters (N, B), chosen by uniforms (N, B). Waits for the device at each."""
-        result, to_host, logits = np.empty(uniforms.shape, np.intp), self.network.backend.to_host, self.logits
-        with one_thread, self.network.backend.quiet():
-            for n, uniform in enumerate(uniforms):
-                result[n] = ids = choose(to_host(logits), uniform, settings)  # sync
+        """The next N characters (N, B), chosen by uniforms (N, B). Where the device chooses, it is waited for once."""
+        backend, result = self.network.backend, np.empty(uniforms.shape, np.intp)
+        choose = backend.fused("choices", choices)
+        with one_thread, backend.quiet():
+            for ids in choose(self.logits, uniforms, settings, out=result, backend=backend):
                 self.read(ids)
         return result
 

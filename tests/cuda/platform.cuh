@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -32,6 +33,8 @@ inline thread_local Quad* block_memory;
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 inline Quad* shared_memory() { return block_memory; }
+
+inline unsigned long long bits(double x) { return std::bit_cast<unsigned long long>(x); }
 
 inline REAL fresh(const REAL* p) { return *p; }
 inline Quad fresh_quad(const REAL* p) { return {p[0], p[1], p[2], p[3]}; }
