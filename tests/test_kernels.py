@@ -12,7 +12,7 @@ import pytest
 from charrnn.backend import cupy_kernels, series
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.cuda import Card, plan
-from charrnn.cuda.plan import Plan
+from charrnn.cuda.plan import Plan, elements
 from charrnn.model.cells import CELLS
 
 pytestmark = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++")
@@ -24,7 +24,7 @@ CUPY = SimpleNamespace(
 
 def layout(units: int, streams: int, *, threads: int, chunk: int, resident: bool, tiles: int, H: int) -> Plan:
     """A layout with small blocks."""
-    return Plan(units, streams, chunk, resident, tiles, -(-H // units) * tiles, threads, 1 << 20)
+    return Plan(units, streams, chunk, resident, tiles, -(-H // units) * tiles, threads, 0)
 
 
 SMALL = [
@@ -70,7 +70,10 @@ def test_the_kernels_are_the_loops(
     cell: str, T: int, B: int, H: int, shape: Plan, dtype: str, tolerance: float, keep: bool
 ) -> None:
     """States and gradients, whether or not sizes divide, with streams that begin anew, in blocks of every kind."""
-    shape = replace(shape, threads=max(shape.threads, shape.streams // 4 * (shape.units // 4) * CELLS[cell].GATES))
+    G, itemsize = CELLS[cell].GATES, np.dtype(dtype).itemsize
+    threads = max(shape.threads, shape.streams // 4 * (shape.units // 4) * G)
+    numbers = elements(G, H, shape.units, shape.streams, shape.chunk, shape.resident, threads)
+    shape = replace(shape, threads=threads, shared=itemsize * numbers)
     recurrence = cupy_kernels.Recurrence(CUPY, CELLS[cell], Card(1, 1))
     recurrence.layout = lambda *_: shape
     expected = both(CELLS[cell], tape(cell, T, B, H, dtype), keep=keep)

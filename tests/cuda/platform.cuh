@@ -61,7 +61,7 @@ inline void dawdle(unsigned seed) {
 template <class... Args, size_t... I>
 void launch(void (*kernel)(Args...), int grid, int block, int shared, void** args, std::index_sequence<I...>) {
     const std::tuple<Args...> values{*static_cast<Args*>(args[I])...};
-    std::vector<std::vector<Quad>> memory(grid, std::vector<Quad>(shared / sizeof(Quad) + 1));
+    std::vector<std::vector<Quad>> memory(grid, std::vector<Quad>(shared / sizeof(Quad)));
     std::vector<std::unique_ptr<std::barrier<>>> barriers;
     for (int b = 0; b < grid; b++) barriers.push_back(std::make_unique<std::barrier<>>(block));
     for (auto& m : memory) std::memset(m.data(), 0xff, m.size() * sizeof(Quad));  // NaN: nothing is zero by itself
