@@ -1,0 +1,30 @@
+"""`python benchmarks/standin.py PROGRAM.py|MODULE ARGUMENTS`: a program on a stand-in for CuPy, where there is no GPU.
+
+Kernels run on the CPU, thread by thread: right or wrong can be seen on it, how fast a GPU is cannot.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+
+
+def main() -> None:
+    """Run the program as if it had been called itself."""
+    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    import cupy_double
+
+    del sys.argv[0]
+    with cupy_double.installed():
+        if sys.argv[0].endswith(".py"):
+            sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
