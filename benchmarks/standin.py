@@ -18,7 +18,7 @@ def main() -> None:
     import cupy_double
 
     del sys.argv[0]
-    with cupy_double.installed():
+    with cupy_double.installed(), cupy_double.seen():
         if sys.argv[0].endswith(".py"):
             sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
             runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,0 +1,64 @@
+"""What happens when a GPU's memory is too small: `python benchmarks/gpu_memory.py`, on a machine that has one.
+
+A run that no card can hold must end with a status that is not 0 and one line that says so, without a traceback.
+`--standing-in` judges another mistake instead: no card is needed for that, and none is short of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+B, T, H = 32768, 256, 2048
+"""The LSTM's gates alone are 275 GB: B · T · 4 H numbers of 4 bytes."""
+SECONDS = 90
+
+
+def impossible(folder: Path) -> list[str]:
+    """The arguments of a run that is too large, on a text that is long enough for its batch."""
+    (folder / "long.txt").write_text("she sells sea shells by the sea shore, " * (B * (T + 1) // 35), encoding="utf-8")
+    keys = {"model.cell": "lstm", "model.hidden_size": H, "model.dropout": 0.0, "model.init": "min-char-rnn"}
+    keys |= {"train.batch_size": B, "train.seq_length": T, "train.steps": 2, "train.random_offset": False}
+    settings = [word for key, value in keys.items() for word in ("--set", f"{key}={str(value).lower()}")]
+    return ["train", "long.txt", "--device", "cuda", "--out", "run", *settings]
+
+
+def trouble(status: int, stderr: str) -> str | None:
+    """What is wrong with how a command ended that had to fail; None if it ended well."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    if "Traceback" in stderr:
+        return f"a traceback, ending with: {lines[-1]}"
+    if status <= 0:
+        return f"status {status}"
+    said = [line for line in lines if line.startswith("charrnn: ")]
+    if len(said) != 1 or lines[-1] != said[0]:
+        return f"{len(said)} lines of an error instead of one at the end"
+    return None
+
+
+def main() -> int:
+    """Run, judge, print what was said."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--standing-in", action="store_true", help="a file that is missing instead of memory")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        said = ["train", "nosuch.txt", "--device", "cpu"] if arguments.standing_in else impossible(Path(name))
+        print("charrnn", *said, flush=True)
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": name}
+        command = [sys.executable, "-m", "charrnn", *said]
+        ended = subprocess.run(
+            command, cwd=name, env=environment, stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False
+        )
+    print(f"status {ended.returncode}\n{ended.stderr}")
+    wrong = trouble(ended.returncode, ended.stderr)
+    print(wrong or "one clear line")
+    return int(wrong is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
