@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from charrnn import backend
+from charrnn.errors import CharrnnError
+
 ROOT = Path(__file__).resolve().parent.parent
 B, T, H = 32768, 256, 2048
 """The LSTM's gates alone are 275 GB: B · T · 4 H numbers of 4 bytes."""
@@ -21,15 +24,15 @@ SECONDS = 90
 
 def impossible(folder: Path) -> list[str]:
     """The arguments of a run that is too large, on a text that is long enough for its batch."""
-    (folder / "long.txt").write_text("she sells sea shells by the sea shore, " * (B * (T + 1) // 35), encoding="utf-8")
+    (folder / "long.txt").write_text("she sells sea shells by the sea shore, " * (B * (T + 1) // 30), encoding="utf-8")
     keys = {"model.cell": "lstm", "model.hidden_size": H, "model.dropout": 0.0, "model.init": "min-char-rnn"}
     keys |= {"train.batch_size": B, "train.seq_length": T, "train.steps": 2, "train.random_offset": False}
     settings = [word for key, value in keys.items() for word in ("--set", f"{key}={str(value).lower()}")]
     return ["train", "long.txt", "--device", "cuda", "--out", "run", *settings]
 
 
-def trouble(status: int, stderr: str) -> str | None:
-    """What is wrong with how a command ended that had to fail; None if it ended well."""
+def trouble(status: int, stderr: str, word: str) -> str | None:
+    """What is wrong with how a command ended that had to fail with a line about `word`; None if it ended well."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     if "Traceback" in stderr:
         return f"a traceback, ending with: {lines[-1]}"
@@ -38,6 +41,8 @@ def trouble(status: int, stderr: str) -> str | None:
     said = [line for line in lines if line.startswith("charrnn: ")]
     if len(said) != 1 or lines[-1] != said[0]:
         return f"{len(said)} lines of an error instead of one at the end"
+    if word not in said[0]:
+        return f"the line says nothing of {word}: {said[0]}"
     return None
 
 
@@ -46,8 +51,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--standing-in", action="store_true", help="a file that is missing instead of memory")
     arguments = parser.parse_args()
+    word = "nosuch.txt" if arguments.standing_in else "memory"
+    if not arguments.standing_in:
+        try:
+            backend.choose("cuda", fallback=False)  # the command would fall back to the CPU
+        except CharrnnError as error:
+            sys.exit(str(error))
     with tempfile.TemporaryDirectory() as name:
-        said = ["train", "nosuch.txt", "--device", "cpu"] if arguments.standing_in else impossible(Path(name))
+        said = ["train", word, "--device", "cpu"] if arguments.standing_in else impossible(Path(name))
         print("charrnn", *said, flush=True)
         environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": name}
         command = [sys.executable, "-m", "charrnn", *said]
@@ -55,7 +66,7 @@ def main() -> int:
             command, cwd=name, env=environment, stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False
         )
     print(f"status {ended.returncode}\n{ended.stderr}")
-    wrong = trouble(ended.returncode, ended.stderr)
+    wrong = trouble(ended.returncode, ended.stderr, word)
     print(wrong or "one clear line")
     return int(wrong is not None)
 
