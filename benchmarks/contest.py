@@ -24,12 +24,12 @@ SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 @contextmanager
-def given_up(stop: Callable[[str], None], patience: float | None) -> Iterator[None]:
-    """Within it, `stop` is called after so many seconds."""
+def limited(patience: float | None, give_up: Callable[[str], None]) -> Iterator[None]:
+    """What takes longer than so many seconds makes `give_up` be called."""
     if patience is None:
         yield
         return
-    timer = Timer(patience, stop, (f"no answer within {patience:.0f} s",))
+    timer = Timer(patience, give_up, (f"no answer within {patience:.0f} s",))
     timer.start()
     try:
         yield
@@ -78,7 +78,7 @@ class Contender:
         """The process's next line; {} once there is a reason why there are no more, which is kept."""
         assert self.process is not None
         assert self.process.stdout is not None
-        with given_up(self.stop, self.patience):
+        with limited(self.patience, self.give_up):
             line = self.process.stdout.readline()
         said = json.loads(line) if line else {"missing": f"ended with status {self.process.wait()}"}
         self.missing = self.missing or said.get("missing")
@@ -105,12 +105,17 @@ class Contender:
         """Units a second."""
         return statistics.median(self.rates) if self.rates else 0.0
 
-    def stop(self, reason: str | None = None) -> None:
-        """End the process; for a reason, where it is in the middle of something."""
+    def give_up(self, reason: str) -> None:
+        """Have the process end in the middle of something: who waits for its answer is told so."""
+        assert self.process is not None
+        self.missing = self.missing or reason
+        self.process.kill()
+
+    def stop(self) -> None:
+        """End the process."""
         if self.process is not None:
-            self.missing = self.missing or reason
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
 
 
 def take_turns(everyone: list[Contender], rounds: int) -> None:

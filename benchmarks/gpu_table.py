@@ -1,7 +1,7 @@
 """How fast is a GPU? `python benchmarks/gpu_table.py --json FILE [--seconds 300]`, on a machine that has one.
 
-Training steps a second in float32: this package, the same without its kernels, PyTorch's cuDNN (in float32 and in
-TF32), JAX, and this package on the same machine's CPU. As in `bench.py` each is a process of its own, they take turns, and a
+Training steps a second in float32: this package, the same without its kernels, PyTorch's cuDNN in float32 and in TF32,
+JAX, and this package on the same machine's CPU. As in `bench.py` each is a process of its own, they take turns, and a
 figure is the median. The most important rows come first; those that did not fit into the time are named. FILE is
 written after every row; `table.py FILE` makes the table.
 """

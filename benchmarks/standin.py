@@ -1,4 +1,4 @@
-"""`python benchmarks/standin.py PROGRAM.py|MODULE ARGUMENTS`: a program on a stand-in for CuPy, where there is no GPU.
+"""`python benchmarks/standin.py [--free BYTES] PROGRAM.py|MODULE ARGUMENTS`: a program on a stand-in for a GPU.
 
 Kernels run on the CPU, thread by thread: right or wrong can be seen on it, how fast a GPU is cannot.
 """
@@ -18,7 +18,12 @@ def main() -> None:
     import cupy_double
 
     del sys.argv[0]
-    with cupy_double.installed(), cupy_double.seen():
+    if sys.argv[0] == "--free":
+        card = cupy_double.limited(int(sys.argv[1]))
+        del sys.argv[:2]
+    else:
+        card = cupy_double.installed()
+    with card, cupy_double.seen():
         if sys.argv[0].endswith(".py"):
             sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
             runpy.run_path(sys.argv[0], run_name="__main__")

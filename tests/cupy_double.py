@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import ModuleType, SimpleNamespace
@@ -250,10 +252,28 @@ def seen() -> Iterator[None]:
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed(free: int = 2**30) -> Iterator[None]:
     """Everything in this process takes this for CuPy, on a machine with one GPU."""
-    modules = {"cupy": module(), "array_api_compat.cupy": namespace()}
+    modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
     with patch.dict(sys.modules, modules), patch.object(cupy_backend, "wheels", lambda: ["cupy-cuda13x 14.0"]):
+        yield
+
+
+@contextmanager
+def limited(free: int) -> Iterator[None]:
+    """The same, with no more than `free` bytes for arrays."""
+    taken = Counter[int]()
+
+    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        array = np.zeros(shape, dtype)
+        if sum(taken.values()) + array.nbytes > free:
+            raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
+        taken[id(array)] = array.nbytes
+        weakref.finalize(array, taken.pop, id(array))
+        return device(array)
+
+    usable = patch.object(cupy_backend, "problem", lambda _=None: None)
+    with installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
         yield
 
 
