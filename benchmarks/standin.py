@@ -15,15 +15,16 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 def main() -> None:
     """Run the program as if it had been called itself."""
     sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    import cupy_cards
     import cupy_double
 
     del sys.argv[0]
     if sys.argv[0] == "--free":
-        card = cupy_double.limited(int(sys.argv[1]))
+        card = cupy_cards.limited(int(sys.argv[1]))
         del sys.argv[:2]
     else:
         card = cupy_double.installed()
-    with card, cupy_double.seen():
+    with card, cupy_cards.seen():
         if sys.argv[0].endswith(".py"):
             sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
             runpy.run_path(sys.argv[0], run_name="__main__")

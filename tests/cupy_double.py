@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import ModuleType, SimpleNamespace
@@ -245,35 +243,10 @@ def namespace() -> ModuleType:
 
 
 @contextmanager
-def seen() -> Iterator[None]:
-    """Python may wait for values, as outside a step it does."""
-    with patch.multiple(DeviceArray, **{name: getattr(np.ndarray, name) for name in WAITING}):
-        yield
-
-
-@contextmanager
 def installed(free: int = 2**30) -> Iterator[None]:
     """Everything in this process takes this for CuPy, on a machine with one GPU."""
     modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
     with patch.dict(sys.modules, modules), patch.object(cupy_backend, "wheels", lambda: ["cupy-cuda13x 14.0"]):
-        yield
-
-
-@contextmanager
-def limited(free: int) -> Iterator[None]:
-    """The same, with no more than `free` bytes for arrays."""
-    taken = Counter[int]()
-
-    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        array = np.zeros(shape, dtype)
-        if sum(taken.values()) + array.nbytes > free:
-            raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
-        taken[id(array)] = array.nbytes
-        weakref.finalize(array, taken.pop, id(array))
-        return device(array)
-
-    usable = patch.object(cupy_backend, "problem", lambda _=None: None)
-    with installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
         yield
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 from unittest.mock import patch
 
+import cupy_cards
 import cupy_double
 import numpy as np
 import pytest
@@ -44,15 +45,15 @@ def test_a_full_device_says_what_would_fit(call: Call, tmp_path: Path) -> None:
     """One line with what is needed, what is free and a batch that fits; with that batch the run goes through."""
     (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
     words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
-    with cupy_double.limited(3 * 2**20):
+    with cupy_cards.limited(3 * 2**20):
         _, error = call(*words, "--set", "train.batch_size=100", status=2)
     assert "cuda:0 is out of memory: 100 streams need about" in error
     assert "3 MiB are free" in error
     fits = int(error.split("train.batch_size=")[1].split()[0])
     assert 5 < fits < 100
-    with cupy_double.limited(3 * 2**20):
+    with cupy_cards.limited(3 * 2**20):
         call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
-    with cupy_double.limited(3 * 2**10):
+    with cupy_cards.limited(3 * 2**10):
         assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
 
 
