@@ -1,8 +1,9 @@
 """Kernels by themselves, on a GPU: `python benchmarks/gpu_kernels.py tour|stress [--runs 200] [--tiny]`.
 
-`tour` launches each kernel of each cell, with weights on chip and from L2, and loss and update under each rule, and
-compares with the CPU: a short program to be watched by compute-sanitizer. `stress` lets blocks come late to their
-meetings, by pauses of arbitrary length, again and again: every run must leave the same bits as one without pauses.
+`tour` launches each kernel of each cell, with weights on chip and from L2, loss, update under each rule, and the choice
+of characters, and compares with the CPU: a short program to be watched by compute-sanitizer. `stress` lets blocks come
+late to their meetings, by pauses of arbitrary length, again and again: every run must leave the same bits as one
+without pauses.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from charrnn.backend import Backend
 from charrnn.backend.cupy_backend import CupyBackend
 from charrnn.backend.cupy_kernels import Recurrence
 from charrnn.model.cells import CELLS
+from charrnn.sampling import Settings, generate
 
 RULES = ("adagrad", "rmsprop", "adam")
 JITTER = {"JITTER": 4000}
@@ -72,7 +74,17 @@ def tour(device: CupyBackend, cpu: Backend, shape: tuple[int, int, int], dtypes:
         agreed = np.allclose(ours, theirs, rtol=1e-4)
         print(f"loss and {rule}: {'as' if agreed else 'not as'} the CPU", flush=True)
         wrong += [] if agreed else [rule]
-    return wrong
+    agreed = np.array_equal(sampled(device), sampled(cpu))
+    print(f"choice of characters: {'as' if agreed else 'not as'} the CPU", flush=True)
+    return wrong + ([] if agreed else ["choice"])
+
+
+def sampled(where: Backend) -> np.ndarray:
+    """The first characters of some streams."""
+    subject, prompts = trainer(where, TINY.table), np.arange(5)[None, :]
+    settings = Settings(temperature=1.0, top_k=20, top_p=0.9)
+    stream = generate(subject.network, subject.params, prompts, settings, np.random.default_rng(0))
+    return np.concatenate([next(stream) for _ in range(2)])
 
 
 def stress(device: CupyBackend, shape: tuple[int, int, int], runs: int, definitions: dict[str, int]) -> list[str]:
