@@ -116,9 +116,10 @@ def unreadable() -> list[str]:
 
 def run(step: Step, log: Path, left: float, *, dry: bool) -> Outcome:
     """One step, with all it prints in its log."""
-    command, limit = list(step.dry if dry else step.command), min(step.seconds, left)
+    command = list(step.dry if dry else step.command)
+    limit = left if dry else min(step.seconds, left)  # how busy a CPU is says nothing about a GPU
     if step.timed:
-        command += ["--seconds", f"{max(limit - 30, 0):.0f}"]
+        command += ["--seconds", f"{max(min(limit, step.seconds) - 30, 0):.0f}"]
     print(f"{step.name}: {shlex.join(step.command)}", flush=True)
     if step.lacking and not dry:
         return Outcome(step.name, "skipped", step.lacking, 0.0)

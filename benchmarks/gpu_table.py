@@ -61,7 +61,7 @@ def contenders(work: Work, *, standing_in: bool) -> list[Contender]:
     everyone = [Contender(name, work, program=program) for name in OURS]
     everyone += [Contender(name, theirs) for name in PEERS]
     everyone.append(Contender("charrnn, CPU", replace(cpu, threads=backend.cores())))
-    return [replace(contender, patience=PATIENCE) for contender in everyone]
+    return [replace(contender, patience=None if standing_in else PATIENCE) for contender in everyone]
 
 
 def row(work: Work, rounds: int, floors: tuple[float, float] | None, *, standing_in: bool) -> list[dict[str, object]]:

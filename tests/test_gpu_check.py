@@ -154,11 +154,12 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
     everyone = []
     for name, code in programs.items():
         (tmp_path / name).write_text(code)
-        everyone.append(Contender(name, Work("training"), program=(str(tmp_path / name),), patience=3.0))
+        everyone.append(Contender(name, Work("training"), program=(str(tmp_path / name),)))
+    everyone[1].patience = 1.0
     take_turns(everyone, 2)
     works, hangs, dies = everyone
     assert works.rates == [2.0, 2.0]
-    assert hangs.missing == "no answer within 3 s"
+    assert hangs.missing == "no answer within 1 s"
     assert dies.missing == "ended with status 0"
     assert not hangs.rates + dies.rates
 
