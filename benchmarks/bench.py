@@ -86,15 +86,15 @@ def figures(
     """One line of the table; floors are in operations a second by threads, and a GPU's in bytes a second besides."""
     rate, peak = contender.median, contender.peak_mib
     line: dict[str, object] = {"row": name_of(work), "device": work.device, "system": contender.system}
-    if contender.missing:
-        return line | {"missing": contender.missing}
+    if not contender.rates:
+        return line | {"missing": contender.missing or "not measured"}
     line |= {"threads": contender.work.threads, "rates": contender.rates, "peak_mib": peak, "ratio": ours.median / rate}
     if work.kind == "encoding":
         return line | {"mb_per_second": rate * Path(work.text).stat().st_size / 1e6}
     if work.kind == "sampling":
         return line | {"chars_per_second": rate * work.B}
     line |= {"steps_per_second": rate, "chars_per_second": rate * work.T * work.B}
-    if work.dtype == "float32":
+    if work.dtype == "float32" and contender.work.threads in gemm:
         line["of_floor"] = floor_flops(work) * rate / gemm[contender.work.threads]
     if bandwidth is not None:
         line["of_bandwidth"] = floor_bytes(work) * rate / bandwidth

@@ -1,7 +1,8 @@
 """Is the GPU right? `python benchmarks/gpu_check.py [--device cuda] [--json FILE]`, on a machine that has one.
 
-Gradients against finite differences, the first losses against the CPU, a bad step, a run that moves to the CPU and
-back, and the rate of the default network. Exit status 1 if a check fails. With `--device cpu` it checks itself.
+For each cell, in float32 and float64, by its kernels: gradients, twenty losses beside the CPU's, a bad step, a run that
+moves to the CPU and back. Exit status 1 if a check fails. With `--device cpu` it checks itself; `--tiny` is for a GPU
+that is none.
 """
 
 from __future__ import annotations
@@ -10,24 +11,46 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn import backend, config, seeds, text
 from charrnn.backend import Backend, Workers
+from charrnn.config import Table
 from charrnn.errors import CharrnnError
 from charrnn.model import build, gradcheck
+from charrnn.model.cells import CELLS
 from charrnn.training import Request, prepare
 from charrnn.training.resolve import start
 from charrnn.training.step import Trainer
 
+AGREE = {"float32": 1e-4, "float64": 1e-8}
+"""How much losses and gradients may differ from the CPU's, relative to their size."""
+FINITE_DIFFERENCES = 1e-6
+PLAIN: Table = {"train": {"shards": 1}, "optimizer": {"learning_rate": 0.005}}
+"""One shard, as a GPU has; a moderate rate, at which rounding does not grow."""
 
-def trainer(device: Backend, **tables: dict[str, object]) -> Trainer:
-    """The default network on the embedded corpus, one shard, at step 0."""
+
+class Extent(NamedTuple):
+    """How much is done: on which network, how many steps of it, and how many elements of a parameter's gradient."""
+
+    table: Table
+    steps: int
+    elements: int
+
+
+FULL = Extent({}, 20, 64)
+TINY = Extent(
+    {"model": {"hidden_size": 8}, "train": {"batch_size": 3, "seq_length": 4}, "log": {"eval_every": 0}}, 3, 1
+)
+
+
+def trainer(device: Backend, *tables: Table) -> Trainer:
+    """The default network, or what `tables` say, on the embedded corpus at step 0."""
     corpus = text.from_files(())
-    settings = config.build(config.merged({"train": {"shards": 1}}, tables))
+    settings = config.build(config.merged(PLAIN, *tables))
     network = build(settings.model, len(corpus.vocabulary), device)
     return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(1))
 
@@ -39,15 +62,32 @@ def losses(subject: Trainer, steps: int) -> list[float]:
     return [measured.loss for measured in subject.drain()]
 
 
-def parity(device: Backend, cpu: Backend) -> float:
-    """The worst relative difference to the CPU over the first 20 step losses, float32, at a moderate rate."""
-    ours, theirs = (losses(trainer(d, optimizer={"learning_rate": 0.005}), 20) for d in (device, cpu))
-    return max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
+def in_words(subject: Trainer) -> str:
+    """What runs the recurrence of a trainer."""
+    network, train = subject.network, subject.config.train
+    return network.backend.recurrence_in_words(network.cell, train.batch_size, network.hidden_size, network.dtype)
 
 
-def guarded(device: Backend) -> bool:
+def agreement(device: Backend, cpu: Backend, table: Table, dtype: str, steps: int) -> dict[str, Any]:
+    """The worst relative differences to the CPU: of the first gradient (to that in float64), and of losses."""
+
+    def gradient(where: Backend, dtype: str) -> np.ndarray:
+        subject = trainer(where, table, {"model": {"dtype": dtype}})
+        subject.masks.reach(0)
+        subject.compute(0, 0)
+        return where.to_host(subject.shards[0].grad)
+
+    expected = gradient(cpu, "float64")
+    difference = np.max(np.abs(gradient(device, dtype) - expected)) / np.max(np.abs(expected))
+    subjects = [trainer(where, table, {"model": {"dtype": dtype}}) for where in (device, cpu)]
+    ours, theirs = (losses(subject, steps) for subject in subjects)
+    worst = max(abs(a - b) / b if np.isfinite(a) else np.inf for a, b in zip(ours, theirs, strict=True))
+    return {"runs": in_words(subjects[0]), "gradient": float(difference), "losses": float(worst)}
+
+
+def guarded(device: Backend, table: Table) -> bool:
     """Whether a NaN in the gradient leaves the parameters and the next step goes on."""
-    subject = trainer(device)
+    subject = trainer(device, table)
     losses(subject, 2)
     host = device.to_host
     before = host(subject.vector)
@@ -59,60 +99,56 @@ def guarded(device: Backend) -> bool:
     return bool(kept and not np.array_equal(before, host(subject.vector)))
 
 
-def moves(name: str) -> bool:
+def moves(name: str, table: Table, steps: int) -> bool:
     """Whether a run goes from the device to the CPU and back by `resume`."""
     with tempfile.TemporaryDirectory() as folder:
         out, step = Path(folder) / "run", 0
         for device in (name, "cpu", name):
-            options = {"train": {"steps": 30, "device": device}, "log": {"every": 5, "sample_every": 0}}
-            request = Request(options=options, out=out, resume=out.exists(), stop_after=10, fallback=False)
+            run = {"train": {"steps": 3 * steps, "device": device}, "log": {"every": 1, "sample_every": 0}}
+            options = config.merged(table, run)
+            request = Request(options=options, out=out, resume=out.exists(), stop_after=steps, fallback=False)
             step = list(prepare(request).events())[-1].at.step
-        return step == 30
+        return step == 3 * steps
 
 
-def rate(device: Backend, seconds: float = 5.0) -> float:
-    """Training characters a second of the default network."""
-    subject = trainer(device)
-    losses(subject, 20)
-    began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        steps += len(losses(subject, 50))
-    train = subject.config.train
-    return steps * train.batch_size * train.seq_length / (time.perf_counter() - began)
+def check(device: Backend, cpu: Backend, cell: str, dtype: str, extent: Extent) -> dict[str, Any]:
+    """Everything about one cell in one dtype; `passed` says whether all is well."""
+    table = config.merged(extent.table, {"model": {"cell": cell, "dtype": dtype}})
+    result = {"cell": cell, "dtype": dtype} | agreement(device, cpu, table, dtype, extent.steps)
+    result |= {"guard": guarded(device, table), "moves": moves(device.name, table, extent.steps)}
+    passed = max(result["gradient"], result["losses"]) < AGREE[dtype] and result["guard"] and result["moves"]
+    if dtype == "float64":
+        model, rng = config.ModelConfig(cell=cell, num_layers=2), seeds.stream(0, "gradcheck")
+        errors = gradcheck(model, device, rng, extent.elements)
+        result["gradcheck"] = max(errors.values(), key=lambda error: (error != error, error))
+        passed = passed and result["gradcheck"] < FINITE_DIFFERENCES
+    by_kernel = device.name == "cpu" or result["runs"].startswith("one kernel")
+    return result | {"passed": bool(passed and by_kernel)}
 
 
 def main() -> int:
     """Run the checks, print them, write them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a small network, few steps")
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     try:
         device = backend.choose(arguments.device, fallback=False).backend
     except CharrnnError as error:
         sys.exit(str(error))
-    cpu = backend.choose("cpu").backend
-    gradients = gradcheck(config.ModelConfig(num_layers=2), device, seeds.stream(0, "gradcheck"))
-    difference = parity(device, cpu)
-    results = {
-        "device": device.label,
-        "gradcheck_worst": max(gradients.values()),
-        "parity_20_steps": difference,
-        "guard": guarded(device),
-        "resume_across_devices": moves(device.name),
-        "chars_per_second": round(rate(device)),
-        "cpu_one_thread_chars_per_second": round(rate(cpu)),
-    }
-    results["passed"] = bool(
-        results["gradcheck_worst"] < 1e-6
-        and difference < 1e-4
-        and results["guard"]
-        and results["resume_across_devices"]
-    )
-    print(json.dumps(results, indent=2))
+    print(device.label)
+    cpu, extent, results = backend.choose("cpu").backend, TINY if arguments.tiny else FULL, []
+    for cell in arguments.cells:
+        for dtype in AGREE:
+            results.append(check(device, cpu, cell, dtype, extent))
+            print(json.dumps(results[-1]), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0 if results["passed"] else 1
+        arguments.json.write_text(json.dumps({"device": device.label, "checks": results}, indent=1) + "\n")
+    failed = [f"{result['cell']} {result['dtype']}" for result in results if not result["passed"]]
+    print(f"failed: {', '.join(failed)}" if failed else "all passed")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

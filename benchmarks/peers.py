@@ -13,13 +13,17 @@ from systems import Run, V, Work, ids, timed
 LEARNING_RATE = 0.01
 
 
-def torch(work: Work, *, embedding: bool = False, compiled: bool = False) -> Run:
-    """PyTorch: `nn.RNN`, `nn.GRU` or `nn.LSTM` on one-hot or embedded input, cross-entropy, clip by norm, Adagrad."""
+def torch(work: Work, *, embedding: bool = False, compiled: bool = False, tf32: bool = False) -> Run:
+    """PyTorch: `nn.RNN`, `nn.GRU` or `nn.LSTM` on one-hot or embedded input, cross-entropy, clip by norm, Adagrad.
+
+    On a GPU these are cuDNN's, in float32 as everyone's, not in the shorter TF32 that PyTorch lets cuDNN take.
+    """
     import torch
     from torch import nn
 
     torch.set_num_threads(work.threads)
     torch.manual_seed(0)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     device = torch.device(work.device)
     inputs = nn.Embedding(V, work.H) if embedding else nn.Identity()
     recurrent = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[work.cell](work.H if embedding else V, work.H)
@@ -120,9 +124,17 @@ def lstm_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
 
 
 def jax(work: Work) -> Run:
-    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores."""
+    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores.
+
+    It has no events of a device to be timed by: the clock stops when the last step has been waited for.
+    """
     import jax
     import jax.numpy as jnp
+
+    if work.device != "cpu":
+        if jax.default_backend() != "gpu":
+            raise RuntimeError(f"JAX computes on {jax.default_backend()}")
+        jax.config.update("jax_default_matmul_precision", "highest")  # float32, as everyone; its default is shorter
 
     rng = np.random.default_rng(0)
     H, T, B = work.H, work.T, work.B

@@ -70,8 +70,11 @@ PLAIN = {
 """What every system does: no dropout, Adagrad at a constant rate."""
 
 
-def charrnn(work: Work, *, workers: int | None = None) -> Run:
-    """This project, through the code that `charrnn train` and `charrnn sample` run; a worker for each thread."""
+def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> Run:
+    """This project, through the code that `charrnn train` and `charrnn sample` run; a worker for each thread.
+
+    Without `kernels` a GPU runs the loop over operations that they replace.
+    """
     from charrnn import backend, config, text
     from charrnn.backend import Workers, one_thread
     from charrnn.model import build
@@ -84,7 +87,11 @@ def charrnn(work: Work, *, workers: int | None = None) -> Run:
                 text.from_files([work.text])
 
         return timed(encode)
-    device = backend.choose(work.device, fallback=False).backend
+    device: Any = backend.choose(work.device, fallback=False).backend
+    if not kernels:
+        from plain import Plain
+
+        device = Plain(int(device.name.removeprefix("cuda:")))
     table = {
         "model": {"cell": work.cell, "hidden_size": work.H, "dtype": work.dtype},
         "train": {"batch_size": work.B, "seq_length": work.T, "shards": min(work.threads, work.B)},
@@ -104,7 +111,7 @@ def charrnn(work: Work, *, workers: int | None = None) -> Run:
                     trainer.drain()
             trainer.drain()
 
-    return device_timed(train) if work.device != "cpu" else timed(train)
+    return timed(train) if work.device == "cpu" else device_timed(train)
 
 
 def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], None]:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 PEERS = {
+    "plain loop": ("charrnn, plain loop",),
     "min-char-rnn": ("min-char-rnn",),
     "PyTorch": ("PyTorch one-hot", "PyTorch embedding"),
+    "PyTorch TF32": ("PyTorch TF32",),
     "torch.compile": ("torch.compile",),
     "JAX": ("JAX jit",),
     "one worker": ("charrnn, 1 worker",),
+    "CPU": ("charrnn, CPU",),
 }
-"""Columns, each with the systems of which the fastest counts."""
+"""Columns, each with the systems of which the fastest counts; one that no row has is left out."""
 RATES = {"steps_per_second": "steps/s", "chars_per_second": "chars/s", "mb_per_second": "MB/s"}
 
 
@@ -23,17 +26,19 @@ def table(lines: list[dict[str, Any]]) -> str:
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for line in lines:
         rows.setdefault(line["row"], {})[line["system"]] = line
-    text = [["", "charrnn", *(f"÷ {peer}" for peer in PEERS), "of the floor"]]
+    measured = {line["system"] for line in lines if "ratio" in line}
+    peers = {peer: names for peer, names in PEERS.items() if measured & set(names)}
+    text = [["", "charrnn", *(f"÷ {peer}" for peer in peers), "of the floor"]]
     for name, systems in rows.items():
         ours = systems.get("charrnn")
-        if ours is None:
+        if ours is None or "missing" in ours:
             continue
         unit = next(unit for unit in RATES if unit in ours)
         if name.startswith("sampling"):
             unit = "chars_per_second"
         ratios = [
             min((systems[s]["ratio"] for s in names if "ratio" in systems.get(s, {})), default=None)
-            for names in PEERS.values()
+            for names in peers.values()
         ]
         floor = ours.get("of_floor")
         text.append(
@@ -48,5 +53,12 @@ def table(lines: list[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in text)
 
 
+def report(results: dict[str, Any]) -> str:
+    """The table of a run, with the card that it is of and what was left out."""
+    head, missing = results.get("card"), results.get("left_out")
+    parts = [head, table(results["rows"]), f"Not measured: {'; '.join(missing)}" if missing else None]
+    return "\n\n".join(filter(None, parts))
+
+
 if __name__ == "__main__":
-    print(table(json.loads(Path(sys.argv[1]).read_text())["rows"]))
+    print(report(json.loads(Path(sys.argv[1]).read_text())))

@@ -19,10 +19,13 @@ from systems import Run, Work
 
 SYSTEMS: dict[str, Callable[[Work], Run]] = {
     "charrnn": systems.charrnn,
+    "charrnn, CPU": systems.charrnn,
+    "charrnn, plain loop": partial(systems.charrnn, kernels=False),
     "charrnn, 1 worker": partial(systems.charrnn, workers=1),
     "min-char-rnn": systems.min_char_rnn,
     "PyTorch one-hot": peers.torch,
     "PyTorch embedding": partial(peers.torch, embedding=True),
+    "PyTorch TF32": partial(peers.torch, tf32=True),
     "torch.compile": partial(peers.torch, compiled=True),
     "JAX jit": peers.jax,
     "sgemm": systems.sgemm,

@@ -6,8 +6,9 @@ It computes with NumPy, runs kernels on the CPU, counts what a GPU would be aske
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -20,6 +21,8 @@ from charrnn.backend import cupy_backend
 
 FREE = ("reshape", "transpose", "broadcast_to", "empty_like", "shape", "ndim")
 """NumPy's functions that launch nothing."""
+WAITING = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "tolist", "item")
+"""What of an array waits for its values."""
 log: list[str] = []
 """The names of all launches."""
 
@@ -47,8 +50,6 @@ def waits(self: DeviceArray, *_: object) -> Any:
 
 class DeviceArray(np.ndarray):
     """An array that is counted at every operation, and whose values Python cannot see."""
-
-    __float__ = __int__ = __bool__ = __index__ = __complex__ = tolist = item = waits
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
         """One launch."""
@@ -94,6 +95,10 @@ class DeviceArray(np.ndarray):
         """One launch."""
         log.append("astype")
         return device(host(self).astype(*args, **options))
+
+
+for name in WAITING:
+    setattr(DeviceArray, name, waits)
 
 
 def born(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
@@ -174,6 +179,17 @@ class Device(nullcontext[None]):
         """Nothing to switch."""
 
 
+class Event:
+    """A mark in time, and a wait for it."""
+
+    def record(self) -> None:
+        """Now, as nothing here is done later."""
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
 def module(
     count: int = 1, failure: Exception | None = None, broken: Exception | None = None, free: int = 2**30
 ) -> ModuleType:
@@ -210,7 +226,9 @@ def module(
     cupy._core = SimpleNamespace(_routines_linalg=compute)
     pool = Pool()
     cupy.get_default_memory_pool = lambda: pool
-    cupy.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream)
+    cupy.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream, Event=Event)
+    cupy.cuda.get_elapsed_time = lambda began, ended: (ended.at - began.at) * 1000
+    cupy.cuda.set_allocator = lambda _: None
     return cupy
 
 
@@ -224,7 +242,15 @@ def namespace() -> ModuleType:
     return xp
 
 
+@contextmanager
+def installed(free: int = 2**30) -> Iterator[None]:
+    """Everything in this process takes this for CuPy, on a machine with one GPU."""
+    modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
+    with patch.dict(sys.modules, modules), patch.object(cupy_backend, "wheels", lambda: ["cupy-cuda13x 14.0"]):
+        yield
+
+
 def backend() -> cupy_backend.CupyBackend:
     """The backend of a GPU, on this."""
-    with patch.dict(sys.modules, {"cupy": module(), "array_api_compat.cupy": namespace()}):
+    with installed():
         return cupy_backend.CupyBackend(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,12 +72,12 @@ def torch_cpu() -> Backend:
 
 
 def gpu() -> Backend:
-    """CuPy, where a GPU answers."""
+    """CuPy, where a GPU answers. Where one must, by CHARRNN_REQUIRE_GPU, its absence is a failure."""
     from charrnn.backend import cupy_backend
 
     trouble = cupy_backend.problem(0)
     if trouble is not None:
-        pytest.skip(trouble)
+        (pytest.fail if os.environ.get("CHARRNN_REQUIRE_GPU") else pytest.skip)(trouble)
     return cupy_backend.CupyBackend(0)
 
 

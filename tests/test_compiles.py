@@ -41,6 +41,8 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
         layouts = {plan(cell.GATES, B, H, 4 if dtype == "float32" else 8, card) for B, H in SIZES}
         for layout in layouts - {None}:
             yield f"{cell.NAME}, {layout}", source(f"{cell.NAME}.cu", dtype, layout.definitions)
+            late = {**layout.definitions, "JITTER": 4000}
+    yield f"{cell.NAME}, with pauses", source(f"{cell.NAME}.cu", dtype, late)
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
     yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):

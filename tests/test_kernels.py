@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import cuda_cpu
 import numpy as np
 import pytest
+from recurrences import problem, solved
 
-from charrnn.backend import cupy_kernels, series
+from charrnn.backend import cupy_kernels
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.cuda import Card, plan
 from charrnn.cuda.plan import Plan, elements
@@ -37,32 +38,6 @@ SMALL = [
 ]
 
 
-def tape(name: str, T: int, B: int, H: int, dtype: str) -> SimpleNamespace:
-    """A layer's random problem."""
-    cell, backend, rng = CELLS[name], NumpyBackend(), np.random.default_rng(5)
-    made = cell.tape(T, B, H, dtype, backend=backend)
-    made.z[...] = rng.standard_normal(made.z.shape)
-    for state in cell.STATES:
-        getattr(made, state)[...] = np.nan
-        getattr(made, state)[0] = rng.standard_normal((B, H))
-    W = (rng.standard_normal((H, cell.GATES * H)) / np.sqrt(H)).astype(dtype)
-    for gate in cell.BIASES.values():
-        made.bias[gate] = rng.standard_normal(H)
-    made.forth.use(W)
-    made.back.use(W.T)
-    keep = (rng.random((T, B)) > 0.3).astype(dtype)
-    return SimpleNamespace(tape=made, dhidden=rng.standard_normal((T, B, H)).astype(dtype), keep=keep, backend=backend)
-
-
-def both(recurrence: object, problem: SimpleNamespace, *, keep: bool) -> dict[str, np.ndarray]:
-    """What the two passes leave."""
-    dropped = problem.keep if keep else None
-    recurrence.recurrence_forward(problem.tape, dropped, backend=problem.backend)
-    states = {name: getattr(problem.tape, name).copy() for name in ("hidden", "memory") if hasattr(problem.tape, name)}
-    recurrence.recurrence_backward(problem.tape, series(problem.dhidden), dropped, backend=problem.backend)
-    return states | {"z": problem.tape.z, "z_hidden": problem.tape.z_hidden}
-
-
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize(("T", "B", "H", "shape"), SMALL)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
@@ -76,8 +51,8 @@ def test_the_kernels_are_the_loops(
     shape = replace(shape, threads=threads, shared=itemsize * numbers)
     recurrence = cupy_kernels.Recurrence(CUPY, CELLS[cell], Card(1, 1))
     recurrence.layout = lambda *_: shape
-    expected = both(CELLS[cell], tape(cell, T, B, H, dtype), keep=keep)
-    actual = both(recurrence, tape(cell, T, B, H, dtype), keep=keep)
+    given = problem(cell, T, B, H, dtype, NumpyBackend())
+    expected, actual = (solved(subject, given, keep=keep) for subject in (CELLS[cell], recurrence))
     for name, values in expected.items():
         assert np.abs(actual[name] - values).max() <= tolerance * np.abs(values).max(), name
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import tracemalloc
-import weakref
-from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
 
+import cupy_cards
 import cupy_double
 import numpy as np
 import pytest
@@ -43,40 +41,20 @@ def test_what_a_run_needs_is_what_it_takes(text: str, cell: str, H: int, B: int,
     assert taken == pytest.approx(memory.needed(said, len(corpus.vocabulary), B), rel=1 / 3)
 
 
-def test_a_full_device_says_what_would_fit(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_device_says_what_would_fit(call: Call, tmp_path: Path) -> None:
     """One line with what is needed, what is free and a batch that fits; with that batch the run goes through."""
     (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
     words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
-    limited(monkeypatch, free=3 * 2**20)
-    _, error = call(*words, "--set", "train.batch_size=100", status=2)
+    with cupy_cards.limited(3 * 2**20):
+        _, error = call(*words, "--set", "train.batch_size=100", status=2)
     assert "cuda:0 is out of memory: 100 streams need about" in error
     assert "3 MiB are free" in error
     fits = int(error.split("train.batch_size=")[1].split()[0])
     assert 5 < fits < 100
-    limited(monkeypatch, free=3 * 2**20)  # the error above still holds what it was about
-    call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
-    limited(monkeypatch, free=3 * 2**10)
-    assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
-
-
-def limited(monkeypatch: pytest.MonkeyPatch, *, free: int) -> None:
-    """A stand-in for a GPU that has no more than `free` bytes for arrays."""
-    taken = Counter[int]()
-
-    def counted(self: CupyBackend, shape: tuple[int, ...], dtype: str) -> object:
-        array = np.zeros(shape, dtype)
-        if sum(taken.values()) + array.nbytes > free:
-            raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
-        taken[id(array)] = array.nbytes
-        weakref.finalize(array, taken.pop, id(array))
-        return cupy_double.device(array)
-
-    for name in ("empty", "zeros"):
-        monkeypatch.setattr(CupyBackend, name, counted)
-    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: None)
-    names = {"cupy": cupy_double.module(free=free), "array_api_compat.cupy": cupy_double.namespace()}
-    for name, module in names.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    with cupy_cards.limited(3 * 2**20):
+        call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
+    with cupy_cards.limited(3 * 2**10):
+        assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
 
 
 def test_limit_and_precision_reach_the_library() -> None:

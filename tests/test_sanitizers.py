@@ -15,6 +15,7 @@ import cuda_cpu
 import pytest
 
 HERE = Path(__file__).parent
+FOLDERS = (HERE, HERE.parent, HERE.parent / "benchmarks")
 LIBRARIES = {"thread": "libtsan.so", "address": "libasan.so"}
 OPTIONS = {"TSAN_OPTIONS": "exitcode=66", "ASAN_OPTIONS": "detect_leaks=0:exitcode=66"}
 
@@ -52,7 +53,7 @@ def run(sanitizer: str, program: str, *flags: str, **values: object) -> subproce
     if preload is None:
         pytest.skip(f"there is no g++ with the {sanitizer} sanitizer")
     said = {"LD_PRELOAD": str(preload), "OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "malloc"}
-    environment = os.environ | OPTIONS | said | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
+    environment = os.environ | OPTIONS | said | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}
     compiled = (f"-fsanitize={sanitizer}", "-g", *flags)
     command = [sys.executable, "-c", program.format(flags=compiled, **values)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,35 @@ NULL = np.uint64(0)
 
 
 class Recurrence:
-    """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or its own loop where nothing fits."""
+    """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or its own loop where nothing fits.
 
-    def __init__(self, cupy: Any, cell: Any, card: Card) -> None:
+    For tests, `residence` narrows down what `plan` may choose, and `definitions` are macros besides the layout's.
+    """
+
+    def __init__(
+        self,
+        cupy: Any,
+        cell: Any,
+        card: Card,
+        *,
+        residence: tuple[bool, ...] = (True, False),
+        definitions: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.cupy, self.cell, self.card = cupy, cell, card
+        self.residence, self.definitions = residence, definitions
         self.compiled = lru_cache(maxsize=32)(self.compile)
 
     def layout(self, B: int, H: int, itemsize: int) -> Plan | None:
         """How the kernel would share out B streams of H units; None where the loop stays."""
-        return plan(self.cell.GATES, B, H, itemsize, self.card)
+        return plan(self.cell.GATES, B, H, itemsize, self.card, self.residence)
 
     def compile(self, B: int, H: int, dtype: str) -> Kernel | None:
         """The kernels for B streams of H units."""
         layout = self.layout(B, H, np.dtype(dtype).itemsize)
-        return None if layout is None else Kernel(self.cupy, self.cell, layout, (B, H), dtype)
+        if layout is None:
+            return None
+        code = source(f"{self.cell.NAME}.cu", dtype, {**layout.definitions, **self.definitions})
+        return Kernel(self.cupy, self.cell, code, layout, (B, H), dtype)
 
     def kernel(self, tape: Any) -> Kernel | None:
         """The kernels for a tape, compiled once."""
@@ -55,8 +72,7 @@ class Recurrence:
 class Kernel:
     """Both passes of a cell for one shape (B, H), with their scratch memory. Launched on one stream at a time."""
 
-    def __init__(self, cupy: Any, cell: Any, layout: Plan, shape: tuple[int, int], dtype: str) -> None:
-        code = source(f"{cell.NAME}.cu", dtype, layout.definitions)
+    def __init__(self, cupy: Any, cell: Any, code: str, layout: Plan, shape: tuple[int, int], dtype: str) -> None:
         module = cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=True)
         self.cupy, self.cell, self.layout = cupy, cell, layout
         self.functions = {name: module.get_function(name) for name in ("recurrence_forward", "recurrence_backward")}

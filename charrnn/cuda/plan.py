@@ -63,7 +63,7 @@ class Plan:
         return f"one kernel, {where}: {self.blocks} blocks, {self.units} units by {self.streams} streams each"
 
 
-def plan(G: int, B: int, H: int, itemsize: int, card: Card) -> Plan | None:
+def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[bool, ...] = (True, False)) -> Plan | None:
     """The cheapest layout that fits, or None if none does.
 
     Args:
@@ -72,9 +72,10 @@ def plan(G: int, B: int, H: int, itemsize: int, card: Card) -> Plan | None:
         H: hidden units.
         itemsize: bytes of a number.
         card: where it must fit.
+        residence: the values of `Plan.resident` to choose among.
     """
     found, threads = [], card.threads
-    for units, streams, resident in product(SIZES, SIZES, (True, False)):
+    for units, streams, resident in product(SIZES, SIZES, residence):
         unit_tiles, groups = ceil(H / units), ceil(B / streams)
         tiles = streams // QUAD * (G * units // QUAD)
         if unit_tiles > card.multiprocessors or tiles > threads:

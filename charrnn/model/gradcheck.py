@@ -19,10 +19,9 @@ STEP = 1e-3
 STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 """Fourth-order central difference: f' = sum of weight · f(x + n · STEP) / STEP, exact to about 1e-12 in float64."""
 MOST = 64
-"""Elements tried of each parameter."""
 
 
-def gradcheck(model: ModelConfig, backend: Backend, rng: Generator) -> dict[str, float]:
+def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, most: int = MOST) -> dict[str, float]:
     """The worst relative error of each parameter's gradient, on a small random network in float64.
 
     The chunk has T > 1, B > 1, a non-zero initial state, and a stream whose state is dropped on the way.
@@ -31,6 +30,7 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator) -> dict[str,
         model: gives the cell and the number of layers; sizes are small ones of this module.
         backend: where to compute.
         rng: draws everything.
+        most: elements tried of each parameter.
     """
     network = build(replace(model, hidden_size=H, dtype="float64"), V, backend)
     layout = network.layout
@@ -52,7 +52,7 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator) -> dict[str,
     errors = {}
     for name, offset in layout.offsets.items():
         size = params[name].size
-        tried = rng.choice(size, min(size, MOST), replace=False) + offset
+        tried = rng.choice(size, min(size, most), replace=False) + offset
         found = [relative(difference(loss, vector, int(i)), float(analytic[i])) for i in tried]
         errors[name] = max(found, key=lambda error: (error != error, error))  # a NaN is the worst
     return errors

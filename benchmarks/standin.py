@@ -1,0 +1,36 @@
+"""`python benchmarks/standin.py [--free BYTES] PROGRAM.py|MODULE ARGUMENTS`: a program on a stand-in for a GPU.
+
+Kernels run on the CPU, thread by thread: right or wrong can be seen on it, how fast a GPU is cannot.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+
+
+def main() -> None:
+    """Run the program as if it had been called itself."""
+    sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+    import cupy_cards
+    import cupy_double
+
+    del sys.argv[0]
+    if sys.argv[0] == "--free":
+        card = cupy_cards.limited(int(sys.argv[1]))
+        del sys.argv[:2]
+    else:
+        card = cupy_double.installed()
+    with card, cupy_cards.seen():
+        if sys.argv[0].endswith(".py"):
+            sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

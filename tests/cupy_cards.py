@@ -1,0 +1,39 @@
+"""Stand-ins for a GPU under other conditions than those of `cupy_double`."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import cupy_double
+import numpy as np
+
+from charrnn.backend import cupy_backend
+
+
+@contextmanager
+def seen() -> Iterator[None]:
+    """Python may wait for values, as outside a step it does."""
+    with patch.multiple(cupy_double.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_double.WAITING}):
+        yield
+
+
+@contextmanager
+def limited(free: int) -> Iterator[None]:
+    """A machine with a stand-in that has no more than `free` bytes for arrays."""
+    taken = Counter[int]()
+
+    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_double.DeviceArray:
+        array = np.zeros(shape, dtype)
+        if sum(taken.values()) + array.nbytes > free:
+            raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
+        taken[id(array)] = array.nbytes
+        weakref.finalize(array, taken.pop, id(array))
+        return cupy_double.device(array)
+
+    usable = patch.object(cupy_backend, "problem", lambda _=None: None)
+    with cupy_double.installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
+        yield
