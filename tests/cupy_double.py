@@ -175,6 +175,8 @@ class Device(nullcontext[None]):
         "MaxThreadsPerBlock": 4,
     }
 
+    compute_capability = "90"
+
     def use(self) -> None:
         """Nothing to switch."""
 

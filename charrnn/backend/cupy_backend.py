@@ -25,11 +25,12 @@ class CupyBackend(Backend):
 
     Args:
         index: of the card.
-        precision: of the products of float32 matrices, but for those inside a recurrence: float32 or tf32.
-        memory: bytes that arrays may take; 0 for all there are.
+        precision: of the products of float32 matrices, but for those inside a recurrence: float32 or tf32; None leaves
+            what the process has.
+        memory: bytes that arrays may take; 0 leaves the limit that the process has.
     """
 
-    def __init__(self, index: int, *, precision: str = "float32", memory: int = 0) -> None:
+    def __init__(self, index: int, *, precision: str | None = None, memory: int = 0) -> None:
         import array_api_compat.cupy as xp
         import cupy
 
@@ -38,13 +39,16 @@ class CupyBackend(Backend):
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
         self.use()
         self.recurrences: dict[str, Recurrence] = {}
-        cupy.get_default_memory_pool().set_limit(size=memory)
-        # CuPy has no public name for this; it is a setting of the whole process.
-        linalg = cupy._core._routines_linalg
-        chosen = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_DEFAULT
-        linalg.set_compute_type(np.dtype("float32"), chosen)
+        if memory:
+            cupy.get_default_memory_pool().set_limit(size=memory)
+        if precision is not None:
+            # CuPy has no public name for this; it is a setting of the whole process.
+            linalg = cupy._core._routines_linalg
+            chosen = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_DEFAULT
+            linalg.set_compute_type(np.dtype("float32"), chosen)
         attributes = self.device.attributes
-        self.cooperative = bool(attributes["CooperativeLaunch"])
+        # The kernels' release and acquire came with Volta.
+        self.cooperative = bool(attributes["CooperativeLaunch"]) and int(self.device.compute_capability) >= 70
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
         self.kernels = Fused(cupy, self.card)
@@ -110,7 +114,7 @@ class CupyBackend(Backend):
     def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """The layout of the kernel, or why there is none."""
         if not self.cooperative:
-            return "one operation after another: the card cannot run all blocks of a kernel at once"
+            return "one operation after another: the card is too old for the kernel"
         layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
         return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
 

@@ -52,7 +52,7 @@ class Fused:
 
         beta1, beta2 = getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0)
         corrections = (1 / (1 - beta1**step.number), (1 - beta2**step.number) ** -0.5)
-        clips, betas = (config.clip_norm, config.clip_value), (rule.eps, beta1, beta2, *corrections)
+        clips, betas = (config.clip_norm, config.clip_value), (rule.eps, 1 - beta1, 1 - beta2, *corrections)
         numbers = (1 / step.characters, step.rate, *clips, config.weight_decay, step.blend, *betas)
         states = [array for pair in moved.states for array in pair]
         sizes = (P, states[0].size if states else 0, blocks)

@@ -22,7 +22,7 @@ class Choice:
     fell_back: bool = False
 
 
-def choose(device: str, *, fallback: bool = True, precision: str = "float32", memory: int = 0) -> Choice:
+def choose(device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0) -> Choice:
     """The backend for `device`; on a GPU with the `precision` and `memory` of `CupyBackend`.
 
     `auto` takes the first GPU that can really compute, else the CPU. A CUDA device that cannot be used falls back to

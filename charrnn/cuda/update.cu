@@ -14,30 +14,30 @@ KERNEL void __launch_bounds__(THREADS) square_sums(int P, const REAL* grad, REAL
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-// Of one step: eps, beta1 and beta2 of the rule; 1 / (1 - beta1^step) and (1 - beta2^step)^(-1/2); the learning rate.
+// Of one step: eps, 1 - beta1 and 1 - beta2 of the rule; 1 / (1 - beta1^step) and (1 - beta2^step)^(-1/2); the rate.
 struct Settings {
-    REAL eps, beta1, beta2, correction1, correction2, rate;
+    REAL eps, blend1, blend2, correction1, correction2, rate;
 };
 
 struct Adagrad {
     __device__ static void update(const Settings& s, REAL& p, REAL g, REAL& memory, REAL&) {
         memory += g * g;
-        p -= s.rate * g / sqrt(memory + s.eps);
+        p -= s.rate * (g / sqrt(memory + s.eps));
     }
 };
 
 struct RMSprop {
     __device__ static void update(const Settings& s, REAL& p, REAL g, REAL& square, REAL&) {
-        square += (1 - s.beta2) * (g * g - square);
-        p -= s.rate * g / (sqrt(square) + s.eps);
+        square += s.blend2 * (g * g - square);
+        p -= s.rate * (g / (sqrt(square) + s.eps));
     }
 };
 
 struct Adam {
     __device__ static void update(const Settings& s, REAL& p, REAL g, REAL& mean, REAL& square) {
-        mean += (1 - s.beta1) * (g - mean);
-        square += (1 - s.beta2) * (g * g - square);
-        p -= s.rate * s.correction1 * mean / (sqrt(square) * s.correction2 + s.eps);
+        mean += s.blend1 * (g - mean);
+        square += s.blend2 * (g * g - square);
+        p -= s.rate * s.correction1 * (mean / (sqrt(square) * s.correction2 + s.eps));
     }
 };
 
@@ -52,7 +52,7 @@ __device__ inline REAL clipped(REAL x, REAL bound) { return x < -bound ? -bound 
 // gets loss and norm. `memory2`, `average` and `decayed` (P,), and the second pair of states, may be null.
 KERNEL void __launch_bounds__(THREADS, 4)
     settle(int P, int S, int count, REAL per_character, REAL rate, REAL clip_norm, REAL clip_value, REAL decay, REAL blend,
-           REAL eps, REAL beta1, REAL beta2, REAL correction1, REAL correction2, const REAL* loss, const REAL* parts,
+           REAL eps, REAL blend1, REAL blend2, REAL correction1, REAL correction2, const REAL* loss, const REAL* parts,
            const REAL* scale, const REAL* bad, REAL* next_scale, REAL* next_bad, REAL* trace, const REAL* grad,
            REAL* params, REAL* memory, REAL* memory2, REAL* average, const REAL* decayed, const REAL* after, REAL* state,
            const REAL* after2, REAL* state2) {
@@ -67,7 +67,7 @@ KERNEL void __launch_bounds__(THREADS, 4)
         next_bad[0] = shut ? bad[0] : finite ? REAL(0) : bad[0] + 1;
     }
     if (!finite || shut) return;
-    const Settings s = {eps, beta1, beta2, correction1, correction2, scaled * rate};
+    const Settings s = {eps, blend1, blend2, correction1, correction2, scaled * rate};
     const REAL shrink = clip_norm > 0 && norm > clip_norm ? clip_norm / norm : REAL(1);
     for (int i = first; i < P; i += stride) {
         REAL p = params[i], g = grad[i] * shrink;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from charrnn.backend import Array, Backend, choose
+from charrnn.backend.arrays import BLOCK
 from charrnn.config import Config
 from charrnn.errors import DeviceError
 from charrnn.model import Workspace, build
@@ -20,32 +22,20 @@ MARGIN = 0.9
 
 
 class Ledger(Backend):
-    """A backend on the host that counts the bytes of what it makes."""
+    """A backend on the host that counts the bytes of what it makes, and takes none."""
 
     bytes = 0
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A new array, counted."""
+        """An array of one number, everywhere the same, counted as if it were whole."""
         self.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return super().empty(shape, dtype)
+        return np.broadcast_to(np.zeros((), dtype), shape)
 
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """The same."""
-        self.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return super().zeros(shape, dtype)
+    zeros = empty
 
 
 def needed(config: Config, vocab_size: int, B: int) -> int:
-    """About the bytes on the device that a run with B streams takes, without its text.
-
-    All of it grows evenly with B, so that one and two streams, made on the host, tell.
-    """
-    one, two = (with_streams(config, vocab_size, streams) for streams in (1, 2))
-    return one + (B - 1) * (two - one)
-
-
-def with_streams(config: Config, vocab_size: int, B: int) -> int:
-    """The same, by making what the run makes: for few streams."""
+    """About the bytes on the device that a run with B streams takes, without its text: a ledger makes all of it."""
     model, itemsize, T = config.model, np.dtype(config.model.dtype).itemsize, config.train.seq_length
     drops = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
     ledger = Ledger(choose("cpu").backend.xp, None, name="", label="")
@@ -55,38 +45,45 @@ def with_streams(config: Config, vocab_size: int, B: int) -> int:
         network.zero_state(B)
     if config.log.eval_every:
         Workspace(network, ROWS, GROUP)
-    shapes = shapes_of(model, network, T, B)
+    shapes, optimizer = shapes_of(model, network, T, B), config.optimizer
     for shape, dtype in shapes.values():
         ledger.empty((ahead(shapes), *shape), dtype)
-    for _ in range(2 + len(rule(config.optimizer).slots) + bool(config.optimizer.average)):
+    for _ in range(2 + len(rule(optimizer).slots) + bool(optimizer.average) + bool(optimizer.weight_decay)):
         ledger.empty((network.layout.size,), model.dtype)
-    one_hot = (vocab_size + 1) * T * B * (1 + itemsize)  # what `sum_rows` makes in passing
+    one_hot = min(vocab_size + 1, BLOCK) * T * B * (1 + itemsize)  # what `sum_rows` makes in passing
     return ledger.bytes + one_hot
 
 
 @contextmanager
-def within(backend: Backend, config: Config, vocab_size: int) -> Iterator[None]:
-    """Turn a memory that is exhausted into a `DeviceError` that says how many streams would fit."""
-    free = backend.free_bytes()
+def within(backend: Backend, config: Config, vocab_size: int, *, free: int | None, resumed: bool) -> Iterator[None]:
+    """Turn a memory that is exhausted into a `DeviceError` that says how many streams would fit.
+
+    `free` are the bytes that were free before the run took any (None: unknown). A `resumed` run keeps its batch.
+    """
     try:
         yield
     except MemoryError as error:
-        raise DeviceError(explained(backend, config, vocab_size, free)) from error
+        raise DeviceError(explained(backend, config, vocab_size, free, resumed)) from error
 
 
-def explained(backend: Backend, config: Config, vocab_size: int, free: int | None) -> str:
-    """What is needed, what was `free` (bytes; None: unknown), and the largest batch that needs no more."""
+def explained(backend: Backend, config: Config, vocab_size: int, free: int | None, resumed: bool) -> str:
+    """What is needed, what was free, and what to do."""
     B = config.train.batch_size
     words = f"{backend.name} is out of memory: {B} streams need about {said(needed(config, vocab_size, B))}"
-    fits = 0
     if free is not None:
         words += f", and {said(free)} are free"
-        one, two = (needed(config, vocab_size, streams) for streams in (1, 2))
-        room = int(free * MARGIN) - one
-        fits = min(B - 1, 1 + room // (two - one)) if room >= 0 else 0
+    if resumed:
+        return f"{words}: go on where there is more, such as --device cpu"
+    fits = fitting(config, vocab_size, int(free * MARGIN)) if free is not None else 0
     if fits > 0:
         return f"{words}: --set train.batch_size={fits} would fit"
     return f"{words}: lower train.batch_size, train.seq_length or model.hidden_size"
+
+
+def fitting(config: Config, vocab_size: int, room: int) -> int:
+    """The most streams, fewer than the run has, that need no more than `room` bytes; 0 if not even one fits."""
+    fewer = range(1, config.train.batch_size)
+    return bisect_right(fewer, room, key=lambda B: needed(config, vocab_size, B))
 
 
 def said(count: int) -> str:

@@ -52,6 +52,8 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     if backend.name == "cpu" and shards < min(cores(), B):
         used = f"{shards} of {cores()} cores compute"
         notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
+    if config.train.precision != "float32" and backend.name == "cpu":
+        notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
     layout = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
     notices += [f"recurrence: {layout}"] * bool(layout)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)

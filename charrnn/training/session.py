@@ -90,6 +90,7 @@ class Session:
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
+        free: bytes of the device that were free before; None: unknown.
     """
 
     config: Config
@@ -101,13 +102,15 @@ class Session:
     out: Path | None
     checkpoint: Checkpoint | None
     loose: bool
+    free: int | None
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
             return
         try:
-            with memory.within(self.network.backend, self.config, len(self.corpus.vocabulary)):
+            known, resumed = len(self.corpus.vocabulary), self.checkpoint is not None
+            with memory.within(self.network.backend, self.config, known, free=self.free, resumed=resumed):
                 yield from self.loop.events() if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
@@ -151,7 +154,8 @@ def prepare(request: Request) -> Session:
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
     progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
-    with memory.within(choice.backend, settings, len(corpus.vocabulary)):
+    free, resumed_run = choice.backend.free_bytes(), saved is not None
+    with memory.within(choice.backend, settings, len(corpus.vocabulary), free=free, resumed=resumed_run):
         trainer = start(settings, network, train, workers)
         if saved is not None:
             restored(trainer, saved)
@@ -166,10 +170,10 @@ def prepare(request: Request) -> Session:
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose)
+    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, free)
 
 
-def device(wanted: Config, *, fallback: bool) -> backend.Choice:
+def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
     """What computes."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
     return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)

@@ -19,7 +19,7 @@ from charrnn.text import Corpus, Part
 from charrnn.training import finetuning
 from charrnn.training.corpus import read_corpus
 from charrnn.training.resolve import pace, resolved, warm_up
-from charrnn.training.session import Request
+from charrnn.training.session import Request, device
 from charrnn.training.step import Trainer
 
 ROUNDS = 5
@@ -87,11 +87,11 @@ def plan(request: Request, seconds: float) -> Plan:
     table = source.shaped(table) if source else table
     corpus = read_corpus(request.text, request.files, request.out, table)
     corpus = source.widened(corpus, table) if source else corpus
-    device = table.get("train", {}).get("device", "auto")
-    choice = backend.choose(device, fallback=request.fallback)
+    wanted = config.build(table)
+    choice = device(wanted, fallback=request.fallback)
     notices += [choice.reason] if choice.fell_back else []
-    settings, part, _ = resolved(config.build(table), corpus, choice.backend, notices)
-    gpus = backend.gpus() if device != "cpu" else {}
+    settings, part, _ = resolved(wanted, corpus, choice.backend, notices)
+    gpus = backend.gpus() if wanted.train.device != "cpu" else {}
     usable = [name for name, trouble in gpus.items() if trouble is None]
     shards, cores = settings.train.shards, backend.cores()
     on_gpus = {name: Candidate(name, 1, 1) for name in usable}
@@ -100,7 +100,7 @@ def plan(request: Request, seconds: float) -> Plan:
         settings,
         corpus,
         part,
-        {name: backend.choose(name).backend for name in ("cpu", *usable)},
+        {name: device(replace(wanted, train=replace(wanted.train, device=name))).backend for name in ("cpu", *usable)},
         {name: trouble for name, trouble in gpus.items() if trouble is not None},
         (*on_cpu(cores, settings.train.batch_size, shards), *on_gpus.values()),
         on_gpus.get(choice.backend.name, Candidate("cpu", shards, min(shards, cores))),
