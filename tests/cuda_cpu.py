@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Function:
     """A kernel as CuPy's RawKernel."""
 
     def __init__(self, function: Any) -> None:
-        self.function = function
+        self.function, self.kernel = function, SimpleNamespace(ptr=0)
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: tuple[int], block: tuple[int], args: Iterable[Any], *, shared_mem: int = 0) -> None:
@@ -71,6 +72,10 @@ def pointer(array: np.ndarray) -> np.uint64:
     """The address of an array, which must be contiguous: a kernel knows no strides."""
     assert array.flags.c_contiguous
     return np.uint64(array.ctypes.data)
+
+
+driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 1)
+"""Of each kernel one block fits on a multiprocessor."""
 
 
 class RawModule:

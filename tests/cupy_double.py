@@ -228,7 +228,9 @@ def module(
     cupy._core = SimpleNamespace(_routines_linalg=compute)
     pool = Pool()
     cupy.get_default_memory_pool = lambda: pool
-    cupy.cuda = SimpleNamespace(runtime=runtime, Device=Device, get_current_stream=lambda: stream, Event=Event)
+    cupy.cuda = SimpleNamespace(
+        runtime=runtime, driver=cuda_cpu.driver, Device=Device, get_current_stream=lambda: stream, Event=Event
+    )
     cupy.cuda.get_elapsed_time = lambda began, ended: (ended.at - began.at) * 1000
     cupy.cuda.set_allocator = lambda _: None
     return cupy

@@ -19,7 +19,11 @@ from charrnn.model.cells import CELLS
 pytestmark = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++")
 
 CUPY = SimpleNamespace(
-    RawModule=cuda_cpu.RawModule, zeros=np.zeros, empty=np.empty, ascontiguousarray=np.ascontiguousarray
+    RawModule=cuda_cpu.RawModule,
+    cuda=SimpleNamespace(driver=cuda_cpu.driver),
+    zeros=np.zeros,
+    empty=np.empty,
+    ascontiguousarray=np.ascontiguousarray,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cuda_cpu
 import cupy_double
 import numpy as np
 import pytest
@@ -84,3 +85,14 @@ def test_the_guard_judges_alike(text: str) -> None:
     subject.step()
     assert np.array_equal(host(subject.vector), before)
     assert float(host(subject.guard.bad)) == 3.0
+
+
+def test_a_kernel_without_room_gives_way_to_the_loop(text: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that could not all be there at once are never launched: the same weights come of many launches."""
+    expected, subject = (trainer(settings(cell, 3), text_corpus(text), double()) for _ in range(2))
+    few = launches(expected, 2)
+    monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+    many = launches(subject, 2)
+    assert many[1] > few[1] + 3 * 3
+    host = subject.network.backend.to_host
+    assert close(host(subject.vector), host(expected.vector), 1e-4)

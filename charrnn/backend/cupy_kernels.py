@@ -46,7 +46,8 @@ class Recurrence:
         if layout is None:
             return None
         code = source(f"{self.cell.NAME}.cu", dtype, {**layout.definitions, **self.definitions})
-        return Kernel(self.cupy, self.cell, code, layout, (B, H), dtype)
+        kernel = Kernel(self.cupy, self.cell, code, layout, (B, H), dtype)
+        return kernel if kernel.fits else None
 
     def kernel(self, tape: Any) -> Kernel | None:
         """The kernels for a tape, compiled once."""
@@ -80,6 +81,12 @@ class Kernel:
             function.max_dynamic_shared_size_bytes = layout.shared
         self.counters = cupy.zeros(layout.stream_tiles * 32, np.uint32)
         self.carry = cupy.empty(shape, dtype)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the compiled kernels leave room for a block on each multiprocessor, as the layout supposes."""
+        room, layout = self.cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor, self.layout
+        return all(room(f.kernel.ptr, layout.threads, layout.shared) >= 1 for f in self.functions.values())
 
     def launch(self, name: str, tape: Any, W: Array, keep: Array | None, dhidden: Array | None) -> None:
         """One pass over the tape. All blocks run at once or the launch fails; none waits for one that is not there."""
