@@ -18,8 +18,8 @@ from test_launches import settings
 from test_step import text_corpus, trainer
 
 from charrnn import config
-from charrnn.backend.arrays import Rows
 from charrnn.backend.cupy_backend import CupyBackend
+from charrnn.backend.rows import Rows
 from charrnn.errors import ConfigError
 from charrnn.model.cells import CELLS
 from charrnn.training import memory

@@ -98,7 +98,10 @@ def train_command(
     if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
         said["train.device"] = device
     named = {dotted: value for dotted, value in said.items() if value is not None}
-    tables = [config.checked({s: {k: v}}, f"--{k}") for (s, k), v in ((d.split("."), v) for d, v in named.items())]
+    tables = []
+    for dotted, value in named.items():
+        section, key = dotted.split(".")
+        tables.append(config.checked({section: {key: value}}, f"--{key.replace('_', '-')}"))
     table = config.read(preset) if preset is not None else {}
     if out is None:
         names = (*files, *table.get("data", {}).get("files", ()))
