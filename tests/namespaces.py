@@ -12,7 +12,8 @@ import cupy_double
 import numpy as np
 import pytest
 
-from charrnn.backend.arrays import Array, Backend
+from charrnn.backend import Array
+from charrnn.backend.arrays import Backend
 from charrnn.backend.numpy_backend import NumpyBackend
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cuda_cpu
 import cupy_double
@@ -59,10 +60,22 @@ def test_a_dry_run_walks_every_step(tmp_path: Path) -> None:
     assert "÷ plain loop" in table.stdout
 
 
+def closed(reader: int) -> bool:
+    """Whether nobody holds the other end of a pipe any more, or soon will not; what ends there is given some time."""
+    for _ in range(100):
+        try:
+            return os.read(reader, 1) == b""
+        except BlockingIOError:
+            select.select([reader], [], [], 0.1)
+    return False
+
+
 def test_a_step_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed, out of time with all that it started, or skipped: each is in the summary with its reason."""
-    child = tmp_path / "child"
-    sleeps = f"import subprocess, sys; subprocess.run(['sh', '-c', 'sleep 1; touch {child}'])"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    sleeps = f"import subprocess; subprocess.run(['sh', '-c', 'exec 3> {pipe}; sleep 60'])"
     plans = [
         gpu_steps.Step("fails", (sys.executable, "-c", "print('so'); print('why'); raise SystemExit(3)"), (), 20),
         gpu_steps.Step("sleeps", (sys.executable, "-c", sleeps), (), 0.5),
@@ -80,8 +93,7 @@ def test_a_step_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.Mo
         ("works", "ok", ""),
     ]
     assert "--seconds" in (tmp_path / "deep" / "out" / "works.log").read_text().splitlines()[-1]
-    time.sleep(1.2)
-    assert not child.exists()
+    assert closed(reader)
     monkeypatch.setattr(gpu_steps, "steps", lambda _: plans[2:])
     assert gpu_steps.main() == 0
 
@@ -166,13 +178,15 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_into_the_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No row begins that would end too late, by the slowest so far; the file and the table name those left out."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
 
     def row(work: Work, *_: object, **options: object) -> list[dict[str, object]]:
-        time.sleep(0.6)
+        clock.now += 0.6
         line = {"row": f"training {work.H}", "steps_per_second": 9.0}
         return [line | {"system": name, "ratio": 1.0} for name in gpu_table.OURS]
 
     monkeypatch.setattr(gpu_table, "row", row)
+    monkeypatch.setattr(gpu_table, "time", clock)
     monkeypatch.setattr(gpu_table, "TINY", [("rnn", H, 4, 3) for H in (8, 16, 32)])
     monkeypatch.setattr(sys, "argv", ["", "--standing-in", "--seconds", "1", "--json", str(tmp_path / "t.json")])
     with cupy_double.installed():

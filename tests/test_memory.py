@@ -22,8 +22,9 @@ from charrnn.backend.cupy_backend import CupyBackend
 from charrnn.backend.rows import Rows
 from charrnn.errors import ConfigError
 from charrnn.model.cells import CELLS
-from charrnn.training import memory
+from charrnn.training import Request, memory, prepare
 
+DEVICES = ("cuda", "cpu")
 SHAPES = [("rnn", 96, 8, 40), ("gru", 64, 16, 16), ("lstm", 128, 4, 30)]
 
 
@@ -66,6 +67,27 @@ def test_a_full_device_says_what_would_fit(call: Call, tmp_path: Path) -> None:
         call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
     with cupy_cards.limited(3 * 2**10):
         assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
+
+
+def test_a_run_that_is_resumed_keeps_its_batch(call: Call) -> None:
+    """Where its memory does not suffice, another device is the way out, and the way is open."""
+    words = ["train", "t.txt", "--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--out", "run"]
+    call(*words, "--steps", 4, "--stop-after", 2, "--device", "cpu")
+    with cupy_cards.limited(2**10):
+        _, error = call("train", "t.txt", "--resume", "--out", "run", "--device", "cuda", status=2)
+    assert error.endswith("go on where there is more, such as --device cpu")
+    call("train", "t.txt", "--resume", "--out", "run", "--device", "cpu")
+
+
+def test_what_a_run_says_of_its_device(text: str) -> None:
+    """On a GPU the layout of the recurrence, on a CPU that a precision of products does nothing; neither elsewhere."""
+    options = {"model": {"hidden_size": 8}, "train": {"precision": "tf32", "batch_size": 4, "seq_length": 6}}
+    with cupy_cards.limited(2**30):
+        on = {d: prepare(Request(text=text, options=config.merged(options, {"train": {"device": d}}))) for d in DEVICES}
+    layout = [[line for line in on[d].notices if line.startswith("recurrence: one kernel")] for d in DEVICES]
+    idle = ["train.precision = tf32 does nothing on a CPU" in on[d].notices for d in DEVICES]
+    assert list(map(len, layout)) == [1, 0]
+    assert idle == [False, True]
 
 
 def test_limit_and_precision_reach_the_library() -> None:

@@ -1,9 +1,11 @@
 """The only package that names an array library: arrays, devices, threads and helper processes."""
 
-from charrnn.backend.arrays import Array, Backend, Factor, Series, gate_steps, series, steps
+from charrnn.backend.arrays import Backend, Factor
 from charrnn.backend.crew import Crew
 from charrnn.backend.devices import Choice, choose, gpus, report
+from charrnn.backend.ledger import Ledger
 from charrnn.backend.threads import Workers, blas, cores, one_thread
+from charrnn.backend.views import Array, Series, gate_steps, series, steps
 
 __all__ = [
     "Array",
@@ -11,6 +13,7 @@ __all__ = [
     "Choice",
     "Crew",
     "Factor",
+    "Ledger",
     "Series",
     "Workers",
     "blas",

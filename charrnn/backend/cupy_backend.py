@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Array, Backend
+from charrnn.backend.arrays import Backend
 from charrnn.backend.cupy_fused import Fused
 from charrnn.backend.cupy_kernels import Recurrence
 from charrnn.backend.rows import Rows
+from charrnn.backend.views import Array
 from charrnn.cuda import THREADS, Card
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Array, Backend, steps
+from charrnn.backend.arrays import Backend
 from charrnn.backend.cupy_kernels import NULL, OPTIONS
+from charrnn.backend.views import Array, steps
 from charrnn.cuda import REALS, Card, source
 
 HostArray = np.ndarray[Any, Any]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Array, Backend, Series
+from charrnn.backend.arrays import Backend
+from charrnn.backend.views import Array, Series
 from charrnn.cuda import Card, Plan, plan, source
 
 OPTIONS = ("-std=c++17",)

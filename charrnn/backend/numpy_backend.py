@@ -12,9 +12,10 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from charrnn.backend.arrays import Affine, Array, Backend, Factor
+from charrnn.backend.arrays import Affine, Backend, Factor
 from charrnn.backend.crew import shared_zeros
 from charrnn.backend.threads import blas_kernel
+from charrnn.backend.views import Array
 
 ONE_HOT_MOST = 256
 """Rows, and characters, up to which `sum_rows` is a one-hot product on NumPy."""

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charrnn.backend.views import Array
+
 if TYPE_CHECKING:
-    from charrnn.backend.arrays import Array, Backend
+    from charrnn.backend.arrays import Backend
 
 
 class Rows:

@@ -6,10 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
-from charrnn.backend import Array, Backend, choose
-from charrnn.backend.arrays import BLOCK
+from charrnn.backend import Backend, Ledger
 from charrnn.config import Config
 from charrnn.errors import DeviceError
 from charrnn.model import Workspace, build
@@ -21,24 +18,10 @@ MARGIN = 0.9
 """The part of the free memory that a batch may take which is said to fit: the rest is for what comes and goes."""
 
 
-class Ledger(Backend):
-    """A backend on the host that counts the bytes of what it makes, and takes none."""
-
-    bytes = 0
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """An array of one number, everywhere the same, counted as if it were whole."""
-        self.bytes += int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return np.broadcast_to(np.zeros((), dtype), shape)
-
-    zeros = empty
-
-
 def needed(config: Config, vocab_size: int, B: int) -> int:
     """About the bytes on the device that a run with B streams takes, without its text: a ledger makes all of it."""
-    model, itemsize, T = config.model, np.dtype(config.model.dtype).itemsize, config.train.seq_length
+    model, T, ledger = config.model, config.train.seq_length, Ledger()
     drops = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
-    ledger = Ledger(choose("cpu").backend.xp, None, name="", label="")
     network = build(model, vocab_size, ledger)
     Workspace(network, T, B, drops=drops)
     for _ in range(2):  # the state before a chunk, and after
@@ -50,8 +33,8 @@ def needed(config: Config, vocab_size: int, B: int) -> int:
         ledger.empty((ahead(shapes), *shape), dtype)
     for _ in range(2 + len(rule(optimizer).slots) + bool(optimizer.average) + bool(optimizer.weight_decay)):
         ledger.empty((network.layout.size,), model.dtype)
-    one_hot = min(vocab_size + 1, BLOCK) * T * B * (1 + itemsize)  # what `sum_rows` makes in passing
-    return ledger.bytes + one_hot
+    ledger.one_hot(T * B, vocab_size + 1, model.dtype)
+    return ledger.bytes
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config, text
@@ -90,7 +92,7 @@ class Session:
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
-        free: bytes of the device that were free before; None: unknown.
+        within: turns a memory that is exhausted into an error that says what would fit.
     """
 
     config: Config
@@ -102,15 +104,14 @@ class Session:
     out: Path | None
     checkpoint: Checkpoint | None
     loose: bool
-    free: int | None
+    within: Callable[[], AbstractContextManager[None]]
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
             return
         try:
-            known, resumed = len(self.corpus.vocabulary), self.checkpoint is not None
-            with memory.within(self.network.backend, self.config, known, free=self.free, resumed=resumed):
+            with self.within():
                 yield from self.loop.events() if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
@@ -154,8 +155,9 @@ def prepare(request: Request) -> Session:
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
     progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
-    free, resumed_run = choice.backend.free_bytes(), saved is not None
-    with memory.within(choice.backend, settings, len(corpus.vocabulary), free=free, resumed=resumed_run):
+    free, known = choice.backend.free_bytes(), len(corpus.vocabulary)
+    within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
+    with within():
         trainer = start(settings, network, train, workers)
         if saved is not None:
             restored(trainer, saved)
@@ -170,7 +172,7 @@ def prepare(request: Request) -> Session:
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, free)
+    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, within)
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
