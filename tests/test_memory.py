@@ -18,6 +18,7 @@ from test_launches import settings
 from test_step import text_corpus, trainer
 
 from charrnn import config
+from charrnn.backend import Ledger
 from charrnn.backend.cupy_backend import CupyBackend
 from charrnn.backend.rows import Rows
 from charrnn.errors import ConfigError
@@ -51,6 +52,21 @@ def test_what_a_run_needs_is_what_it_takes(
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert taken == pytest.approx(memory.needed(said, len(corpus.vocabulary), B), rel=1 / 3)
+
+
+def test_a_ledger_counts_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of arrays with and without zeros, and of a one-hot matrix, which is cut where there are many characters."""
+    monkeypatch.setattr("charrnn.backend.ledger.BLOCK", 50)
+    ledger, counts = Ledger(), []
+    for made in (
+        lambda: ledger.empty((3, 5), "float32"),
+        lambda: ledger.zeros((2, 2, 2), "float64"),
+        lambda: ledger.one_hot(10, 7, "float64"),
+        lambda: ledger.one_hot(10, 700, "float32"),
+    ):
+        made()
+        counts.append(ledger.bytes - sum(counts))
+    assert counts == [60, 64, 10 * 7 * 9, 10 * 50 * 5]
 
 
 def test_a_full_device_says_what_would_fit(call: Call, tmp_path: Path) -> None:
