@@ -122,12 +122,7 @@ def test_interrupted_run_saves_and_resumes(
 ) -> None:
     """SIGTERM, Ctrl-C and a reader that leaves end training with their status and a checkpoint to resume from."""
     command = [sys.executable, "-m", "charrnn", *TRAIN, "--steps=1000000", "--out=r", "--set=log.every=1"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background Ctrl-C would stay ignored
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    with process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED) as process:
         assert any("  loss " in line for line in process.stdout)
         process.stdout.close() if number is None else process.send_signal(number)
         out, err = process.communicate()
