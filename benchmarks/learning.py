@@ -28,7 +28,7 @@ from charrnn import backend, config
 from charrnn import text as texts
 from charrnn.checkpoint import write_atomically
 from charrnn.errors import TextError
-from charrnn.training import record
+from charrnn.training import logs
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
     seconds = time.perf_counter() - began
     evaluations = [json.loads(program("eval", run, *words, "--json")) for words in ([], ["--window", "256"])]
     about = json.loads(program("compare", run, "--no-eval", "--json"))["rows"][0]
-    metrics = record.metrics(run)
+    metrics = logs.metrics(run)
     return {
         "name": job.name,
         "budget": job.budget,

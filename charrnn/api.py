@@ -15,7 +15,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn import config as configuration
 from charrnn import text as texts
 from charrnn.config import Config
-from charrnn.errors import CheckpointError, ConfigError, DivergedError, TextError
+from charrnn.errors import ConfigError, DivergedError, TextError
 from charrnn.model import Network, Views, build
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
@@ -179,10 +179,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
-    try:
-        vector = choice.backend.from_host(saved.weights(network.layout))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    vector = choice.backend.from_host(saved.weights(network.layout))
     lines = (*notices, *([choice.reason] if choice.fell_back else []))
     meta = saved.meta
     return Model(

@@ -17,7 +17,7 @@ from charrnn import checkpoint
 from charrnn import text as texts
 from charrnn.api import Model, load
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.training import record
+from charrnn.training import logs
 
 WINDOW = 256
 VAL_LOSS = "val_loss"
@@ -165,9 +165,9 @@ def protocols(window: int, evaluate: bool) -> dict[str, int | None]:
 def metrics_of(run: Path, model: Model) -> list[dict[str, Any]]:
     """The metrics of a run; of a checkpoint file in a run directory, those up to its step."""
     if run.is_dir():
-        return record.metrics(run)
+        return logs.metrics(run)
     folder = run.absolute().parent
-    found = record.metrics(folder.parent) if folder.name == checkpoint.FOLDER else []
+    found = logs.metrics(folder.parent) if folder.name == checkpoint.FOLDER else []
     return [metric for metric in found if metric["step"] <= model.step]
 
 

@@ -130,6 +130,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def place(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a text, and a cache of its own."""
+    (tmp_path / "t.txt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
 def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Run a command in this process, beside the text t.txt and without a GPU; check its status; give what it printed.
 

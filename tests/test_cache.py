@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_corpus import check
 
+from charrnn import files
 from charrnn.errors import TextError
 from charrnn.text import Corpus, cache, entry, from_files, from_text, sources
 
@@ -154,10 +155,10 @@ def test_an_entry_appears_whole(home: Path, file: str) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_full_disk_leaves_nothing(home: Path, file: str, part: float, number: int) -> None:
     """Where the disk is full, at whichever write, the error says what to do and no half entry is left."""
-    with mock.patch.object(entry, "write_whole", wraps=entry.write_whole) as counted:
+    with mock.patch.object(files, "write_whole", wraps=files.write_whole) as counted:
         from_files([file])
     cache.clear()
-    right, writes = entry.write_whole, iter(range(int(part * counted.call_count)))
+    right, writes = files.write_whole, iter(range(int(part * counted.call_count)))
 
     def write(stream: Any, data: memoryview) -> None:
         if next(writes, None) is None:
@@ -165,7 +166,7 @@ def test_a_full_disk_leaves_nothing(home: Path, file: str, part: float, number: 
             raise OSError(number, os.strerror(number))
         right(stream, data)
 
-    with mock.patch.object(entry, "write_whole", write), pytest.raises(TextError) as caught:
+    with mock.patch.object(files, "write_whole", write), pytest.raises(TextError) as caught:
         from_files([file])
     assert os.strerror(number) in str(caught.value)
     assert "charrnn cache --clear" in str(caught.value)

@@ -50,7 +50,7 @@ def test_a_new_entry_stays_where_nothing_can_be_held(home: Path, monkeypatch: py
 def test_what_killed_processes_left_is_removed(home: Path) -> None:
     """A temporary file goes when a new entry is written, unless a process holds it or has just written to it."""
     home.mkdir(parents=True)
-    old, held, fresh = (home / f".{name}.ids.tmp" for name in ("old", "held", "fresh"))
+    old, held, fresh = (home / f".{digit * 64}.ids.0123abcd.tmp" for digit in "012")
     for path in (old, held, fresh):
         path.write_bytes(b"half")
     for path in (old, held):

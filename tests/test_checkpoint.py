@@ -27,7 +27,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.checkpoint import Best, Checkpoint, Meta
 from charrnn.checkpoint.file import content
-from charrnn.config import Config, DataConfig, ModelConfig
+from charrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.errors import CheckpointError
 from charrnn.model import build
 from charrnn.text import Vocabulary
@@ -35,7 +35,9 @@ from charrnn.text import Vocabulary
 MODEL = ModelConfig(hidden_size=3, num_layers=2, dtype="float64")
 CHARACTERS = '\n"\\ab\x85é\u2028日🙂'
 LAYOUT = build(MODEL, len(CHARACTERS), NumpyBackend()).layout
-CONFIG = Config(data=DataConfig(files=("/tmp/é.txt", "b")), model=MODEL)
+CONFIG = Config(
+    DataConfig(files=("/tmp/é.txt", "b")), MODEL, TrainConfig(batch_size=2), OptimizerConfig(name="adagrad")
+)
 VOCABULARY = Vocabulary(CHARACTERS, tuple(range(1, len(CHARACTERS) + 1)))
 META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(5, 1 / 3), 2**40)
 
@@ -43,7 +45,7 @@ META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(
 def made(**meta: Any) -> Checkpoint:
     """A checkpoint with every kind of tensor, the parameters counted 1, 2, 3, ..."""
     vectors = {}
-    for prefix in ("parameters", "optimizer/squares"):
+    for prefix in ("parameters", "optimizer/memory"):
         for name, shape in LAYOUT.shapes:
             vectors[f"{prefix}/{name}"] = np.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 7
     others = {"state/hidden": np.full((2, 2, 3), -0.5), "guard/scale": np.array(0.25), "guard/bad": np.array(2.0)}
@@ -78,9 +80,9 @@ def test_round_trip(tmp_path: Path, best: Best | None) -> None:
     assert {n: (t.dtype, t.shape, t.tobytes()) for n, t in loaded.tensors.items()} == {
         n: (t.dtype, t.shape, t.tobytes()) for n, t in saved.tensors.items()
     }
-    vector = loaded.flat("optimizer/squares", LAYOUT)
+    vector = loaded.flat("optimizer/memory", LAYOUT)
     assert vector.sum() == pytest.approx(sum(n * (n + 1) / 14 for n in (30, 9, 3, 9, 9, 3, 30, 10)), rel=1e-12)
-    for name, tensor in checkpoints.named("optimizer/squares", LAYOUT, vector).items():
+    for name, tensor in checkpoints.named("optimizer/memory", LAYOUT, vector).items():
         assert np.array_equal(tensor, saved.tensors[name])
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -150,6 +152,14 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
     (B, lambda _: np.zeros(3), [B, "does not belong"]),
     (W, last(np.nan), [W, "not finite"]),
     ("parameters/output.b_y", last(-np.inf), ["parameters/output.b_y", "not finite"]),
+    ("optimizer/memory/output.b_y", last(np.nan), ["optimizer/memory/output.b_y", "not finite"]),
+    ("optimizer/memory/output.b_y", lambda _: None, ["optimizer/memory/output.b_y", "missing"]),
+    ("average/output.b_y", lambda _: np.zeros(10), ["average/output.b_y", "does not belong"]),
+    ("state/hidden", lambda a: a[:, :1].copy(), ["state/hidden", "float64[2, 1, 3], not float64[2, 2, 3]"]),
+    ("state/hidden", last(np.inf), ["state/hidden", "not finite"]),
+    ("guard/scale", lambda _: np.array(np.nan), ["guard/scale", "not finite"]),
+    ("guard/bad", lambda _: None, ["guard/bad", "missing"]),
+    ("evil", lambda _: np.zeros(3), ["evil", "does not belong"]),
     ("format", 2, ["version 2", "version 1", "update"]),
     ("vocabulary", None, []),
     ("vocabulary.characters", CHARACTERS[::-1], ["vocabulary"]),
@@ -158,12 +168,18 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
     ("vocabulary.characters", CHARACTERS[:8] + "\ud800🙂", []),
     ("vocabulary.counts", [1], ["vocabulary"]),
     ("vocabulary.counts", [-1] * 10, ["metadata"]),
-    ("config.model.hidden_size", 10**9, ["float64[10, 3], not float64[10, 1000000000]"]),
+    ("config.model.hidden_size", 2**20, ["float64[3, 3], not float64[1048576, 1048576]"]),
+    ("config.model.hidden_size", 10**9, ["hidden_size must be at least 1 and at most 1048576"]),
+    ("config.model.num_layers", 10**9, ["num_layers must be at least 1 and at most 100"]),
+    ("config.optimizer.average", 0.9, ["average/", "missing"]),
+    ("config.train.batch_size", 2**30, ["state/hidden", "[2, 1073741824, 3]"]),
     ("config.model.hiden_size", 3, ["hiden_size"]),
     ("config.optimizer.learning_rate", -1.0, ["learning_rate"]),
     ("config", [], []),
     ("step", "7", ["metadata"]),
     ("step", -7, ["metadata"]),
+    ("step", 10**30, ["metadata"]),
+    ("vocabulary.counts", [2**63] * 10, ["metadata"]),
     ("step", 7.0, ["metadata"]),
     ("smooth_loss", math.nan, ["metadata"]),
     ("best.val_loss", math.inf, ["metadata"]),
@@ -177,7 +193,7 @@ def test_damaged_content(good: bytes, tmp_path: Path, name: str, change: Any, wo
     """A well-formed file whose content does not fit is refused, and the line names what does not fit."""
     path, tensors = tmp_path / "damaged.safetensors", safetensors.numpy.load(good)
     values = json.loads(json.loads(good[8 : 8 + int.from_bytes(good[:8], "little")])["__metadata__"]["charrnn"])
-    if "/" in name:
+    if "/" in name or name == "evil":
         changed = change(tensors.pop(name, None))
         tensors |= {} if changed is None else {name: changed}
     else:
@@ -220,7 +236,7 @@ def test_not_a_checkpoint(tmp_path: Path, content: bytes) -> None:
         checkpoints.load(tmp_path)
 
 
-@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace", "charrnn.files.write_whole"])
 def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """Where the disk is full the error says so, the file that was there stays as it was, and nothing is left over."""
     path = tmp_path / "a.safetensors"

@@ -78,8 +78,7 @@ def test_best_without_its_file_is_the_last(run: Path) -> None:
     [(1, None, [0, 6]), (1, 2, [0, 2, 6]), (2, 6, [0, 4, 6]), (3, None, [0, 2, 4, 6]), (9, 2, [0, 2, 4, 6])],
 )
 def test_prune(run: Path, keep: int, best: int | None, left: list[int]) -> None:
-    """Pruning keeps step 0, the last so many and the best, sweeps up torn writes, and touches no other file."""
-    (run / "checkpoints" / ".step-00000008.safetensors.tmp").write_bytes(b"torn")
+    """Pruning keeps step 0, the last so many and the best, and touches no other file."""
     (run / "checkpoints" / "mine.safetensors").write_bytes(b"mine")
     checkpoints.prune(run, keep, best)
     assert checkpoints.steps(run) == left

@@ -171,7 +171,9 @@ def changed(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: str) 
     saved = checkpoint.load(path)
     config = saved.meta.config
     meta = replace(saved.meta, config=replace(config, model=replace(config.model, **keys)))
-    checkpoint.save(path, Checkpoint(meta, {k: change(v) if "param" in k else v for k, v in saved.tensors.items()}))
+    dtype = meta.config.model.dtype
+    tensors = {k: change(v) if "param" in k else v.astype(dtype) for k, v in saved.tensors.items()}
+    checkpoint.save(path, Checkpoint(meta, tensors))
 
 
 def test_what_does_not_fit_is_one_line(call: Call, source: Path) -> None:

@@ -116,7 +116,7 @@ def test_train_says_what_must_be_beaten_and_where_it_stands(call: Call, tmp_path
 def test_the_cache_lists_and_clears_them(call: Call, home: Path) -> None:
     """Their number stands in the total, and --clear removes them with what a killed process left."""
     call(*TRAIN, "--out=r")
-    (home / ".half.floors.tmp").write_text("{")
+    (home / f".{'0' * 64}.floors.json.0123abcd.tmp").write_text("{")
     assert call("cache")[0].splitlines()[1:] == ["total: 0 texts, 0.0 MB, and the floors of 1 split"]
     assert call("cache", "--clear")[0].splitlines()[1:] == ["removed: 0 texts, 0.0 MB, and the floors of 1 split"]
     assert list(home.iterdir()) == []

@@ -69,14 +69,18 @@ def test_nothing_is_written_before_the_first_event(tmp_path: Path, corpus: Path)
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("left", [(), (".config.toml.tmp",), ("config.toml",), ("config.toml", "metrics.jsonl")])
+@pytest.mark.parametrize(
+    "left", [(), (".config.toml.0123abcd.tmp", ".pid"), ("config.toml",), ("config.toml", "metrics.jsonl")]
+)
 def test_a_start_cut_short_can_be_resumed(tmp_path: Path, corpus: Path, left: tuple[str, ...]) -> None:
     """Whatever of a start is on the disk before the first checkpoint, --resume makes the run from the beginning."""
     run(tmp_path / "whole", corpus)
     (tmp_path / "cut").mkdir()
     for name in left:
-        (tmp_path / "cut" / name).write_bytes((tmp_path / "whole" / name.strip(".").removesuffix(".tmp")).read_bytes())
+        source = tmp_path / "whole" / name
+        (tmp_path / "cut" / name).write_bytes(source.read_bytes() if source.exists() else b"[tra")
     run(tmp_path / "cut", corpus, resume=True)
+    assert not [path.name for path in (tmp_path / "cut").iterdir() if path.name.startswith(".")]
     assert last_bytes(tmp_path / "cut") == last_bytes(tmp_path / "whole")
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == (
         (tmp_path / "whole" / "metrics.jsonl").read_text().count("\n")
@@ -103,6 +107,22 @@ def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path, corpus: P
     assert last_bytes(tmp_path / "old") == last_bytes(tmp_path / "new")
     assert (tmp_path / "old" / "samples.txt").read_bytes() == (tmp_path / "new" / "samples.txt").read_bytes()
     assert (tmp_path / "old" / "notes.md").read_text() == "mine"
+
+
+def test_a_text_without_a_file_outlives_a_start_cut_short(tmp_path: Path, text: str) -> None:
+    """What is in no file but the run's is not removed when the run is resumed that has no checkpoint yet."""
+    request = {"out": tmp_path / "a", "options": TINY}
+    list(prepare(Request(text=text, **request)).events())
+    whole = checkpoint.find(tmp_path / "a", "last")[1].tensors
+    for step in checkpoint.steps(tmp_path / "a"):
+        checkpoint.path_of(tmp_path / "a", step).unlink()
+    list(prepare(Request(resume=True, **request)).events())
+    assert checkpoint.content(checkpoint.find(tmp_path / "a", "last")[1].tensors) == checkpoint.content(whole)
+    assert (tmp_path / "a" / record.CORPUS).read_text() == text
+    other = tmp_path / "t.txt"
+    other.write_text(text[100:])
+    list(prepare(Request(files=(str(other),), overwrite=True, **request)).events())
+    assert not (tmp_path / "a" / record.CORPUS).exists()
 
 
 @pytest.mark.parametrize("content", ["text", "\ufeffmarked ", "caf\u00e9 "])
@@ -144,3 +164,8 @@ def test_minutes_become_planned_steps(tmp_path: Path, corpus: Path) -> None:
     assert events[-1].reason in ("steps", "minutes")
     assert config.read(str(tmp_path / "a" / "config.toml"))["train"]["steps"] == session.config.train.steps
     assert prepare(Request(**request, options=TINY)).config.train.steps == 40
+    planned = prepare(Request(out=tmp_path / "a", resume=True, minutes=0.5))
+    assert planned.config.train.steps == session.config.train.steps
+    (tmp_path / "cut").mkdir()  # killed before it had written down anything
+    again = prepare(Request(**request, options=options, out=tmp_path / "cut", resume=True))
+    assert any(line.startswith("planned ") for line in again.notices)

@@ -10,7 +10,7 @@ from test_training import TINY, run
 from charrnn import checkpoint
 from charrnn import text as texts
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, prepare, record
+from charrnn.training import Request, logs, prepare
 
 
 @pytest.fixture
@@ -23,17 +23,31 @@ def corpus(tmp_path: Path, text: str) -> Path:
 
 def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> None:
     """While a run is on its way a second training into it is refused and changes nothing; afterwards it may."""
-    session = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a"))
-    events = session.events()
+    first, second = (prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a")) for _ in range(2))
+    events = first.events()
     while next(events).at.step < 12:
         pass
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    second = prepare(Request(out=tmp_path / "a", resume=True))
-    with pytest.raises(CheckpointError, match="another process is training"):
+    with pytest.raises(CheckpointError, match="is training into"):
         list(second.events())
+    with pytest.raises(CheckpointError, match="is training into"):
+        prepare(Request(out=tmp_path / "a", resume=True))
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     events.close()
     assert list(prepare(Request(out=tmp_path / "a", resume=True)).events())[-1].at.step == 40
+
+
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}, {}])
+def test_what_another_process_has_trained_meanwhile_is_safe(tmp_path: Path, corpus: Path, how: dict) -> None:
+    """Between reading a run and holding it another process may have gone on, and ended: nothing of that is replaced."""
+    if how:
+        run(tmp_path / "a", corpus, stop_after=9)
+    late = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a", **how))
+    run(tmp_path / "a", corpus, resume=True)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(CheckpointError, match=r"another process has just trained into .*: run the command again"):
+        list(late.events())
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
 def test_damaged_checkpoints_do_not_crowd_out_good_ones(tmp_path: Path, corpus: Path) -> None:
@@ -86,10 +100,10 @@ def test_a_preset_does_not_change_the_planned_total_of_a_resumed_run(tmp_path: P
 def test_time_runs_on_after_a_torn_line(tmp_path: Path, corpus: Path) -> None:
     """The seconds of a resumed run start from its last whole line."""
     run(tmp_path / "a", corpus)
-    seconds = record.seconds(tmp_path / "a")
-    with (tmp_path / "a" / record.METRICS).open("a") as stream:
+    seconds = logs.seconds(tmp_path / "a")
+    with (tmp_path / "a" / logs.METRICS).open("a") as stream:
         stream.write('{"event": "tr')
-    assert record.seconds(tmp_path / "a") == seconds > 0
+    assert logs.seconds(tmp_path / "a") == seconds > 0
 
 
 def test_a_directory_with_another_config_is_not_ours(tmp_path: Path, corpus: Path) -> None:

@@ -1,6 +1,6 @@
 """Atomic, safe, device-free checkpoints."""
 
-from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, set_aside, steps
+from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, set_aside, steps, unset_aside
 from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "save",
     "set_aside",
     "steps",
+    "unset_aside",
     "write_atomically",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from charrnn import files
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError
 
-FOLDER = "checkpoints"
+FOLDER, DAMAGED = "checkpoints", ".damaged"
 PATTERN = re.compile(r"step-(\d{8,})\.safetensors")
 
 
@@ -24,6 +25,23 @@ def steps(run: Path) -> list[int]:
     return sorted(int(match[1]) for match in names if match)
 
 
+class GoneError(CheckpointError):
+    """A checkpoint was pruned between being found and being read: a training into the run goes on."""
+
+
+def read(run: Path, step: int) -> Checkpoint:
+    """The checkpoint of `step`. Raises `CheckpointError` for a damaged one, and one that is not in `run` itself."""
+    path = path_of(run, step)
+    try:
+        if files.leads_out(path, run):
+            raise CheckpointError(f"{path} leads out of its run directory, so it is not read: remove the link")
+        return load(path)
+    except CheckpointError as error:
+        if step not in steps(run):
+            raise GoneError(str(error)) from None
+        raise
+
+
 def last(run: Path) -> tuple[Path, Checkpoint, list[str]] | None:
     """The newest checkpoint that can be read, with a line about each newer one that cannot; None if there is none.
 
@@ -33,7 +51,9 @@ def last(run: Path) -> tuple[Path, Checkpoint, list[str]] | None:
     for step in reversed(steps(run)):
         path = path_of(run, step)
         try:
-            return path, load(path), problems
+            return path, read(run, step), problems
+        except GoneError:
+            return last(run)
         except CheckpointError as error:
             problems.append(f"{error}; using an earlier checkpoint")
     if problems:
@@ -58,21 +78,29 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
         return where, load(where), []
     if not is_dir:
         raise CheckpointError(f"there is no run directory or checkpoint {where}")
-    available = steps(where)
+    if not which.isdecimal() and which not in ("best", "last"):
+        raise CheckpointError(f"--checkpoint must be best, last or a step, not {which!r}")
+    while True:
+        try:
+            return chosen(where, which)
+        except GoneError:
+            continue
+
+
+def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
+    """As `find`, of a run directory. Raises `GoneError` where another look would find more."""
+    available = steps(run)
     if which.isdecimal():
         if int(which) not in available:
             listed = ", ".join(map(str, available)) or "none"
-            raise CheckpointError(f"{where} has no checkpoint of step {which}; there are: {listed}")
-        return path_of(where, int(which)), load(path_of(where, int(which))), []
-    if which not in ("best", "last"):
-        raise CheckpointError(f"--checkpoint must be best, last or a step, not {which!r}")
-    found = last(where)
+            raise CheckpointError(f"{run} has no checkpoint of step {which}; there are: {listed}")
+        return path_of(run, int(which)), read(run, int(which)), []
+    found = last(run)
     if found is None:
-        raise CheckpointError(f"{where} has no checkpoint: it is not a run directory, or training has not started")
+        raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")
     best = found[1].meta.best
     if which == "best" and best and best.step in available and best.step != found[1].meta.step:
-        path = path_of(where, best.step)
-        return path, load(path), found[2]
+        return path_of(run, best.step), read(run, best.step), found[2]
     return found
 
 
@@ -81,13 +109,17 @@ def set_aside(run: Path, step: int) -> None:
     for later in steps(run):
         if later > step:
             path = path_of(run, later)
-            path.replace(path.with_name(path.name + ".damaged"))
+            path.replace(path.with_name(path.name + DAMAGED))
+
+
+def unset_aside(run: Path) -> None:
+    """Remove the checkpoints that were set aside."""
+    for path in (run / FOLDER).glob(f"step-*{DAMAGED}"):
+        path.unlink()
 
 
 def prune(run: Path, keep: int, best: int | None) -> None:
-    """Delete all but step 0, the last `keep` and the best checkpoint, and temporary files of an interrupted write."""
+    """Delete all but step 0, the last `keep` and the best checkpoint."""
     available = steps(run)
     for step in set(available[:-keep]) - {0, best}:
         path_of(run, step).unlink(missing_ok=True)
-    for stray in (run / FOLDER).glob(".step-*.tmp"):
-        stray.unlink(missing_ok=True)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,12 @@ import safetensors
 import safetensors.numpy
 
 from charrnn import config as configuration
+from charrnn import files
 from charrnn.config import Config
 from charrnn.errors import CharrnnError, CheckpointError
-from charrnn.model import Layout
+from charrnn.model import Layout, layout_of
+from charrnn.model.cells import CELLS
+from charrnn.optim import rule
 from charrnn.text import Vocabulary
 
 FORMAT = 1
@@ -86,10 +87,7 @@ class Checkpoint:
     tensors: Mapping[str, HostArray]
 
     def weights(self, layout: Layout) -> HostArray:
-        """The weights (P,) of `layout` to predict with: their running mean, where the run keeps one.
-
-        Raises `CheckpointError` as `flat` does.
-        """
+        """The weights (P,) of `layout` to predict with: their running mean, where the run keeps one."""
         return self.flat("average" if self.meta.config.optimizer.average else "parameters", layout)
 
     @property
@@ -99,26 +97,40 @@ class Checkpoint:
         return dataclasses.replace(self, tensors=kept)
 
     def flat(self, prefix: str, layout: Layout) -> HostArray:
-        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`.
+        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`."""
+        vector = np.zeros(layout.size, self.meta.config.model.dtype)
+        for name, view in layout.views(vector, xp=np).items():
+            view[...] = self.tensors[f"{prefix}/{name}"]
+        return vector
 
-        Raises `CheckpointError` naming the tensor that is missing, superfluous, of the wrong shape or type, or not
-        finite: NaN parameters would otherwise surface much later, as a sampler that fails.
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors that belong to this metadata, by full name, with their shapes."""
+        config, cell = self.meta.config, CELLS[self.meta.config.model.cell]
+        prefixes = ["parameters", *(f"optimizer/{slot}" for slot in rule(config.optimizer).slots)]
+        prefixes += ["average"] * bool(config.optimizer.average)
+        weights = layout_of(config.model, len(self.meta.vocabulary)).shapes
+        state = (config.model.num_layers, config.train.batch_size, config.model.hidden_size)
+        return {
+            **{f"{prefix}/{name}": shape for prefix in prefixes for name, shape in weights},
+            **{f"state/{name}": state for name in cell.STATES},
+            **{"guard/scale": (), "guard/bad": ()},
+        }
+
+    def check(self) -> None:
+        """Raise `CheckpointError` naming a tensor that is missing, too many, of another shape or type, or not finite.
+
+        NaN parameters would otherwise surface much later, as a sampler that fails.
         """
-        expected = {f"{prefix}/{name}": shape for name, shape in layout.shapes}
-        found = {name for name in self.tensors if name.startswith(prefix + "/")}
-        for name in sorted(found ^ set(expected)):
-            raise CheckpointError(f"the tensor {name} {'does not belong' if name in found else 'is missing'}")
-        dtype = np.dtype(self.meta.config.model.dtype)
-        for name, shape in expected.items():
-            tensor = self.tensors[name]
+        expected, dtype = self.shapes, np.dtype(self.meta.config.model.dtype)
+        for name in sorted(expected.keys() ^ self.tensors.keys()):
+            raise CheckpointError(f"the tensor {name} {'is missing' if name in expected else 'does not belong'}")
+        for name, tensor in self.tensors.items():
+            shape = expected[name]
             if tensor.shape != shape or tensor.dtype != dtype:
                 raise CheckpointError(f"{name} is {tensor.dtype}{list(tensor.shape)}, not {dtype}{list(shape)}")
             if not np.isfinite(tensor).all():
                 raise CheckpointError(f"{name} holds numbers that are not finite: use an earlier checkpoint")
-        vector = np.zeros(layout.size, dtype)
-        for name, view in layout.views(vector, xp=np).items():
-            view[...] = self.tensors[f"{prefix}/{name}"]
-        return vector
 
 
 def named(prefix: str, layout: Layout, vector: HostArray) -> dict[str, HostArray]:
@@ -146,22 +158,10 @@ def content(tensors: Mapping[str, HostArray]) -> str:
 
 
 def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> None:
-    """Put `blocks` and then `more` at `path`: a temporary name beside it, fsync, rename, fsync of the directory."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """`files.write` with a `CheckpointError` for what the file system refuses."""
     try:
-        with temporary.open("wb") as stream:
-            stream.writelines(chain(blocks, more))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        if os.name == "posix":
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        files.write(path, *blocks, more=more)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
 
 
@@ -175,7 +175,9 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if content(tensors) != digest:
             raise CheckpointError("its tensors are damaged: they are not what was saved")
-        return Checkpoint(meta, tensors)
+        checkpoint = Checkpoint(meta, tensors)
+        checkpoint.check()
+        return checkpoint
     except CharrnnError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
@@ -211,7 +213,8 @@ def decode(values: dict[str, Any]) -> Meta:
     if values["best"]:
         whole.append(values["best"]["step"])
         losses.append(values["best"]["val_loss"])
-    if not all(type(n) is int and n >= 0 for n in whole) or not all(type(x) is float and isfinite(x) for x in losses):
+    counted = all(type(n) is int and 0 <= n < 2**63 for n in whole)
+    if not counted or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     values |= {
         "config": configuration.build(

@@ -30,6 +30,7 @@ class Printer:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
             way = "stopped early; --set train.patience=N with a larger N goes on" if early else "--steps extends it"
             click.echo(f"this run is finished: {done:,} steps are done ({way})")
+            list(self.session.events())
             return "steps"
         ended: Ended | None = None
         bar = tqdm(

@@ -1,5 +1,6 @@
 """The configuration as frozen dataclasses: every key, its default and its bounds. `charrnn.config.files` fills them."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ def bounded(default: Any, words: str, holds: Callable[[Any], bool]) -> Any:
     return field(default=default, metadata={"words": words, "holds": holds})
 
 
-def at_least(default: Any, least: float) -> Any:
-    """A number not below `least`."""
-    return bounded(default, f"at least {least}", lambda value: value >= least)
+def at_least(default: Any, least: float, most: float = math.inf) -> Any:
+    """A number not below `least` and not above `most`."""
+    words = f"at least {least}" + (f" and at most {most}" if most < math.inf else "")
+    return bounded(default, words, lambda value: least <= value <= most)
 
 
 def fraction(default: float) -> Any:
@@ -56,23 +58,23 @@ class ModelConfig:
     """The network."""
 
     cell: str = one_of("rnn", "rnn", "gru", "lstm")
-    hidden_size: int = at_least(256, 1)
-    num_layers: int = at_least(1, 1)
+    hidden_size: int = at_least(256, 1, 2**20)
+    num_layers: int = at_least(1, 1, 100)
     dropout: float = fraction(0.1)  # of each layer's output units, locked for a chunk
     input_dropout: float = fraction(0.0)  # of the characters, locked for a chunk: they vanish from the input
     recurrent_dropout: float = fraction(0.0)  # of the recurrent weights, locked for a chunk and shared by the batch
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
-    input_std: float = bounded(2.0, "at least 0 and at most 100", lambda value: 0 <= value <= 100)  # of W_xh at first
-    forget_bias: float = bounded(1.0, "at least -100 and at most 100", lambda value: -100 <= value <= 100)  # of an lstm
+    input_std: float = at_least(2.0, 0, 100)  # of W_xh at first
+    forget_bias: float = at_least(1.0, -100, 100)  # of an lstm
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """The batch and the budget."""
 
-    batch_size: int = at_least(32, 1)  # B, parallel streams
-    seq_length: int = at_least(64, 1)  # T, characters between two updates
+    batch_size: int = at_least(32, 1, 2**30)  # B, parallel streams
+    seq_length: int = at_least(64, 1, 2**30)  # T, characters between two updates
     steps: int = at_least(2000, 0)  # the planned total
     patience: int = at_least(0, 0)  # evaluations without a better validation loss after which to stop; 0: never
     random_offset: bool = True  # each sweep over the text begins up to T characters later, so that no two are alike
@@ -102,11 +104,11 @@ class OptimizerConfig:
     eps: float = at_least(1e-8, 1e-30)
     beta1: float = fraction(0.9)  # adam: of the running mean of the gradient
     beta2: float = fraction(0.999)  # adam, rmsprop: of the running mean of its square
-    weight_decay: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # not of biases
+    weight_decay: float = at_least(0.0, 0, 1)  # not of biases
     average: float = fraction(0.0)  # how much of itself the running mean of the weights keeps at a step
     schedule: str = one_of("cosine", "constant", "cosine", "step", "plateau")
     warmup: float = fraction(0.02)  # of the planned steps, while the rate rises
-    final_rate: float = bounded(0.0, "at least 0 and at most 1", lambda value: 0 <= value <= 1)  # cosine: of the rate
+    final_rate: float = at_least(0.0, 0, 1)  # cosine: of the rate
     decay: float = bounded(0.5, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step, plateau: each time
     decay_every: float = bounded(0.1, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step: of the planned
     decay_patience: int = at_least(2, 1)  # plateau: evaluations without a better validation loss before a decay
@@ -122,9 +124,8 @@ class LogConfig:
     checkpoint_every: int = at_least(1000, 0)
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
     eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
-    sample_length: int = bounded(
-        200, "at least 1 and at most 100000", lambda value: 1 <= value <= 100_000
-    )  # characters
+    sample_length: int = at_least(200, 1, 100_000)  # characters
+    keep_samples: int = at_least(1000, 0)  # last samples kept in samples.txt; 0: all
     smoothing: float = fraction(0.99)  # of smooth_loss
 
 

@@ -6,24 +6,24 @@ Nothing here is an error for a run: what cannot be read is counted again, what c
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from charrnn.errors import TextError
+from charrnn.files import appearing, write_whole
 from charrnn.floors.result import Floors, Split
 from charrnn.text import cache
 
 KEPT = 1000
 """Files; when one is written, those written longest ago go beyond it."""
-FILE, TEMPORARY = re.compile(r"[0-9a-f]{64}\.floors\.json"), re.compile(r"\..*\.floors\.tmp")
+FILE = re.compile(r"[0-9a-f]{64}\.floors\.json")
+WRITING = re.compile(r"\.[0-9a-f]{64}\.floors\.json\.[0-9a-f]{8}\.tmp")
 
 
 def get(split: Split) -> Floors | None:
     """The floors of a split, if they are kept; not from a file that is damaged or another split's."""
-    with suppress(OSError, ValueError, TextError):
+    with suppress(OSError, ValueError, RecursionError, TextError):
         values = json.loads((cache.directory() / f"{split.key}.floors.json").read_bytes())
         if isinstance(values, dict) and values.get("key") == split.key:
             return Floors.of(split, values.get("losses"))
@@ -35,20 +35,16 @@ def put(split: Split, floors: Floors) -> None:
     with suppress(OSError, TextError):
         folder = cache.directory()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number, temporary = tempfile.mkstemp(suffix=".floors.tmp", prefix=".", dir=folder)
-        try:
-            with open(number, "w") as stream:  # noqa: PTH123 (a descriptor)
-                json.dump({"key": split.key, "losses": floors.losses}, stream)
-            os.replace(temporary, folder / f"{split.key}.floors.json")  # noqa: PTH105 (a string)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        content = json.dumps({"key": split.key, "losses": floors.losses}).encode()
+        with appearing(folder / f"{split.key}.floors.json", durable=False) as stream:
+            write_whole(stream, content)
         for old in sorted(files(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
 
 
 def files() -> list[Path]:
     """The files of floors. Raises `TextError` for a cache that cannot be read."""
-    return cache.files(FILE)
+    return cache.matching(FILE)
 
 
 def clear() -> list[Path]:
@@ -57,7 +53,7 @@ def clear() -> list[Path]:
     Raises `TextError` for one that cannot be removed.
     """
     found = files()
-    for path in (*found, *cache.files(TEMPORARY)):
+    for path in (*found, *cache.matching(WRITING)):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

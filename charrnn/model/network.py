@@ -52,6 +52,13 @@ class Network:
 
 def build(model: ModelConfig, vocab_size: int, backend: Backend) -> Network:
     """The network that a configuration describes, for V characters."""
+    cell = CELLS[model.cell]
+    shape = vocab_size, model.hidden_size, model.num_layers
+    return Network(*shape, cell, model.dtype, layout_of(model, vocab_size), backend)
+
+
+def layout_of(model: ModelConfig, vocab_size: int) -> Layout:
+    """The names and shapes of its parameters."""
     cell, H, V = CELLS[model.cell], model.hidden_size, vocab_size
     G = cell.GATES
     shapes: list[tuple[str, tuple[int, ...]]] = []
@@ -60,7 +67,7 @@ def build(model: ModelConfig, vocab_size: int, backend: Backend) -> Network:
         shapes += [(f"layer{layer}.W_xh", (inputs, G * H)), (f"layer{layer}.W_hh", (H, G * H))]
         shapes += [(f"layer{layer}.b_h", (G * H,)), *((f"layer{layer}.{name}", (H,)) for name in cell.BIASES)]
     shapes += [("output.W_hy", (H, V)), ("output.b_y", (V,))]
-    return Network(V, H, model.num_layers, cell, model.dtype, Layout(tuple(shapes)), backend)
+    return Layout(tuple(shapes))
 
 
 class Chunk(NamedTuple):

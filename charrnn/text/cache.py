@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from charrnn import files
 from charrnn.errors import TextError
 from charrnn.text import entry
 from charrnn.text.corpus import Corpus
@@ -30,7 +31,7 @@ LIMIT = 20 * 10**9
 """Bytes of all entries together."""
 STALE = 60.0
 """Seconds: while an entry is written its file has a temporary name, which for a moment nobody holds."""
-ENTRY, TEMPORARY = re.compile(r"[0-9a-f]{64}\.ids"), re.compile(r"\..*\.ids\.tmp")
+ENTRY, WRITING = re.compile(r"[0-9a-f]{64}\.ids"), re.compile(r"\.[0-9a-f]{64}\.ids\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Spill:
     def append(self, block: Ids) -> None:
         """Write a block (N,) at the end. Raises `TextError` where the file system refuses."""
         with refusing():
-            entry.write_whole(self.stream, block.data)
+            files.write_whole(self.stream, block.data)
         self.shapes.append((block.dtype, len(block)))
 
     def pop(self) -> Ids:
@@ -148,18 +149,13 @@ def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
     path = path_of(about.sha256)
     with refusing():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(prefix=f".{about.sha256[:8]}-", suffix=".ids.tmp", dir=path.parent)
         try:
-            with open(number, "wb", buffering=0) as stream:  # noqa: PTH123 (a descriptor)
+            with files.appearing(path, durable=False) as stream:
                 entry.hold(stream, exclusive=True)
                 entry.write(stream, about, starts, blocks)
-            try:
-                Path(name).replace(path)
-            except PermissionError:  # on Windows, where another run has mapped the same entry
-                if not path.exists():
-                    raise
-        finally:
-            Path(name).unlink(missing_ok=True)
+        except PermissionError:  # on Windows, where another run has mapped the same entry
+            if not path.exists():
+                raise
     corpus = opened(about.sha256, about.name, verify=False)
     if corpus is None:
         raise TextError(f"{path} was removed or damaged while it was written: run the command again")
@@ -170,14 +166,14 @@ def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
 def entries() -> list[Entry]:
     """Every entry, the one used last first."""
     found = []
-    for path in files(ENTRY):
+    for path in matching(ENTRY):
         with suppress(OSError):  # removed meanwhile
             status = path.stat()
             found.append(Entry(path, status.st_size, status.st_mtime, entry.described(path)))
     return sorted(found, key=lambda e: e.used, reverse=True)
 
 
-def files(pattern: re.Pattern[str]) -> list[Path]:
+def matching(pattern: re.Pattern[str]) -> list[Path]:
     """The files of the cache with names of this pattern; whatever else is in its directory is nobody's business."""
     try:
         return sorted(path for path in directory().iterdir() if pattern.fullmatch(path.name) and path.is_file())
@@ -204,7 +200,7 @@ def trim(*, keep: Path) -> None:
 
 def sweep(age: float) -> None:
     """Remove the temporary files that no process holds, and that nobody has written to for `age` seconds."""
-    for path in files(TEMPORARY):
+    for path in matching(WRITING):
         with suppress(OSError):
             if not entry.held(path) and time.time() - path.stat().st_mtime >= age:
                 path.unlink()

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from charrnn import files
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Ids, Vocabulary
 
@@ -67,7 +68,7 @@ def write(stream: FileIO, about: About, starts: Ids, blocks: Iterable[tuple[int,
     checks = [(len(cuts), zlib.crc32(cuts))]
     for first, ids in blocks:
         stream.seek(first * ids.itemsize)
-        write_whole(stream, ids.data)
+        files.write_whole(stream, ids.data)
         checks.append((len(ids), zlib.crc32(ids.data)))
     vocabulary = about.vocabulary
     values = {
@@ -83,15 +84,8 @@ def write(stream: FileIO, about: About, starts: Ids, blocks: Iterable[tuple[int,
     }
     text = json.dumps(values).encode()
     stream.seek(end)
-    write_whole(stream, memoryview(cuts))
-    write_whole(stream, memoryview(text + TRAILER.pack(len(text), zlib.crc32(text), MAGIC)))
-
-
-def write_whole(stream: FileIO, data: memoryview) -> None:
-    """Write all of `data`; an unbuffered stream may take less at a time, and says at once that the disk is full."""
-    rest = data.cast("B")
-    while rest:
-        rest = rest[stream.write(rest) :]
+    files.write_whole(stream, memoryview(cuts))
+    files.write_whole(stream, memoryview(text + TRAILER.pack(len(text), zlib.crc32(text), MAGIC)))
 
 
 def read(stream: BinaryIO) -> About:

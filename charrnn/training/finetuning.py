@@ -103,14 +103,11 @@ class Source:
     def give(self, trainer: Trainer, vocabulary: Vocabulary) -> None:
         """Lay the weights over the seed's own in `trainer`, whose network is that of `vocabulary`.
 
-        Raises `CheckpointError` for a tensor that is missing, does not fit, or is too large for the run's type.
+        Raises `CheckpointError` for one that is too large for the run's type.
         """
         network, backend, known = trainer.network, trainer.network.backend, self.saved.meta.vocabulary
         old = build(self.saved.meta.config.model, len(known), backend).layout
-        try:
-            weights = old.views(self.saved.weights(old), xp=np)
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path}: {error}") from None
+        weights = old.views(self.saved.weights(old), xp=np)
         places = vocabulary.encode(known.characters)
         vector = np.array(backend.to_host(trainer.vector))
         for name, view in network.layout.views(vector, xp=np).items():

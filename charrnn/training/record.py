@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
 
-from charrnn import checkpoint, config
-from charrnn.checkpoint import Meta
+from charrnn import checkpoint, config, files
+from charrnn.checkpoint import Checkpoint, Meta
 from charrnn.config import Config
+from charrnn.config.schema import LogConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.text import EMBEDDED, Corpus
+from charrnn.training import lock, logs
 from charrnn.training.events import Counted, Event, Metric, Sampled, Snapshot, as_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from charrnn.training.lock import Lock
+from charrnn.training.logs import METRICS, SAMPLES
 
 RUNS = Path("runs")
-CONFIG, METRICS, SAMPLES, CORPUS = "config.toml", "metrics.jsonl", "samples.txt", "corpus.txt"
-FLOORS = "floors.json"
+CONFIG, CORPUS, FLOORS = "config.toml", "corpus.txt", "floors.json"
 
 
 def started(run: Path) -> bool:
@@ -40,13 +39,16 @@ def check(run: Path, *, overwrite: bool, resume: bool) -> None:
     """Raise `CheckpointError` where a run in `run` would lose something or mix with something else."""
     if run.exists() and not run.is_dir():
         raise CheckpointError(f"{run} is not a directory: name another --out")
-    # A temporary file is all that a start leaves which was cut short before it wrote its configuration.
-    if not run.is_dir() or {path.name for path in run.iterdir()} <= {f".{CONFIG}.tmp"}:
+    # This is all that a start leaves which was cut short before it wrote its configuration.
+    if not run.is_dir() or all(p.name == lock.PID or files.TEMPORARY.fullmatch(p.name) for p in run.iterdir()):
         return
     if not started(run):
         raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
     if not (overwrite or resume):
         raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
+    if files.leads_out(run / checkpoint.FOLDER, run):
+        raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
+    lock.check(run)
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
@@ -74,16 +76,16 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
     return path
 
 
-def located(run: Path | None, files: Iterable[str]) -> tuple[str, ...]:
+def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
     """The texts of a run where they are now: at their recorded paths, or in the run directory, which may have moved."""
 
     def place(name: str) -> str:
         beside = run / Path(name).name if run is not None else None
-        if beside is None or not beside.is_file():
+        if run is None or beside is None or not beside.is_file() or files.leads_out(beside, run):
             return name
         return str(beside) if beside.name == CORPUS or not Path(name).exists() else name
 
-    return tuple(map(place, files))
+    return tuple(map(place, names))
 
 
 class Recorder:
@@ -94,31 +96,36 @@ class Recorder:
         settings: the resolved configuration.
         resumed: the checkpoint that is gone on from; the logs are cut to it.
         corpus: to be kept in the directory as text, because it is in no file.
+        seen: the steps that had a checkpoint when that was decided.
 
-    Raises `CheckpointError` where the file system refuses.
+    Raises `CheckpointError` where the file system refuses, and where another process has trained meanwhile.
     """
 
-    def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None) -> None:
-        self.run, self.keep = run, settings.log.keep
-        try:
+    def __init__(
+        self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, seen: Sequence[int]
+    ) -> None:
+        self.run, self.log = run, settings.log
+        with ExitStack() as stack, refusing(run):
             run.mkdir(parents=True, exist_ok=True)
-            self.lock = lock(run)
-            if resumed is not None:
-                checkpoint.set_aside(run, resumed.step)
-            for step in checkpoint.steps(run) if resumed is None else ():
-                checkpoint.path_of(run, step).unlink()
+            self.lock = Lock(run)
+            stack.callback(self.lock.close)
+            if checkpoint.steps(run) != list(seen):
+                raise CheckpointError(f"another process has just trained into {run}: run the command again")
+            files.sweep(run)
+            # The configuration first: as long as an earlier run has a checkpoint, it is that run, whole.
+            files.write(run / CONFIG, config.dump(settings).encode())
             if resumed is None:
-                (run / FLOORS).unlink(missing_ok=True)
-            checkpoint.write_atomically(run / CONFIG, config.dump(settings).encode())
+                clear(run, keep=settings.data.files)
+            else:
+                checkpoint.set_aside(run, resumed.step)
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
             if corpus is not None:
                 marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
-                checkpoint.write_atomically(run / CORPUS, "\ufeff".encode() * marked, more=corpus.utf8())
-            cut(run, resumed)
-            self.metrics: IO[bytes] = (run / METRICS).open("ab")
-            self.samples: IO[bytes] = (run / SAMPLES).open("ab")
-        except OSError as error:
-            raise CheckpointError(f"cannot write to {run}: {error.strerror or error}") from None
+                files.write(run / CORPUS, "\ufeff".encode() * marked, more=corpus.utf8())
+            logs.cut(run, resumed)
+            tidied(run, self.log, resumed)
+            self.metrics, self.samples = (stack.enter_context(appended(run / name)) for name in (METRICS, SAMPLES))
+            stack.pop_all()
 
     def __enter__(self) -> Recorder:
         return self
@@ -126,78 +133,82 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         self.metrics.close()
         self.samples.close()
-        if self.lock is not None:
-            os.close(self.lock)
+        self.lock.close()
 
     def record(self, event: Event) -> None:
         """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
 
-        Raises `CheckpointError` where the file system refuses.
+        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe.
         """
-        try:
+        with refusing(self.run, safe):
             if isinstance(event, Metric):
-                self.metrics.write(json.dumps(as_json(event), allow_nan=False).encode() + b"\n")
-                self.metrics.flush()
+                line = json.dumps(as_json(event), allow_nan=False).encode() + b"\n"
+                files.write_whole(self.metrics, line)
             elif isinstance(event, Sampled):
-                self.samples.write(event.entry)
-                self.samples.flush()
+                files.write_whole(self.samples, event.entry)
             elif isinstance(event, Counted):
                 content = json.dumps(event.floors.as_json(), indent=2) + "\n"
-                checkpoint.write_atomically(self.run / FLOORS, content.encode())
+                files.write(self.run / FLOORS, content.encode())
             elif isinstance(event, Snapshot):
-                for log in (self.metrics, self.samples):
-                    os.fsync(log.fileno())
-                meta = event.checkpoint.meta
-                checkpoint.save(checkpoint.path_of(self.run, meta.step), event.checkpoint)
-                checkpoint.prune(self.run, self.keep, meta.best.step if meta.best else None)
-        except OSError as error:
-            raise CheckpointError(f"cannot write to {self.run}: {error.strerror or error}") from None
+                self.commit(event.checkpoint)
+
+    def commit(self, saved: Checkpoint) -> None:
+        """Save a checkpoint, then remove what is no longer kept."""
+        for log in (self.metrics, self.samples):
+            os.fsync(log.fileno())
+        checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
+        if tidied(self.run, self.log, saved.meta):
+            self.samples.close()
+            self.samples = appended(self.run / SAMPLES)
 
 
-def lock(run: Path) -> int | None:
-    """Hold `run` for this process until the returned descriptor is closed; it ends with the process, however it ends.
-
-    Raises `CheckpointError` if another process trains into it. None on Windows, where a directory cannot be locked.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(run, os.O_RDONLY)
+@contextmanager
+def refusing(run: Path, remedy: Callable[[Path], str] = lambda _: "") -> Iterator[None]:
+    """What the file system refuses, as a `CheckpointError` that ends with a remedy."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise CheckpointError(f"another process is training into {run}: wait for it, or name another --out") from None
-    return descriptor
+        yield
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {run}: {error.strerror or error}{remedy(run)}") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{remedy(run)}") from None
 
 
-def cut(run: Path, resumed: Meta | None) -> None:
-    """Cut the logs to the checkpoint that is resumed (None: to nothing), torn lines included."""
-    kept = []
-    if resumed is not None:
-        for line in (run / METRICS).read_bytes().splitlines(keepends=True) if (run / METRICS).is_file() else []:
-            try:
-                if line.endswith(b"\n") and json.loads(line)["step"] <= resumed.step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue
-    checkpoint.write_atomically(run / METRICS, b"".join(kept))
-    samples = (run / SAMPLES).read_bytes() if (run / SAMPLES).is_file() else b""
-    checkpoint.write_atomically(run / SAMPLES, samples[: resumed.samples_size if resumed else 0])
+def safe(run: Path) -> str:
+    """The end of an error: up to where a run can go on."""
+    saved = checkpoint.steps(run)
+    if not saved:
+        return "; nothing of this run was saved yet"
+    return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
 
 
-def metrics(run: Path) -> list[dict[str, Any]]:
-    """The objects of `metrics.jsonl` so far, without a line that is torn or no metric; none where there is no file."""
-    found = []
-    for line in (run / METRICS).read_bytes().splitlines() if (run / METRICS).is_file() else []:
-        try:
-            metric = json.loads(line)
-            if isinstance(metric["event"], str) and metric["step"] >= 0 and metric["seconds"] >= 0:
-                found.append(metric)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+def appended(log: Path) -> FileIO:
+    """A log to write at the end of, unbuffered: nothing waits for a moment at which it may fail."""
+    return log.open("ab", buffering=0)
 
 
-def seconds(run: Path) -> float:
-    """The time that a run has taken so far: that of its last whole metric."""
-    return float(next((metric["seconds"] for metric in reversed(metrics(run))), 0.0))
+def clear(run: Path, keep: Sequence[str]) -> None:
+    """Remove what an earlier run has left, but for the files of `keep`; last its newest checkpoint."""
+    for step in checkpoint.steps(run):
+        checkpoint.path_of(run, step).unlink()
+    checkpoint.unset_aside(run)
+    for path in (run / FLOORS, run / CORPUS):
+        if str(path.absolute()) not in keep:
+            path.unlink(missing_ok=True)
+
+
+def tidied(run: Path, log: LogConfig, last: Meta | None) -> bool:
+    """Remove checkpoints and samples that are no longer kept, `last` being the newest; whether samples had to go."""
+    files.sweep(run / checkpoint.FOLDER)
+    if last is not None:
+        checkpoint.prune(run, log.keep, last.best.step if last.best else None)
+    return logs.prune(run, log.keep_samples)
+
+
+def finish(run: Path, log: LogConfig, last: Meta) -> None:
+    """Do what a finished run had still to do when it was killed behind its last checkpoint.
+
+    A directory that cannot be written, or into which another process trains, stays as it is.
+    """
+    with suppress(CheckpointError, OSError), closing(Lock(run)):
+        files.sweep(run)
+        tidied(run, log, last)

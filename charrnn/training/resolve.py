@@ -72,32 +72,21 @@ def start(config: Config, network: Network, part: Part, workers: Workers) -> Tra
 
 
 def restored(trainer: Trainer, saved: Checkpoint) -> None:
-    """Put `trainer` where `saved` was made. Raises `CheckpointError` for a tensor that is missing or does not fit."""
-    network, backend = trainer.network, trainer.network.backend
+    """Put `trainer` where `saved` was made. Raises `CheckpointError` for a step that is elsewhere in the text."""
+    network, backend, tensors = trainer.network, trainer.network.backend, saved.tensors
     trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
     trainer.average[...] = backend.from_host(saved.weights(network.layout))
     trainer.drops = saved.meta.drops
     for slot, vector in trainer.slots.items():
         vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))
-    zero = network.zero_state(trainer.streams.ids.shape[1])
-    trainer.restore_state({name: backend.from_host(exact(saved, f"state/{name}", z.shape)) for name, z in zero.items()})
-    trainer.guard.scale = backend.from_host(exact(saved, "guard/scale", ()))
-    bad = exact(saved, "guard/bad", ())
+    trainer.restore_state({name: backend.from_host(tensors[f"state/{name}"]) for name in network.cell.STATES})
+    trainer.guard.scale = backend.from_host(tensors["guard/scale"])
+    bad = tensors["guard/bad"]
     # A run that the guard stopped goes on, when resumed, at the lower rate it was left with.
     trainer.guard.bad = backend.from_host(bad if bad < LIMIT else np.zeros_like(bad))
     trainer.done = trainer.drained = saved.meta.step
     if trainer.streams.chunk(trainer.done)[0] != saved.meta.chunk:
         raise CheckpointError(f"the checkpoint's step {saved.meta.step} does not fit its place in the text")
-
-
-def exact(saved: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
-    """The tensor `name` of a checkpoint, which must be finite and have `shape`."""
-    tensor = saved.tensors.get(name)
-    if tensor is None or tensor.shape != shape or tensor.dtype != saved.meta.config.model.dtype:
-        raise CheckpointError(f"the checkpoint's {name} is missing or not {saved.meta.config.model.dtype}{list(shape)}")
-    if not np.isfinite(tensor).all():
-        raise CheckpointError(f"the checkpoint's {name} is not finite")
-    return tensor
 
 
 def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,7 +15,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import beside, finetuning, memory, record
+from charrnn.training import beside, finetuning, logs, memory, record
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -93,6 +93,7 @@ class Session:
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
         within: turns a memory that is exhausted into an error that says what would fit.
+        seen: the steps that had a checkpoint in `out` before.
     """
 
     config: Config
@@ -105,10 +106,13 @@ class Session:
     checkpoint: Checkpoint | None
     loose: bool
     within: Callable[[], AbstractContextManager[None]]
+    seen: tuple[int, ...] = ()
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
+            if self.out is not None and self.checkpoint is not None:
+                record.finish(self.out, self.config.log, self.checkpoint.meta)
             return
         try:
             with self.within():
@@ -119,7 +123,7 @@ class Session:
     def recorded(self, out: Path) -> Iterator[Event]:
         """The loop's events, and those from beside it."""
         meta = self.checkpoint.meta if self.checkpoint else None
-        with record.Recorder(out, self.config, meta, self.corpus if self.loose else None) as recorder:
+        with record.Recorder(out, self.config, meta, self.corpus if self.loose else None, self.seen) as recorder:
             for event in beside.events(self.loop):
                 recorder.record(event)
                 yield event
@@ -134,6 +138,7 @@ def prepare(request: Request) -> Session:
         finetuning.apart(config.merged(request.preset, request.options), request.out)
     if request.out is not None:
         record.check(request.out, overwrite=request.overwrite, resume=request.resume)
+    seen = tuple(checkpoint.steps(request.out)) if request.out else ()
     found = checkpoint.last(request.out) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
@@ -154,8 +159,9 @@ def prepare(request: Request) -> Session:
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
     # A GPU is driven by one thread: the current device is a thread's own.
     workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
-    progress = progress_of(saved, len(corpus.vocabulary), record.seconds(request.out) if request.out else 0.0)
+    progress = progress_of(saved, len(corpus.vocabulary), logs.seconds(request.out) if request.out else 0.0)
     free, known = choice.backend.free_bytes(), len(corpus.vocabulary)
+    plans = planned(request)
     within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
     with within():
         trainer = start(settings, network, train, workers)
@@ -165,14 +171,14 @@ def prepare(request: Request) -> Session:
             source.give(trainer, corpus.vocabulary)
             notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
             progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
-        if saved is None and planned(request):
+        if saved is None and plans:
             assert request.minutes is not None
             left = request.minutes * 60 - (time.monotonic() - request.began)
             settings = plan_steps(settings, start(settings, network, train, workers), validation, left, notices)
             trainer.config = settings
-    loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request))
+    loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, within)
+    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, within, seen)
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
@@ -195,8 +201,9 @@ def said(request: Request, saved: Checkpoint | None, notices: list[str]) -> Tabl
 
 
 def planned(request: Request) -> bool:
-    """Whether the planned total comes from `minutes`."""
-    return request.minutes is not None and not request.resume and "steps" not in request.options.get("train", {})
+    """Whether the planned total comes from `minutes`: nobody says it, and no start of this run has written it down."""
+    begun = request.resume and request.out is not None and record.started(request.out)
+    return request.minutes is not None and not begun and "steps" not in request.options.get("train", {})
 
 
 def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
@@ -221,8 +228,8 @@ def compare(recorded: Config, wanted: Config) -> None:
         raise ConfigError("--resume cannot change " + ", ".join(changes) + ": leave it out, or start a new run")
 
 
-def stopper(request: Request) -> Callable[[int], str | None]:
-    """Why to stop after so many steps of this process, or None."""
+def stopper(request: Request, plans: bool) -> Callable[[int], str | None]:
+    """Why to stop after so many steps of this process, or None; `plans`: whether they were planned from `minutes`."""
 
     def reason(steps: int) -> str | None:
         if request.interrupted():
@@ -230,7 +237,7 @@ def stopper(request: Request) -> Callable[[int], str | None]:
         if request.stop_after is not None and steps >= request.stop_after:
             return "stop_after"
         if request.minutes is not None and time.monotonic() - request.began >= request.minutes * 60:
-            return "minutes" if planned(request) else "time"
+            return "minutes" if plans else "time"
         return None
 
     return reason

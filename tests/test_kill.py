@@ -1,0 +1,110 @@
+"""A run that is killed, wherever and however often, and resumed, is the run that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed here by SIGKILL")
+
+KEYS = {
+    **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},
+    **{"model.cell": "lstm", "model.dropout": 0.2, "model.recurrent_dropout": 0.2, "optimizer.average": 0.9},
+    **{"log.keep": 1, "log.sample_length": 9, "log.keep_samples": 3, "optimizer.learning_rate": 0.05},
+}
+
+
+def words(**keys: Any) -> list[str]:
+    """A training of the text t.txt as a command."""
+    table = KEYS | {name.replace("_", ".", 1): value for name, value in keys.items()}
+    return ["train", "t.txt", *(f"--set={key}={json.dumps(value)}" for key, value in table.items())]
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """Every file of a run; of the metrics all but times and rates."""
+    found: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+    lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
+    found["metrics.jsonl"] = [
+        {k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines
+    ]
+    return found
+
+
+def started(*command: str) -> subprocess.Popen[str]:
+    """`charrnn` with a pipe to read."""
+    call = [sys.executable, "-m", "charrnn", *command]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def made(*command: str) -> None:
+    """Run `charrnn` to its end."""
+    subprocess.run([sys.executable, "-m", "charrnn", *command], check=True, capture_output=True)
+
+
+def trials(place: Path, old: str, command: list[str]) -> list[list[int]]:
+    """What `breaking.py` reports: the three statuses of each moment."""
+    call = [sys.executable, Path(__file__).with_name("breaking.py"), place, old, *command]
+    return json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+
+
+def test_killed_at_fifty_moments(place: Path) -> None:
+    """Two processes a step, killed after some lines and some microseconds, 50 times over: not a bit is different."""
+    command = words(train_steps=400, log_every=1, log_eval_every=7, log_sample_every=9, log_checkpoint_every=5)
+    with started(*command, "--out", "whole") as process:
+        assert "done at step 400" in process.communicate()[0]
+    draw, reached = random.Random(6), []
+    for _ in range(50):
+        with started(*command, "--out", "parts", "--resume", "--threads=2") as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(draw.randrange(24))]
+            until = time.perf_counter() + draw.random() * 3e-3
+            while time.perf_counter() < until:
+                pass
+            process.kill()
+            reached += [line for line in lines if "resuming" in line]
+    with started(*command, "--out", "parts", "--resume", "--threads=1") as process:
+        said = process.communicate()[0]
+    assert "resuming parts at step" in said, said
+    assert "done at step 400" in said
+    assert len(set(reached)) > 5  # it got on, from one checkpoint to the next
+    assert contents(place / "parts") == contents(place / "whole")
+
+
+def test_killed_at_every_touch_of_the_disk(place: Path) -> None:
+    """Before and in the middle of every write, before every rename, sync and removal; and again when resumed."""
+    command = words(
+        train_steps=6, train_shards=1, log_every=1, log_eval_every=3, log_sample_every=1, log_checkpoint_every=2
+    )
+    made(*command, "--out", "whole")
+    tried = trials(place, "-", command)
+    assert len(tried) > 80
+    assert {first for first, *_ in tried} == {-9}
+    assert {second for _, second, _ in tried} == {-9, 0}
+    assert {last for *_, last in tried} == {0}
+    whole = contents(place / "whole")
+    for moment in range(len(tried)):
+        assert contents(place / str(moment)) == whole, moment
+
+
+def test_killed_while_it_replaces_another_run(place: Path) -> None:
+    """With --overwrite the old run stays, newest checkpoint and all, until it is gone: --resume never mixes the two."""
+    command = words(train_steps=4, train_shards=1, train_seed=6, log_checkpoint_every=2)
+    made(*words(train_steps=4, train_shards=1, log_checkpoint_every=1, log_keep=9, train_seed=5), "--out", "old")
+    made(*command, "--out", "whole")
+    newest = Path("checkpoints", "step-00000004.safetensors")
+    old, whole = (place / "old" / newest).read_bytes(), contents(place / "whole")
+    tried = trials(place, "old", command)
+    assert {last for *_, last in tried} == {0, 2}
+    for moment, (*_, last) in enumerate(tried):
+        if last == 0:
+            assert contents(place / str(moment)) == whole, moment
+        else:  # "--resume cannot change train.seed"
+            assert (place / str(moment) / newest).read_bytes() == old, moment
