@@ -135,8 +135,8 @@ def poisoning(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: floa
 def test_a_bad_gradient_is_skipped_and_three_stop_the_run(
     text: str, monkeypatch: pytest.MonkeyPatch, cell: str, name: str, value: float
 ) -> None:
-    """One element that is not finite, or whose square is not, is enough; the third in a row ends the run there."""
-    poisoning(monkeypatch, lambda done: done in (5, 10, 11) or done >= 21, value)
+    """One element that is not finite, or whose square is not, is enough; the third in a row ends the run."""
+    poisoning(monkeypatch, lambda done: done in (5, 10, 11, 21, 22, 23), value)
     tables: tuple[Table, ...] = {"model": {"cell": cell}}, {"optimizer": {"name": name, "average": 0.9}}
     reason, guards, saved = same_course(*tables, text=text)
     assert (reason, skips(guards)) == ("diverged", [(6, 1), (11, 1), (12, 2), (22, 1), (23, 2), (24, 3)])
@@ -193,7 +193,7 @@ OFTEN = {"log": {"checkpoint_every": 4}}
 
 @pytest.mark.parametrize(
     ("bad", "stops"),
-    [((5, 6, 14, 15, 30), 0), ((5, 20, 21, 22, 23, 30), 1), ((0, 1, 2, 3, 4, 5, 6, 37, 38, 39), 3)],
+    [((3, 4, 14, 15, 30), 0), ((5, 20, 21, 22, 23, 30), 1), ((0, 1, 2, 3, 4, 5, 6, 37, 38, 39), 3)],
 )
 def test_a_guarded_run_is_resumed_bit_for_bit(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, bad: tuple[int, ...], stops: int
