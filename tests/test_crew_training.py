@@ -9,6 +9,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from test_crew import PATIENCE
+from test_numbers import poisoning
 
 from charrnn import config, text
 from charrnn.backend import Backend, Workers
@@ -50,6 +51,24 @@ def test_training_with_helpers_has_the_same_bits() -> None:
     assert np.array_equal(alone.vector, crowd.vector)
     assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
     assert alone.drain() == crowd.drain()
+
+
+def test_a_bad_gradient_of_a_helper_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two skipped steps, and the three that shut the guard, are those of one process."""
+    poisoning(monkeypatch, lambda done: done in (4, 9) or done >= 15)
+    alone, crowd = trainer(1), trainer(3)
+    for step in range(20):
+        alone.step()
+        crowd.step()
+        assert crowd.crew.helpers is not None
+        if step == 0:
+            assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+    assert [(helper.ready, helper.lost) for helper in crowd.crew.helpers or ()] == [(True, False)] * 2
+    crowd.close()
+    assert (float(crowd.guard.scale), int(crowd.guard.bad)) == (0.5**5, 3)
+    assert np.array_equal(alone.vector, crowd.vector)
+    assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
+    assert repr(alone.drain()) == repr(crowd.drain())
 
 
 def test_two_trainings_in_two_threads_do_not_disturb_each_other() -> None:

@@ -121,7 +121,8 @@ class Loop:
                 progress.bad, self.last_train = 0, measured
                 progress.smooth_loss = smoothing * progress.smooth_loss + (1 - smoothing) * measured.loss
                 continue
-            progress.bad, progress.scale = progress.bad + 1, progress.scale / 2
+            progress.bad += 1
+            progress.scale = float(np.array(progress.scale / 2, self.trainer.network.dtype))  # as the device has it
             rate = progress.scale * self.trainer.learning_rate(measured.step)
             yield Guarded(self.moment(measured.step), measured.loss, measured.grad_norm, progress.bad, rate)
             if progress.bad == LIMIT:  # the device has been shut since this step
@@ -197,16 +198,18 @@ class Loop:
     def snapshot(self) -> Snapshot:
         """The checkpoint of this step. Waits for the device."""  # sync
         trainer, host = self.trainer, self.trainer.network.backend.to_host
-        layout, vector = trainer.network.layout, host(trainer.vector)
-        if not np.isfinite(vector).all():
-            raise DivergedError(f"the parameters overflow at step {trainer.done}: lower optimizer.learning_rate")
-        tensors = named("parameters", layout, vector)
+        layout = trainer.network.layout
+        tensors = named("parameters", layout, host(trainer.vector))
         for slot, memory in trainer.slots.items():
             tensors |= named(f"optimizer/{slot}", layout, host(memory))
         if self.config.optimizer.average:
             tensors |= named("average", layout, host(trainer.average))
         tensors |= {f"state/{name}": host(array) for name, array in trainer.state().items()}
         tensors |= {"guard/scale": host(trainer.guard.scale), "guard/bad": host(trainer.guard.bad)}
+        for name, tensor in tensors.items():  # nothing could go on from such a file
+            if not np.isfinite(tensor).all():
+                remedy = "lower optimizer.learning_rate, or clip gradients (optimizer.clip_norm)"
+                raise DivergedError(f"{name} overflows at step {trainer.done}: {remedy}")
         meta = Meta(
             step=trainer.done,
             chunk=trainer.streams.chunk(trainer.done)[0],
