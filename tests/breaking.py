@@ -16,14 +16,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import charrnn.api
-import charrnn.cli.progress  # so that no fork has to read it
 from charrnn import cli, files
 
 CALLS = ("fsync", "replace", "unlink", "mkdir")
@@ -87,6 +86,8 @@ def forked(words: list[str], moment: int | None) -> int:
 def main() -> None:
     """Try every moment."""
     folder, old, *words = sys.argv[1:]
+    for module in ("charrnn.api", "charrnn.cli.progress"):  # so that no fork has to
+        import_module(module)
     draw, statuses = random.Random(0), []
     for moment in count():
         run = Path(folder, str(moment))

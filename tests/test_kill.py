@@ -81,7 +81,7 @@ def test_killed_at_fifty_moments(place: Path) -> None:
 def test_killed_at_every_touch_of_the_disk(place: Path) -> None:
     """Before and in the middle of every write, before every rename, sync and removal; and again when resumed."""
     command = words(
-        train_steps=6, train_shards=1, log_every=1, log_eval_every=3, log_sample_every=1, log_checkpoint_every=2
+        train_steps=4, train_shards=1, log_every=1, log_eval_every=3, log_sample_every=1, log_checkpoint_every=2
     )
     made(*command, "--out", "whole")
     tried = trials(place, "-", command)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from charrnn.floors import Counting, split_of
 from charrnn.training.events import Counted, Ended, Event
-from charrnn.training.loop import Loop
+from charrnn.training.loop import DONE, Loop
 
 PATIENCE = 3.0
 """Seconds for which a run that is done waits for its floors: a megabyte takes about half a second from the start."""
@@ -39,4 +39,4 @@ def events(loop: Loop) -> Iterator[Event]:
 
 def is_done(event: Event) -> bool:
     """Whether this is the end of a run that was not stopped."""
-    return isinstance(event, Ended) and event.reason in ("steps", "minutes", "patience")
+    return isinstance(event, Ended) and event.reason in DONE

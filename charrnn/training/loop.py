@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,9 @@ from charrnn.training.events import Ended, Evaluated, Event, Guarded, Moment, Sa
 from charrnn.training.guard import LIMIT
 from charrnn.training.progress import Progress
 from charrnn.training.step import Measured, Trainer
+
+DONE = ("steps", "minutes", "patience")
+"""The reasons to end that a run is done for; others interrupt it."""
 
 
 @dataclass
@@ -51,38 +54,28 @@ class Loop:
         log, trainer, before = self.config.log, self.trainer, self.trainer.done
         reason, logged = self.should_stop(0), before
         if not self.resumed:
-            looks = reason is None
-            yield from self.look(
-                evaluate=looks and log.eval_every > 0, sample=looks and log.sample_every > 0, save=True
-            )
+            if reason is None and log.eval_every:
+                yield from self.evaluated(counts=True)
+            if reason is None and log.sample_every:
+                yield self.sampled()
+            yield self.snapshot()
         started, spent = time.perf_counter(), 0.0
         while reason is None and trainer.done < self.config.train.steps:
             reason = self.burst(before)
-            step = trainer.done
             yield from self.drained()
             if self.progress.bad >= LIMIT:
                 reason = "diverged"
+                yield self.snapshot()
                 break
+            step = trainer.done
             spent += time.perf_counter() - started
             if due(step, log.every):
                 if self.last_train is not None and self.last_train.step == step:
                     yield self.trained(self.last_train, (step - logged) / spent)
                 logged, spent = step, 0.0
-            yield from self.look(
-                evaluate=due(step, log.eval_every),
-                sample=due(step, log.sample_every),
-                save=due(step, log.checkpoint_every),
-            )
-            if reason is None and due(step, log.eval_every) and self.out_of_patience:
-                reason = "patience"
+            reason = yield from self.look("steps" if step >= self.config.train.steps else reason)
             started = time.perf_counter()
-        if reason != "diverged" and trainer.done >= self.config.train.steps:
-            reason = "steps"
-        if reason in ("steps", "minutes", "patience"):
-            yield from self.last_look()
-        elif reason == "diverged" or not due(trainer.done, log.checkpoint_every):
-            yield self.snapshot()
-        yield Ended(self.moment(trainer.done), str(reason))
+        yield Ended(self.moment(trainer.done), reason or "steps")
 
     @property
     def out_of_patience(self) -> bool:
@@ -142,38 +135,42 @@ class Loop:
             device=self.trainer.network.backend.name,
         )
 
-    def look(self, *, evaluate: bool, sample: bool, save: bool, last: bool = False) -> Iterator[Event]:
-        """Evaluate, sample and save as asked. A best evaluation is always saved.
+    def look(self, reason: str | None) -> Generator[Event, None, str | None]:
+        """Do what is due, and what a run that ends here for `reason` still needs; return the reason to stop, if any.
 
-        The `last` evaluation of a run may be between two that are due, and does not count for patience and plateau.
+        All of it comes before the step's one checkpoint: what a resumed run finds there is done.
         """
-        step, best = self.trainer.done, False
-        if evaluate and self.validation is not None:
-            trainer = self.trainer
-            params = trainer.network.views(trainer.average)
-            result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
-            # The untrained network is evaluated, for comparison, but is nobody's best.
-            trained = step > 0 or self.config.train.init_from != ""
-            best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=not last)
-            optimizer = self.config.optimizer
-            if optimizer.schedule == "plateau" and not last and self.progress.overdue(optimizer.decay_patience):
-                trainer.drops += 1
-            if math.isfinite(result.nats_per_char):
-                yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
-        if sample:
+        log, step, best = self.config.log, self.trainer.done, False
+        if due(step, log.eval_every):
+            best = yield from self.evaluated(counts=True)
+            reason = reason or ("patience" if self.out_of_patience else None)
+        done = reason in DONE
+        if done and log.eval_every and not due(step, log.eval_every):
+            best = yield from self.evaluated(counts=False)
+        if due(step, log.sample_every) or (done and log.sample_every):
             yield self.sampled()
-        if save or best:
+        if reason is not None or best or due(step, log.checkpoint_every):
             yield self.snapshot()
+        return reason
 
-    def last_look(self) -> Iterator[Event]:
-        """At the end: whatever was not done at this very step."""
-        step, log = self.trainer.done, self.config.log
-        yield from self.look(
-            evaluate=bool(log.eval_every and step) and not due(step, log.eval_every),
-            sample=bool(log.sample_every and step) and not due(step, log.sample_every),
-            save=not due(step, log.checkpoint_every),
-            last=True,
-        )
+    def evaluated(self, *, counts: bool) -> Generator[Event, None, bool]:
+        """Evaluate, where something is held out; whether it is the best so far.
+
+        What is between two that are due, at the end of a run, does not count for patience and plateau.
+        """
+        step, trainer, optimizer = self.trainer.done, self.trainer, self.config.optimizer
+        if self.validation is None:
+            return False
+        params = trainer.network.views(trainer.average)
+        result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
+        # The untrained network is evaluated, for comparison, but is nobody's best.
+        trained = step > 0 or self.config.train.init_from != ""
+        best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=counts)
+        if optimizer.schedule == "plateau" and counts and self.progress.overdue(optimizer.decay_patience):
+            trainer.drops += 1
+        if math.isfinite(result.nats_per_char):
+            yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
+        return best
 
     def sampled(self) -> Sampled:
         """A sample from the network as it is, from a stream of its own: training is not disturbed."""
