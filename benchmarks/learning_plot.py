@@ -40,8 +40,10 @@ PEERS = (
 WIDTH, HEIGHT, LEFT, TOP, LINE = 900, 420, 60, 46, 19
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#8250df", "#bc4c00", "#bf3989", "#0a7d8c", "#57606a")
 THEIRS = "#9a6700"
-SHOWN = 1.0
+SHOWN = 0.7
 """Nats/char above the lowest loss that the picture shows at most: a start at ln V would leave no room for the rest."""
+DOUBLINGS = 8
+"""How often the time doubles across the picture, which ends with the longest run: minutes and hours in one."""
 STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -49,15 +51,17 @@ def picture(data: dict[str, Any]) -> str:
     """The picture of a series."""
     groups = grouped(data["rows"])
     peers = PEERS if data["text"]["sha256"] == TINYSHAKESPEARE else ()
-    plane = plane_for([row["curve"] for group in groups for row in group], peers)
-    shapes = [text(LEFT, 26, "validation loss while training, nats/char, against minutes of training"), *axes(plane)]
+    curves = [row["curve"] for group in groups for row in group]
+    plane, minutes = plane_for(curves, peers), longest(curves)
+    title = "validation loss while training, nats/char, against minutes (a logarithmic axis)"
+    shapes = [text(LEFT, 26, title), *axes(plane, minutes)]
     clip = f'<clipPath id="plane"><rect x="{LEFT}" y="{TOP}" width="{plane.width:g}" height="{HEIGHT}"/></clipPath>'
     shapes += [clip, *across(plane, peers)]
     y = TOP + HEIGHT + 50
     for number, group in enumerate(groups):
         colour = COLOURS[number % len(COLOURS)]
         for row in group:
-            points = [(seconds / 60, loss) for seconds, _, loss in row["curve"]]
+            points = [(place(seconds / 60, minutes), loss) for seconds, _, loss in row["curve"]]
             shapes.append(plane.curve(points, colour, 1.5, ' clip-path="url(#plane)"'))
         ends = f"carried {median(row['losses']['carried'] for row in group):.4f}"
         first = group[0]
@@ -69,27 +73,34 @@ def picture(data: dict[str, Any]) -> str:
 
 def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Plane:
     """The plane that shows the end of every curve, and every peer."""
-    points = [point for curve in curves for point in curve]
-    losses = [loss for _, _, loss in points]
+    losses = [loss for curve in curves for _, _, loss in curve]
     peers = tuple(peers)
     low = min([*losses, *(peer.low for peer in peers)], default=0.0)
     high = min(max([*losses, *(peer.high for peer in peers)], default=1.0), low + SHOWN)
-    right = max((seconds / 60 for seconds, _, _ in points), default=0.0) or 1.0
     low = math.floor(low * 20) / 20
-    return Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, right, low, max(math.ceil(high * 20) / 20, low + 0.05))
+    return Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, DOUBLINGS, low, max(math.ceil(high * 20) / 20, low + 0.05))
 
 
-def axes(plane: Plane) -> list[str]:
-    """Lines across with their losses, and minutes below."""
+def longest(curves: Iterable[list[list[float]]]) -> float:
+    """The minutes of the longest run; 1 where there is none."""
+    return max((seconds / 60 for curve in curves for seconds, _, _ in curve), default=0.0) or 1.0
+
+
+def place(minutes: float, last: float) -> float:
+    """Where a time stands in the plane whose right side is `last`: at its left, or before it, for the first moments."""
+    return max(-1.0, DOUBLINGS + math.log2(max(minutes, 1e-9) / last))
+
+
+def axes(plane: Plane, minutes: float) -> list[str]:
+    """Lines across with their losses, and minutes below, of which the right side is the last."""
     shapes = []
     step = stride(plane.high - plane.low)
     for n in range(math.ceil(plane.low / step - 1e-9), math.floor(plane.high / step + 1e-9) + 1):
         y = round(plane.at(0, n * step)[1] + 5, 1)
         shapes += [plane.level(n * step), text(LEFT - 46, y, f"{n * step:.2f}")]
-    step = stride(plane.right)
-    for n in range(math.floor(plane.right / step + 1e-9) + 1):
-        x = round(plane.at(n * step, plane.low)[0], 1)
-        shapes.append(text(x, TOP + HEIGHT + 20, f"{n * step:g}", more=' text-anchor="middle"'))
+    for each in (m for m in STEPS if 0 <= place(m, minutes) <= DOUBLINGS):
+        x = round(plane.at(place(each, minutes), plane.low)[0], 1)
+        shapes.append(text(x, TOP + HEIGHT + 20, f"{each:g}", more=' text-anchor="middle"'))
     return shapes
 
 

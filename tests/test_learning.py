@@ -11,7 +11,7 @@ from typing import Any
 import learning
 import pytest
 from commands import TEXT
-from learning_plot import PEERS, SHOWN, TINYSHAKESPEARE, picture, plane_for, stride
+from learning_plot import DOUBLINGS, PEERS, SHOWN, TINYSHAKESPEARE, picture, place, plane_for, stride
 from learning_report import grouped, markdown, spread
 
 import charrnn
@@ -221,12 +221,14 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [shape for shape in shapes if shape.tag.endswith("polyline")]
     assert [line.get("stroke") == lines[0].get("stroke") for line in lines] == [True, True, False]
     plane = plane_for([row["curve"] for row in data["rows"]], ())
-    assert (plane.right, plane.low, plane.high) == (2.0, 1.25, pytest.approx(1.25 + SHOWN))
+    assert (plane.right, plane.low, plane.high) == (DOUBLINGS, 1.25, pytest.approx(1.25 + SHOWN))
     assert plane.at(0, plane.high) == (plane.left, plane.top)
-    assert plane.at(2.0, 1.25) == (plane.left + plane.width, plane.top + plane.height)
+    assert place(0.0, 2.0) < 0 == place(2.0 / 2**DOUBLINGS, 2.0)
+    assert plane.at(place(2.0, 2.0), 1.25) == (plane.left + plane.width, plane.top + plane.height)
     assert lines[1].get("points").split()[-1] == f"{plane.left + plane.width:.1f},{plane.top + plane.height:.1f}"
-    middle = plane.left + plane.width / 2
-    assert lines[1].get("points").split()[1] == f"{middle:.1f},{plane.top + plane.height * 0.25:.1f}"
+    middle = plane.left + plane.width * (1 - 1 / DOUBLINGS)  # half the time is one doubling before the end
+    height = plane.top + plane.height * (1.25 + SHOWN - 2.0) / SHOWN
+    assert lines[1].get("points").split()[1] == f"{middle:.1f},{height:.1f}"
     words = [shape.text for shape in shapes if shape.tag.endswith("text")]
     assert "b, 5 min, 1,234 parameters, 2 seeds: carried 1.3750" in words
     assert "<a>, 5 min, 1,234 parameters, 1 seeds: carried 1.4000" in words
