@@ -20,7 +20,13 @@ OPTIONS = {
     "model": {"hidden_size": 4, "dropout": 0.0},
     "train": {"batch_size": 1, "seq_length": 2, "steps": STEPS, "device": "cpu"},
     "optimizer": {"name": "adagrad"},
-    "log": {"every": 500, "eval_every": STEPS // 100, "sample_every": 1000, "checkpoint_every": 1000},
+    "log": {
+        "every": 500,
+        "eval_every": STEPS // 100,
+        "sample_every": 1000,
+        "checkpoint_every": 1000,
+        "keep_samples": 9,
+    },
 }
 
 
@@ -64,13 +70,14 @@ WORKS: dict[str, Callable[[Path, Path], Iterator[object]]] = {
 
 
 def held(run: Path) -> dict[str, int]:
-    """The resident set in bytes, open files, files in the run directory and checkpoints among them."""
+    """The resident set in bytes, open files, files in the run directory, checkpoints in it, and bytes of samples."""
     rollup = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return {
         "resident": int(rollup["Rss"].split()[0]) * 1024,
         "open": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (names alone)
         "files": sum(path.is_file() for path in run.glob("*")),
         "checkpoints": sum(1 for _ in run.glob("checkpoints/*")),
+        "samples": sum(path.stat().st_size for path in run.glob("samples.txt")),
     }
 
 

@@ -46,10 +46,11 @@ def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
 def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
     """100,000 steps with 100 evaluations, samples and checkpoints: memory and files are those of the first tenth."""
     looks = watched("recorded", trained, tmp_path / "r")
-    assert {look["files"] for look in looks} == {4}  # config.toml, floors.json, metrics.jsonl, samples.txt
+    assert {look["files"] for look in looks} == {5}  # config.toml, floors.json, metrics.jsonl, samples.txt, .pid
     assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
     assert checkpoint.steps(tmp_path / "r")[-1] == long_run.STEPS
-    # log.keep_samples: here belongs what bounds samples.txt.
+    sample = LogConfig().sample_length + len("--- step 100000 ---\n\n\n")
+    assert max(look["samples"] for look in looks) < 10 * sample + 100  # the last 9, one to come, a line about the rest
 
 
 @pytest.mark.parametrize("work", ["unrecorded", "evaluated", "sampled"])
