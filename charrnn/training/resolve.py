@@ -65,7 +65,9 @@ def start(config: Config, network: Network, part: Part, workers: Workers) -> Tra
     train = config.train
     streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
     trainer = Trainer(config, network, streams, workers)
-    for name, weights in initial(network, config.model, seeds.stream(train.seed, "weights")).items():
+    with one_thread:  # decompositions of some libraries round by the number of threads
+        first = initial(network, config.model, seeds.stream(train.seed, "weights"))
+    for name, weights in first.items():
         trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
     trainer.average[...] = trainer.vector
     return trainer
