@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.errors import TextError
@@ -42,8 +44,24 @@ def meant(name: str) -> list[str]:
         return [str(p) for p in found if is_text(p, below=path)]
     if name == "-" or path.exists():
         return [name]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    return [match for match in matches if Path(match).is_file()]
+    return [match for match in sorted(set(matches(name))) if Path(match).is_file()]
+
+
+def matches(pattern: str) -> Iterator[str]:
+    """What a glob matches, perhaps more than once.
+
+    `**` stands for any folders, and enters no symbolic link: two that lead back would never let it end.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207 (Path.glob takes no absolute pattern, and finds hidden files)
+        return
+    place = parts.index("**")
+    rest = parts[place + 1 :] or ("*",)
+    for top in glob.iglob(str(Path(*parts[:place]))) if place else ["."]:  # noqa: PTH207
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (str(Path(found)) for found in matches(str(Path(glob.escape(folder), *rest))))
 
 
 def check_name(name: str) -> None:
