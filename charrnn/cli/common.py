@@ -1,11 +1,10 @@
-"""What several commands share: options, notices, and how this program is called."""
+"""What several commands share: options, and how this program is called."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from charrnn.cli.terminal import quoted
 from charrnn.errors import ConfigError, TextError
 
 
@@ -63,22 +63,6 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 model_options = options(run_argument, checkpoint_option, device_option, fallback_option, unknown_option)
 
 
-def abandon_output() -> None:
-    """Nobody reads standard output any more: write the rest nowhere, or the interpreter would fail to flush at exit."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (it stays open to the end)
-
-
-def note(message: str) -> None:
-    """A line for the user on standard error."""
-    click.echo(message, err=True)
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """`text` with control characters escaped: it must not drive the terminal, nor break the line unless `lines`."""
-    kept = "\n\t" if lines else ""
-    return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def strict(value: Any) -> Any:
     """`value` for strict JSON: as in metrics.jsonl, a number that is not finite is a string."""
     if isinstance(value, dict):
@@ -121,4 +105,4 @@ def command_line(*words: str | Path) -> str:
     else:
         found = shutil.which("charrnn")
         program = ["charrnn" if found and Path(found).resolve() == called.resolve() else sys.argv[0]]
-    return shlex.join([*program, *map(str, words)])
+    return " ".join(map(quoted, [*program, *map(str, words)]))
