@@ -1,4 +1,4 @@
-"""What several commands share: options, and how this program is called."""
+"""What several commands share: options, texts that are read whole, and how this program is called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ import click
 
 from charrnn.cli.terminal import quoted
 from charrnn.errors import ConfigError, TextError
+
+PROMPT = 1 << 24
+"""Most characters of a prompt in a file: reading so many takes minutes."""
+CHARACTER = 8
+"""Bytes that a character of a text takes which is read whole, in pieces and joined, at worst."""
 
 
 class Interruption:
@@ -88,13 +93,37 @@ def unescaped(word: str, option: str) -> str:
     return re.sub(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", character, word, flags=re.DOTALL)
 
 
-def read_text(name: str, encoding: str) -> str:
-    """The whole text of a file, `-` for standard input."""
+def read_prompt(name: str, encoding: str) -> str:
+    """The prompt in a file, `-` for standard input."""
+    return read_text(name, encoding, PROMPT, "give only its end")
+
+
+def read_text(name: str, encoding: str, most: int | None = None, advice: str = "name a part of it") -> str:
+    """The whole text of a file, `-` for standard input.
+
+    Raises `TextError` for one of more than `most` characters, half of this machine's memory if that is None: a pipe
+    may have no end.
+    """
     from charrnn.text import blocks
 
     if name != "-" and not Path(name).exists():
         raise TextError(f"{name}: there is no such file")
-    return "".join(blocks(name, encoding))
+    most = memory() // 2 // CHARACTER if most is None else most
+    parts, length = [], 0
+    for part in blocks(name, encoding):
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            raise TextError(f"{name}: the text is longer than {most:,} characters: {advice}")
+    return "".join(parts)
+
+
+def memory() -> int:
+    """The bytes of this machine's memory; 8 GiB where nobody says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 << 30
 
 
 def command_line(*words: str | Path) -> str:

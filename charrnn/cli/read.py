@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import model_options, read_text, strict, text_encoding_option
+from charrnn.cli.common import model_options, read_prompt, read_text, strict, text_encoding_option
 from charrnn.cli.terminal import note, say, write
 from charrnn.errors import ConfigError
 
@@ -76,7 +76,7 @@ def sample_command(
     if prompt is not None and prompt_file is not None:
         raise ConfigError("--prompt and --prompt-file exclude each other")
     if prompt_file is not None:
-        prompt = read_text(prompt_file, encoding)
+        prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""
     model = loaded(run, checkpoint, device, no_fallback)
     if seed is None:
