@@ -36,9 +36,12 @@ Part = Callable[[int, int], object]
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """Zeros that a forked process shares with this one: what either writes, both see."""
+    """Zeros that a forked process shares with this one: what either writes, both see. Raises `MemoryError`."""
     count = int(np.prod(shape))
-    memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
+    try:
+        memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
+    except OSError as error:
+        raise MemoryError(error.strerror) from None
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 

@@ -91,10 +91,11 @@ def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
     """As `find`, of a run directory. Raises `GoneError` where another look would find more."""
     available = steps(run)
     if which.isdecimal():
-        if int(which) not in available:
+        step = next((step for step in available if str(step) == (which.lstrip("0") or "0")), None)
+        if step is None:
             listed = ", ".join(map(str, available)) or "none"
             raise CheckpointError(f"{run} has no checkpoint of step {which}; there are: {listed}")
-        return path_of(run, int(which)), read(run, int(which)), []
+        return path_of(run, step), read(run, step), []
     found = last(run)
     if found is None:
         raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")

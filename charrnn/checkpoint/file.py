@@ -168,6 +168,8 @@ def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises `CheckpointError` for a file that is not one or is damaged."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise CheckpointError("it is not a file")
         with safetensors.safe_open(path, framework="numpy") as file:
             values = json.loads((file.metadata() or {})["charrnn"])
             digest = values.pop("content", None)  # not yet in the first files

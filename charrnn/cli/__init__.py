@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -10,9 +12,9 @@ import click
 from charrnn import __version__
 from charrnn.cli.cache import cache_command
 from charrnn.cli.check import devices_command, gradcheck_command
-from charrnn.cli.common import abandon_output
 from charrnn.cli.compare import compare_command
 from charrnn.cli.read import eval_command, sample_command, score_command
+from charrnn.cli.terminal import abandon_output, note, say
 from charrnn.cli.train import train_command
 from charrnn.cli.tune import tune_command
 from charrnn.errors import CharrnnError
@@ -21,13 +23,25 @@ from charrnn.errors import CharrnnError
 class Commands(click.Group):
     """The commands, with a closed pipe caught below click, which would end with status 1."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the command line, which may ask for help."""
+        with unread():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run one; that whoever reads has had enough, as in `| head`, is no error."""
-        try:
+        """Run a command."""
+        with unread():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            abandon_output()
-            return 0
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """That whoever reads has had enough, as in `| head`, is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        abandon_output()
+        raise click.exceptions.Exit(0) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +72,7 @@ def main() -> NoReturn:
     try:
         status = charrnn.main(prog_name="charrnn", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        say(error.format_message())
         status = 0
     except click.ClickException as error:
         status = fail(error.format_message(), error.exit_code)
@@ -72,11 +86,12 @@ def main() -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         status = fail(f"{where}{error.strerror or error}", 2)
     except MemoryError as error:
-        status = fail(f"out of memory ({error}): lower train.batch_size, train.seq_length or model.hidden_size", 2)
+        why = f" ({error})" if str(error) else ""
+        status = fail(f"out of memory{why}: lower train.batch_size, train.seq_length or model.hidden_size", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def fail(message: str, status: int) -> int:
     """Print an error as one line; return the exit status."""
-    click.echo("charrnn: " + " ".join(message.split()), err=True)
+    note("charrnn: " + " ".join(message.split()))
     return status

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from charrnn.cli.common import printable
+from charrnn.cli.terminal import printable, say
 
 
 @click.command("cache")
@@ -20,17 +20,17 @@ def cache_command(clear: bool) -> None:
     from charrnn.floors import store
     from charrnn.text import cache
 
-    click.echo(f"directory: {cache.directory()}")
+    say(f"directory: {cache.directory()}")
     found = cache.clear() if clear else cache.entries()
     for entry in found:
         name = printable(entry.about.name) if entry.about is not None else "(damaged)"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        click.echo(f"{megabytes(entry.size):>12}  {used}  {name}")
+        say(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
     splits = len(store.clear() if clear else store.files())
     floors = f", and the floors of {splits} split" + "s" * (splits != 1) if splits else ""
-    click.echo(f"{'removed' if clear else 'total'}: {texts}, {total}{floors}")
+    say(f"{'removed' if clear else 'total'}: {texts}, {total}{floors}")
 
 
 def megabytes(size: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli.common import device_option, fallback_option, note
+from charrnn.cli.common import device_option, fallback_option
+from charrnn.cli.terminal import note, say
 
 
 @click.command("devices")
@@ -13,7 +14,7 @@ def devices_command() -> None:
     from charrnn import backend
 
     for line in backend.report():
-        click.echo(line)
+        say(line)
 
 
 @click.command("gradcheck")
@@ -35,5 +36,5 @@ def gradcheck_command(device: str, no_fallback: bool, cell: str, layers: int, se
     note(choice.reason)
     errors = model.gradcheck(settings.model, choice.backend, seeds.stream(seed, "gradcheck"))
     for name, error in errors.items():
-        click.echo(f"{name:16} worst relative error {error:.1e}{'' if error <= tolerance else '  ABOVE THE TOLERANCE'}")
+        say(f"{name:16} worst relative error {error:.1e}{'' if error <= tolerance else '  ABOVE THE TOLERANCE'}")
     return 0 if all(error <= tolerance for error in errors.values()) else 1  # a NaN is not <=

@@ -1,11 +1,10 @@
-"""What several commands share: options, notices, and how this program is called."""
+"""What several commands share: options, texts that are read whole, and how this program is called."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +13,13 @@ from typing import Any, TypeVar
 
 import click
 
+from charrnn.cli.terminal import quoted
 from charrnn.errors import ConfigError, TextError
+
+PROMPT = 1 << 24
+"""Most characters of a prompt in a file: reading so many takes minutes."""
+CHARACTER = 8
+"""Bytes that a character of a text takes which is read whole, in pieces and joined, at worst."""
 
 
 class Interruption:
@@ -63,22 +68,6 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 model_options = options(run_argument, checkpoint_option, device_option, fallback_option, unknown_option)
 
 
-def abandon_output() -> None:
-    """Nobody reads standard output any more: write the rest nowhere, or the interpreter would fail to flush at exit."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (it stays open to the end)
-
-
-def note(message: str) -> None:
-    """A line for the user on standard error."""
-    click.echo(message, err=True)
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """`text` with control characters escaped: it must not drive the terminal, nor break the line unless `lines`."""
-    kept = "\n\t" if lines else ""
-    return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def strict(value: Any) -> Any:
     """`value` for strict JSON: as in metrics.jsonl, a number that is not finite is a string."""
     if isinstance(value, dict):
@@ -104,13 +93,37 @@ def unescaped(word: str, option: str) -> str:
     return re.sub(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", character, word, flags=re.DOTALL)
 
 
-def read_text(name: str, encoding: str) -> str:
-    """The whole text of a file, `-` for standard input."""
+def read_prompt(name: str, encoding: str) -> str:
+    """The prompt in a file, `-` for standard input."""
+    return read_text(name, encoding, PROMPT, "give only its end")
+
+
+def read_text(name: str, encoding: str, most: int | None = None, advice: str = "name a part of it") -> str:
+    """The whole text of a file, `-` for standard input.
+
+    Raises `TextError` for one of more than `most` characters, half of this machine's memory if that is None: a pipe
+    may have no end.
+    """
     from charrnn.text import blocks
 
     if name != "-" and not Path(name).exists():
         raise TextError(f"{name}: there is no such file")
-    return "".join(blocks(name, encoding))
+    most = memory() // 2 // CHARACTER if most is None else most
+    parts, length = [], 0
+    for part in blocks(name, encoding):
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            raise TextError(f"{name}: the text is longer than {most:,} characters: {advice}")
+    return "".join(parts)
+
+
+def memory() -> int:
+    """The bytes of this machine's memory; 8 GiB where nobody says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 8 << 30
 
 
 def command_line(*words: str | Path) -> str:
@@ -121,4 +134,4 @@ def command_line(*words: str | Path) -> str:
     else:
         found = shutil.which("charrnn")
         program = ["charrnn" if found and Path(found).resolve() == called.resolve() else sys.argv[0]]
-    return shlex.join([*program, *map(str, words)])
+    return " ".join(map(quoted, [*program, *map(str, words)]))

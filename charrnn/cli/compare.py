@@ -12,14 +12,13 @@ import click
 from charrnn.cli.common import (
     device_option,
     fallback_option,
-    note,
-    printable,
     read_text,
     strict,
     text_encoding_option,
     unknown_option,
 )
 from charrnn.cli.table import aligned
+from charrnn.cli.terminal import note, printable, say
 from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -60,10 +59,10 @@ def compare_command(
     }
     found, failed = rows_of(runs, text, options)
     for line in dict.fromkeys(line for row in found for line in row.notices):
-        note(printable(line))
+        note(line)
     if as_json:
         values = {"protocols": wanted, "rows": [asdict(row) for row in found], "failed": failed}
-        click.echo(json.dumps(strict(values), allow_nan=False))
+        say(json.dumps(strict(values), allow_nan=False))
         return
     show(found, wanted)
 
@@ -96,9 +95,9 @@ def rows_of(runs: tuple[str, ...], text: str | None, options: dict[str, Any]) ->
         except CheckpointError as error:
             failed[run] = str(error)
     if not rows:
-        raise CheckpointError(printable("; ".join(failed.values())))
+        raise CheckpointError("; ".join(failed.values()))
     for reason in failed.values():
-        note(printable(f"left out: {reason}"))
+        note(f"left out: {reason}")
     return comparison.ranked(rows), failed
 
 
@@ -128,7 +127,7 @@ def show(rows: list[Row], wanted: list[str]) -> None:
         *below(texts, letters, any(row.best for row in rows)),
         *reasons(rows, names),
     ]:
-        click.echo(text)
+        say(text)
 
 
 def figure(value: float | None, form: str) -> str:

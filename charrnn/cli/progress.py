@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import textwrap
 
-import click
 from tqdm import tqdm
 
-from charrnn.cli.common import Interruption, abandon_output, note, printable
+from charrnn.cli.common import Interruption
+from charrnn.cli.terminal import abandon_output, escaped, note, say
 from charrnn.floors import Floors, announcement, verdict
 from charrnn.training import LIMIT, Counted, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
 
@@ -29,7 +29,7 @@ class Printer:
         if self.session.finished:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
             way = "stopped early; --set train.patience=N with a larger N goes on" if early else "--steps extends it"
-            click.echo(f"this run is finished: {done:,} steps are done ({way})")
+            say(f"this run is finished: {done:,} steps are done ({way})")
             list(self.session.events())
             return "steps"
         ended: Ended | None = None
@@ -57,7 +57,8 @@ class Printer:
     def show(self, line: str) -> None:
         """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
         try:
-            tqdm.write(line, file=sys.stdout) if on_terminal() else click.echo(line)
+            with tqdm.external_write_mode():
+                say(line)
         except BrokenPipeError:
             abandon_output()
             self.interruption.signal = BROKEN_PIPE
@@ -68,13 +69,13 @@ class Printer:
         corpus, model, network = session.corpus, session.config.model, session.network
         for line in session.notices:
             note(line)
-        click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
-        click.echo(
+        say(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
+        say(
             f"network: {model.cell}, {model.num_layers} x {model.hidden_size}, "
             f"{network.layout.parameters:,} parameters, {model.dtype}, on {network.backend.name}"
         )
         if session.checkpoint is not None:
-            click.echo(f"resuming {session.out} at step {session.checkpoint.meta.step:,}")
+            say(f"resuming {session.out} at step {session.checkpoint.meta.step:,}")
 
     def lines(self, event: Event) -> list[str]:
         """An event in words."""
@@ -93,7 +94,7 @@ class Printer:
         if isinstance(event, Counted):
             return [announcement(event.floors)]
         if isinstance(event, Sampled):
-            body = textwrap.indent(printable(event.text, lines=True), "  | ", lambda _: True)
+            body = textwrap.indent(escaped(event.text), "  | ", lambda _: True)
             return [f"{step}  a sample:", body]
         if isinstance(event, Guarded):
             return [
@@ -108,11 +109,9 @@ class Printer:
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
         words |= {"time": "stopped by --minutes", "patience": "stopped early (train.patience)"}
-        click.echo(
-            f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}"
-        )
+        say(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
         if best and self.floors is not None:
-            click.echo(verdict(best.val_loss, self.floors))
+            say(verdict(best.val_loss, self.floors))
 
 
 def on_terminal() -> bool:

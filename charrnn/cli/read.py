@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import model_options, note, read_text, strict, text_encoding_option
+from charrnn.cli.common import model_options, read_prompt, read_text, strict, text_encoding_option
+from charrnn.cli.terminal import note, say, write
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sample_command(
     if prompt is not None and prompt_file is not None:
         raise ConfigError("--prompt and --prompt-file exclude each other")
     if prompt_file is not None:
-        prompt = read_text(prompt_file, encoding)
+        prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""
     model = loaded(run, checkpoint, device, no_fallback)
     if seed is None:
@@ -106,15 +106,6 @@ def sample_command(
             write(parting + echoed + text)
     if not nul:
         write("\n")
-
-
-def write(text: str) -> None:
-    """Text on standard output at once, as UTF-8 with line ends as they are, wherever this runs."""
-    if sys.stdout is None:
-        raise BrokenPipeError
-    if text:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
 
 
 @click.command("eval")
@@ -165,10 +156,10 @@ def eval_command(
     }
     if as_json:
         # The perplexity of a hopeless network is not finite.
-        click.echo(json.dumps(strict(values), allow_nan=False))
+        say(json.dumps(strict(values), allow_nan=False))
         return
     for name, value in values.items():
-        click.echo(f"{name:14} {value:.4f}" if isinstance(value, float) else f"{name:14} {value}")
+        say(f"{name:14} {value:.4f}" if isinstance(value, float) else f"{name:14} {value}")
 
 
 @click.command("score")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from charrnn.cli.common import printable
+from charrnn.cli.terminal import printable
 
 
 def aligned(lines: Sequence[Sequence[str]], align: str, least: Sequence[int] = ()) -> list[str]:

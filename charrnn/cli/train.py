@@ -20,10 +20,10 @@ from charrnn.cli.common import (
     device_option,
     fallback_option,
     files_encoding_option,
-    note,
     settings_option,
     unescaped,
 )
+from charrnn.cli.terminal import note, say
 
 DIVERGED = 3
 
@@ -134,8 +134,8 @@ def train_command(
             "charrnn: training diverged: three steps in a row had a loss or gradient that is not finite; "
             "lower optimizer.learning_rate (the last finite parameters are saved)"
         )
-    click.echo(f"run: {session.out}")
-    click.echo(f"sample from it: {command_line('sample', session.out)}")
+    say(f"run: {session.out}")
+    say(f"sample from it: {command_line('sample', session.out)}")
     return status
 
 

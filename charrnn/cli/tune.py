@@ -14,11 +14,11 @@ from charrnn.cli.common import (
     device_option,
     fallback_option,
     files_encoding_option,
-    note,
     options,
     settings_option,
 )
 from charrnn.cli.table import aligned
+from charrnn.cli.terminal import note, say
 
 if TYPE_CHECKING:
     from charrnn.training.tuning import Plan, Slice
@@ -87,12 +87,12 @@ def tune_command(
             note(f"only train.shards and train.device are changed in {path}: it does not get what --set says")
         target.write(found)
     if as_json:
-        click.echo(json.dumps(found.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
+        say(json.dumps(found.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
         return
     show(found)
     if path is not None:
         threads = ("--threads", str(found.best.threads)) if found.best.device == "cpu" else ()
-        click.echo(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
+        say(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
 
 
 def names_configuration(word: str) -> bool:
@@ -111,12 +111,12 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
     if quiet:
         return
     corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
-    click.echo(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
-    click.echo(
+    say(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
+    say(
         f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
         f"{model.num_layers} x {model.hidden_size}, {model.dtype}"
     )
-    click.echo(f"machine: {backend.cores()} cores, {backend.blas()}")
+    say(f"machine: {backend.cores()} cores, {backend.blas()}")
 
 
 def watched(plan: Plan) -> Iterator[Slice]:
@@ -144,8 +144,8 @@ def show(found: Verdict) -> None:
         marks = ", ".join(["best" if row.best else "equal"] * row.equal + ["as configured"] * row.current)
         rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
         lines.append([row.device, str(row.shards), str(row.threads), *rates, marks])
-    click.echo("\n" + "\n".join(aligned(lines, COLUMNS, WIDTHS)))
+    say("\n" + "\n".join(aligned(lines, COLUMNS, WIDTHS)))
     for device, trouble in found.plan.missing.items():
-        click.echo(f"{device:8} not measured: {trouble}")
-    click.echo(f"\n{found.words}")
-    click.echo(f"note: {ROUNDING}")
+        say(f"{device:8} not measured: {trouble}")
+    say(f"\n{found.words}")
+    say(f"note: {ROUNDING}")

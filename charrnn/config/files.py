@@ -17,11 +17,16 @@ import tomli_w
 
 from charrnn.config.schema import Config
 from charrnn.errors import ConfigError
+from charrnn.opening import opened
 
 Table = dict[str, dict[str, Any]]
 
 SECTIONS: dict[str, Any] = {section.name: type(section.default) for section in dataclasses.fields(Config)}
 FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+LONGEST = 64 << 20
+"""Bytes of a configuration, which may name a great many files."""
+SHOWN = 200
+"""Characters of a value, or of somebody's words, in an error."""
 
 
 def build(table: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -55,7 +60,8 @@ def read(name: str) -> Table:
     try:
         if path.name == name and not path.is_file():
             path = presets().get(name, presets().get(name.removesuffix(".toml"), path))
-        content = path.read_bytes()
+        with opened(path) as stream:
+            content = stream.read(LONGEST + 1)
     except FileNotFoundError:
         known = ", ".join(presets())
         raise ConfigError(
@@ -64,16 +70,29 @@ def read(name: str) -> Table:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such file"
         raise ConfigError(f"cannot read the configuration {name!r}: {reason}") from None
+    if len(content) > LONGEST:
+        raise ConfigError(f"cannot read the configuration {name!r}: it is longer than {LONGEST >> 20} MB")
     return parse(content, str(path))
 
 
 def parse(content: bytes, place: str) -> Table:
     """The checked table of a TOML file's content; a `ConfigError` names `place`."""
     try:
-        parsed = tomllib.loads(content.decode("utf-8-sig"))
+        parsed = loaded(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # besides bad TOML: numbers or nesting beyond Python's limits
-        raise ConfigError(f"{place} is not a TOML file: {error}") from None
+        raise ConfigError(f"{place} is not a TOML file: {shortened(str(error))}") from None
     return checked(parsed, place)
+
+
+def loaded(text: str) -> dict[str, Any]:
+    """`text` as TOML. Raises `ValueError` or `RecursionError` for what is none.
+
+    For a key a.b.c the parser keeps a, a.b and a.b.c: one of thousands of parts would take gigabytes.
+    """
+    dots = [line.count(".") for line in text.splitlines()]
+    if max(dots, default=0) * sum(dots) > (1 << 22) + 16 * len(text):
+        raise ValueError("there are too many dots in one line")
+    return tomllib.loads(text)
 
 
 def presets() -> dict[str, Path]:
@@ -96,7 +115,7 @@ def parse_settings(settings: Iterable[str]) -> Table:
         known(dotted.strip(), place)
         value: Any = text.strip()
         with suppress(ValueError, RecursionError):
-            parsed = tomllib.loads(f"value = {text}")
+            parsed = loaded(f"value = {text}")
             value = parsed["value"] if len(parsed) == 1 else value  # more than one: lines that smuggle in other keys
         result = merged(result, checked({section: {key: value}}, place))
     return result
@@ -109,9 +128,9 @@ def checked(raw: Mapping[str, Any], place: str) -> Table:
         if not isinstance(values, dict) and section in SECTIONS:
             raise ConfigError(f"{place}: {section!r} must be a section, [{section}], not {shown(values)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{place}: {section!r} stands outside a section; {near(section)}")
+            raise ConfigError(f"{place}: {shown(section)} stands outside a section; {near(section)}")
         if section not in SECTIONS:
-            raise ConfigError(f"{place}: there is no section [{section}]; {near(section)}")
+            raise ConfigError(f"{place}: there is no section [{shortened(section)}]; {near(section)}")
         result[section] = {key: value_of(f"{section}.{key}", value, place) for key, value in values.items()}
     return result
 
@@ -119,7 +138,7 @@ def checked(raw: Mapping[str, Any], place: str) -> Table:
 def known(dotted: str, place: str) -> None:
     """Raise `ConfigError` with the nearest valid key unless `dotted` is a key."""
     if dotted not in FIELDS:
-        raise ConfigError(f"{place}: there is no key {dotted!r}; {near(dotted)}")
+        raise ConfigError(f"{place}: there is no key {shown(dotted)}; {near(dotted)}")
 
 
 def near(word: str) -> str:
@@ -134,11 +153,18 @@ def near(word: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` in an error; Python refuses to print integers of thousands of digits."""
+    """`value` in an error; Python refuses to print integers of thousands of digits, and tables that are too deep."""
     try:
-        return repr(value)
+        return shortened(repr(value))
     except ValueError:
         return "a number of thousands of digits"
+    except RecursionError:
+        return "a table in a table, and so on"
+
+
+def shortened(words: str) -> str:
+    """The beginning of `words`, if they are long."""
+    return words if len(words) <= SHOWN else f"{words[:SHOWN]} ..."
 
 
 def value_of(dotted: str, value: Any, place: str) -> Any:

@@ -38,7 +38,7 @@ def size(words: str) -> int | None:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", words.strip(), re.IGNORECASE)
     if not words.strip():
         return 0
-    if found is None or float(found[1]) == 0:
+    if found is None or not 0 < float(found[1]) < 1e15:
         return None
     return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
 

@@ -3,7 +3,8 @@
 from charrnn.text.build import from_files, from_text
 from charrnn.text.corpus import Corpus, Part
 from charrnn.text.documents import begins
-from charrnn.text.sources import EMBEDDED, blocks, check_name, expand
+from charrnn.text.names import check_name, expand
+from charrnn.text.sources import EMBEDDED, blocks
 from charrnn.text.streams import Streams, fitted, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.text.widening import widened

@@ -19,6 +19,7 @@ from charrnn.text.cache import Spill
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import parted
 from charrnn.text.entry import About
+from charrnn.text.names import expand
 from charrnn.text.sources import BOM, Piece
 from charrnn.text.vocabulary import CODE_POINTS, Ids, Vocabulary, code_points
 
@@ -170,14 +171,14 @@ def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corp
 
 
 def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "") -> Corpus:
-    """The corpus of files; of the embedded text for no name. See `sources.expand` for the names.
+    """The corpus of files; of the embedded text for no name. See `expand` for the names.
 
     Each file is a document, or holds those that `separator` parts: see `documents.parted`.
 
     Raises `TextError` for what cannot be found, read or decoded, for fewer than two characters, and for a text that
     is too large for memory where the cache cannot take it.
     """
-    files = sources.expand(list(names))
+    files = expand(list(names))
     if not files:
         return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
     name = files[0] if len(files) == 1 else f"{len(files)} files"

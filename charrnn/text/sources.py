@@ -1,4 +1,4 @@
-"""Where text comes from: files, globs, directories, gzip, standard input, a string, the embedded corpus.
+"""Where text comes from: files, gzip, standard input, a string, the embedded corpus. For names see `names`.
 
 A source is turned into pieces of text, one after the other, and is nowhere whole in memory.
 """
@@ -6,18 +6,18 @@ A source is turned into pieces of text, one after the other, and is nowhere whol
 from __future__ import annotations
 
 import codecs
-import glob
 import gzip
 import io
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from charrnn import opening
 from charrnn.errors import TextError
 
 BLOCK = 1 << 18
@@ -39,64 +39,11 @@ def embedded() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def expand(names: list[str]) -> list[str]:
-    """The files that `names` mean, in a fixed order: globs and directories expanded, `-` and files as they are.
-
-    Of a directory every file below it counts that is not hidden and holds no NUL byte in its first block.
-    Raises `TextError` for a name that means nothing.
-    """
-    files: list[str] = []
-    for name in names:
-        try:
-            found = meant(name)
-        except OSError as error:  # a name that is too long, a folder that may not be entered
-            raise TextError(f"{name}: cannot be read ({error.strerror})") from None
-        if not found:
-            kind = "this directory holds no text file" if Path(name).is_dir() else "there is no such file"
-            raise TextError(f"{name}: {kind}")
-        files += found
-    return list(dict.fromkeys(files))
-
-
-def meant(name: str) -> list[str]:
-    """The files that one name means."""
-    if not name:
-        raise TextError("an empty name is no file")
-    check_name(name)
-    path = Path(name)
-    if path.is_dir() and name != "-":
-        # What runs have written is nobody's text.
-        runs = {log.parent for log in path.rglob("metrics.jsonl") if (log.parent / "checkpoints").is_dir()}
-        found = [p for p in sorted(path.rglob("*")) if runs.isdisjoint(p.parents)]
-        return [str(p) for p in found if is_text(p, below=path)]
-    if name == "-" or path.exists():
-        return [name]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    return [match for match in matches if Path(match).is_file()]
-
-
-def check_name(name: str) -> None:
-    """Raise `TextError` for a path that is not valid Unicode: no configuration could hold it."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise TextError(f"{name!a}: this path is not valid Unicode; rename the file or the directory") from None
-
-
-def is_text(path: Path, *, below: Path) -> bool:
-    """Whether a file found in a directory looks like text: not hidden, and no NUL byte in its first block."""
-    if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
-        return False
-    try:
-        with opened(str(path)) as stream:
-            return b"\0" not in stream.read(4096)
-    except (OSError, EOFError, zlib.error):
-        return False
-
-
-def opened(name: str) -> BinaryIO:
-    """The bytes of a file, unpacked if its name ends in `.gz`."""
-    return io.BufferedReader(gzip.open(name)) if name.endswith(".gz") else Path(name).open("rb")
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if its name ends in `.gz`. Raises `OSError` as `opening.opened` does."""
+    with opening.opened(name) as stream:
+        yield io.BufferedReader(gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
 
 
 def blocks(name: str, encoding: str) -> Iterator[str]:
@@ -184,6 +131,8 @@ def chunks(name: str) -> Iterator[bytes]:
     if name == "-" and sys.stdin is None:
         raise TextError("standard input is closed: name a file")
     try:
+        if name == "-":
+            opening.check(sys.stdin.buffer)
         with nullcontext(sys.stdin.buffer) if name == "-" else opened(name) as stream:
             chunk = stream.read(len(BOM)) + stream.read(BLOCK)
             while chunk:

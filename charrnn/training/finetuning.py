@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn import checkpoint, config, text
+from charrnn import checkpoint, config, files, text
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
 from charrnn.errors import CheckpointError, ConfigError, TextError
@@ -145,7 +145,7 @@ def source(table: Table, out: Path | None, notices: list[str]) -> Source | None:
 def apart(table: Table, out: Path | None) -> None:
     """Raise `CheckpointError` where the run in `out` would take its weights from itself."""
     where = table.get("train", {}).get("init_from", "")
-    if where and out is not None and Path(where).resolve().is_relative_to(out.resolve()):
+    if where and out is not None and not files.leads_out(Path(where), out):
         raise CheckpointError(f"--out and --init-from are the same run, {out}: name another --out")
 
 

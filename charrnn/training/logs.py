@@ -35,7 +35,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     try:
         metric = json.loads(line)
         numbers = ("step", "seconds", NUMBER.get(metric["event"], "step"))
-        whole = isinstance(metric["event"], str) and all(metric[name] >= 0 for name in numbers)
+        whole = isinstance(metric["event"], str) and all(0 <= metric[name] < 1e18 for name in numbers)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return metric if whole else None

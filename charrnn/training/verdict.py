@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ class Target:
 
     def write(self, verdict: Verdict) -> None:
         """Write the configuration with what is best: whole or not at all."""
-        path = self.path.resolve()  # a link stays one
+        path = Path(os.path.realpath(self.path))  # a link stays one
         if self.in_place:
             content = config.edited(path.read_bytes(), verdict.changes, str(self.path))
         else:
