@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -94,6 +95,15 @@ def test_a_link_to_itself(theirs: Path) -> None:
     newest.unlink()
     newest.symlink_to(newest.name)
     assert len(checkpoint.find(theirs, "last")[2]) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_no_checkpoint(theirs: Path) -> None:
+    """It is not waited for; the checkpoint before is used."""
+    newest = sorted((theirs / "checkpoints").iterdir())[-1]
+    newest.unlink()
+    os.mkfifo(newest)
+    assert "is not a file" in checkpoint.find(theirs, "last")[2][0]
 
 
 # -- sizes ---
