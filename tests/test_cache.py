@@ -140,7 +140,7 @@ def test_an_entry_appears_whole(home: Path, file: str) -> None:
 
     def replace(temporary: Path, path: Path) -> Path:
         assert not path.exists()
-        assert cache.TEMPORARY.fullmatch(temporary.name)  # so that it is swept, should this process be killed
+        assert cache.WRITING.fullmatch(temporary.name)  # so that it is swept, should this process be killed
         assert entry.described(temporary).length == len(TEXT)
         return right(temporary, path)
 
