@@ -97,7 +97,8 @@ def test_killed_at_every_touch_of_the_disk(place: Path) -> None:
 def test_killed_while_it_replaces_another_run(place: Path) -> None:
     """With --overwrite the old run stays, newest checkpoint and all, until it is gone: --resume never mixes the two."""
     command = words(train_steps=4, train_shards=1, train_seed=6, log_checkpoint_every=2)
-    made(*words(train_steps=4, train_shards=1, log_checkpoint_every=1, log_keep=9, train_seed=5), "--out", "old")
+    other = {"log_checkpoint_every": 1, "log_keep": 9, "train_seed": 5, "model_input_std": 1.0}
+    made(*words(train_steps=4, train_shards=1, **other), "--out", "old")
     made(*command, "--out", "whole")
     newest = Path("checkpoints", "step-00000004.safetensors")
     old, whole = (place / "old" / newest).read_bytes(), contents(place / "whole")
