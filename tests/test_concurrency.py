@@ -33,7 +33,7 @@ def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
     os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     for option in ("--resume", "--overwrite"):
-        with started("train", "t.txt", "--out", "r", option) as second:
+        with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
             said = second.communicate()[0]
         assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
         assert second.returncode == 2
