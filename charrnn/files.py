@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from itertools import chain
 from pathlib import Path
 
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-"""The names of files that are being written, and of those that killed processes have left behind."""
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+"""The name of a file that is being written, or that a killed process has left, and in it the name it is to have."""
+NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+"""What a file system says that has no way to sync a directory."""
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def appearing(path: Path, *, durable: bool = True) -> Iterator[FileIO]:
 
     It is written under another name beside it, and never through a link that somebody laid there. `durable`: contents
     are on the disk before the file appears, and its name is when the block has ended.
-    Raises `OSError` where the file system refuses; what was at `path` is then untouched, and nothing is left over.
+    Raises `OSError` where the file system refuses, and nothing is left over; what was at `path` is untouched then,
+    unless only its new name could not be brought to the disk.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -38,6 +42,9 @@ def appearing(path: Path, *, durable: bool = True) -> Iterator[FileIO]:
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
+        except OSError as error:
+            if error.errno not in NO_SYNC:
+                raise
         finally:
             os.close(directory)
 
@@ -56,10 +63,16 @@ def write_whole(stream: FileIO, data: bytes | memoryview) -> None:
         rest = rest[stream.write(rest) :]
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left of their writing in `folder`, into which nobody else may be writing."""
+def left_over(path: Path, ours: Callable[[str], object]) -> bool:
+    """Whether `path` is what a killed process left of its writing of a file whose name is `ours`."""
+    found = TEMPORARY.fullmatch(path.name)
+    return found is not None and bool(ours(found[1])) and not path.is_dir()
+
+
+def sweep(folder: Path, ours: Callable[[str], object]) -> None:
+    """Remove what is left over in `folder`, into which nobody else may be writing."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
-        if TEMPORARY.fullmatch(path.name):
+        if left_over(path, ours):
             path.unlink(missing_ok=True)
 
 

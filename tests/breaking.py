@@ -3,7 +3,7 @@
 As a program it tries them all: `python breaking.py FOLDER OLD WORDS...` runs `charrnn WORDS... --out FOLDER/N` in a
 fork that kills itself at moment N, for N from 0 until one ends by itself; each is then resumed, killed again at some
 later moment, and resumed to its end. It prints the three statuses of each as JSON. OLD is a run to be overwritten, of
-which each gets a copy, or `-`.
+which each gets a copy, or `-`. If the text comes from standard input, a file, it is not there again to resume.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def forked(words: list[str], moment: int | None) -> int:
         status: object = 1
         try:
             sys.argv = ["charrnn", *words]
+            if "-" in words:
+                os.lseek(0, 0, os.SEEK_SET)
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the process ends)
             with touching(killed_at(moment) if moment is not None else str):
                 cli.main()
@@ -97,7 +99,7 @@ def main() -> None:
         if first == 0:
             shutil.rmtree(run)
             break
-        again = [*words, "--out", str(run), "--resume"]
+        again = [*(["train"] if "-" in words else words), "--out", str(run), "--resume"]
         statuses.append([first, forked(again, draw.randrange(60)), forked(again, None)])
     print(json.dumps(statuses))
 

@@ -22,14 +22,18 @@ from charrnn.training.lock import Lock
 LOCKS = pytest.mark.skipif(lock.fcntl is None, reason="directories cannot be locked here")
 
 
+def until(process: subprocess.Popen[str], word: str) -> None:
+    """Read what a process says until a line has `word` in it."""
+    assert process.stdout is not None
+    assert any(word in line for line in process.stdout), "it ended before"
+
+
 @LOCKS
 def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
     """Two processes, one run: the second ends before it reads the text; once the first is dead, its lock is too."""
     command = words(train_steps=10**6, log_every=1, log_checkpoint_every=50)
     first = started(*command, "--out", "r", "--threads=2")
-    assert first.stdout is not None
-    while "loss" not in first.stdout.readline():
-        pass
+    until(first, "loss")
     os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     for option in ("--resume", "--overwrite"):
@@ -66,6 +70,50 @@ def test_who_holds_a_run(tmp_path: Path) -> None:
     held.close()
     lock.check(tmp_path)
     assert not (tmp_path / lock.PID).exists()
+    os.mkfifo(tmp_path / lock.PID)
+    for look in (lock.check, Lock):
+        with pytest.raises(CheckpointError, match="is not a file: remove it"):
+            look(tmp_path)
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from charrnn.training.lock import Lock
+held = Lock(Path("."))
+if os.fork() == 0:
+    sys.stdin.read()  # for as long as whoever began all this wants
+    os._exit(0)
+print(os.getpid(), flush=True)
+sys.argv[1] == "closed" and (held.close(), print("closed", flush=True), signal.pause())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@LOCKS
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_a_fork_holds_nothing(tmp_path: Path, end: str) -> None:
+    """A process that was forked while a run was held, and lives on, is in nobody's way."""
+    command = [sys.executable, "-c", FORKED, end]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{process.pid}\n"
+        if end == "closed":
+            assert process.stdout.readline() == "closed\n"
+        else:
+            process.wait()
+        Lock(tmp_path).close()
+        process.kill()
+
+
+@LOCKS
+def test_whoever_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """Taking a lock waits for those who only look whether it is free."""
+    (tmp_path / lock.PID).touch()
+    with lock.opened(tmp_path / lock.PID, make=False) as stream, pytest.MonkeyPatch.context() as patched:
+        assert lock.free(stream, shared=True)
+        patched.setattr("charrnn.training.lock.time.sleep", lambda _: stream.close())
+        Lock(tmp_path).close()
 
 
 @LOCKS
@@ -111,9 +159,7 @@ def test_readers_and_a_writer(place: Path) -> None:
     """While a process trains as fast as it can, and saves at every step, every reader gets a network."""
     command = words(train_steps=10**6, log_every=50, log_eval_every=2, log_checkpoint_every=1, train_shards=1)
     with started(*command, "--out", "r") as writer:
-        assert writer.stdout is not None
-        while "loss" not in writer.stdout.readline():
-            pass
+        until(writer, "loss")
         script = "import charrnn, sys\nfor n in range(200): charrnn.load('r', checkpoint=['best', 'last'][n % 2])"
         report = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert writer.poll() is None

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,7 +173,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a state that is NaN": changed("state/hidden", lambda tensor: tensor * np.float32("nan")),
     "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
     "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
-    "another version": lambda good: rebuilt(good, len, format=FORMAT + 1),
 }
 
 
@@ -192,6 +192,50 @@ def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Ca
     aside = {name: held for name, held in contents(out).items() if not name.endswith(".damaged")}
     assert aside == whole
     assert newest.with_name(newest.name + ".damaged").is_file()
+
+
+def later(path: Path) -> None:
+    """Make the checkpoint at `path` one of a later version."""
+    path.write_bytes(rebuilt(path.read_bytes(), len, format=FORMAT + 1))
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(later, "update charrnn"), (None, "cannot read")])
+def test_what_is_not_damaged_is_not_trained_anew(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None] | None, words: str
+) -> None:
+    """A checkpoint of a later version, or one that a disk does not give, is passed over by readers, not by --resume."""
+    out = tmp_path / "r"
+    run(out, corpus, FEW, OFTEN)
+    newest = checkpoint.path_of(out, 6)
+    if spoil is not None:
+        spoil(newest)
+    else:
+        right = safetensors.safe_open
+
+        def failing(path: Path, **options: str) -> object:
+            if path == newest:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return right(path, **options)
+
+        monkeypatch.setattr(safetensors, "safe_open", failing)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert words in checkpoint.find(out, "last")[2][0]
+    with pytest.raises(CheckpointError, match=rf"{words}.*move this one away"):
+        run(out, corpus, FEW, OFTEN, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_system_that_syncs_no_directory(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some say so when asked; a run does what can be done there."""
+    right = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        right(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run(tmp_path / "r", corpus, FEW, OFTEN)[-1].reason == "steps"
 
 
 def test_nothing_good_is_left(

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from charrnn import checkpoint
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed here by SIGKILL")
 
 KEYS = {
@@ -50,9 +52,10 @@ def made(*command: str) -> None:
 
 
 def trials(place: Path, old: str, command: list[str]) -> list[list[int]]:
-    """What `breaking.py` reports: the three statuses of each moment."""
+    """What `breaking.py` reports, with the text on its standard input: the three statuses of each moment."""
     call = [sys.executable, Path(__file__).with_name("breaking.py"), place, old, *command]
-    return json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+    with Path("t.txt").open("rb") as stdin:
+        return json.loads(subprocess.run(call, check=True, stdin=stdin, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def test_killed_at_fifty_moments(place: Path) -> None:
@@ -72,8 +75,7 @@ def test_killed_at_fifty_moments(place: Path) -> None:
             reached += [line for line in lines if "resuming" in line]
     with started(*command, "--out", "parts", "--resume", "--threads=1") as process:
         said = process.communicate()[0]
-    assert "resuming parts at step" in said, said
-    assert "done at step 400" in said
+    assert "done at step 400" in said or "this run is finished: 400 steps" in said, said
     assert len(set(reached)) > 5  # it got on, from one checkpoint to the next
     assert contents(place / "parts") == contents(place / "whole")
 
@@ -109,3 +111,25 @@ def test_killed_while_it_replaces_another_run(place: Path) -> None:
             assert contents(place / str(moment)) == whole, moment
         else:  # "--resume cannot change train.seed"
             assert (place / str(moment) / newest).read_bytes() == old, moment
+
+
+def test_killed_while_it_replaces_a_text_that_is_in_no_file(place: Path) -> None:
+    """The same where both texts came from standard input: what is resumed is one of them with its own text."""
+
+    def command(seed: int) -> list[str]:
+        return ["train", "-", *words(train_steps=2, train_shards=1, train_seed=seed, log_checkpoint_every=1)[2:]]
+
+    for name, seed, content in (("old", 5, "another text, as it was " * 20), ("new", 6, Path("t.txt").read_text())):
+        call = [sys.executable, "-m", "charrnn", *command(seed), "--out", name]
+        subprocess.run(call, input=content, text=True, check=True, capture_output=True)
+    whole = {about(place / name) for name in ("old", "new")}
+    tried = trials(place, "old", command(6))
+    assert {last for *_, last in tried} == {0, 2}
+    ended = [about(place / str(moment)) for moment, (*_, last) in enumerate(tried) if last == 0]
+    assert set(ended) == whole
+
+
+def about(run: Path) -> tuple[int, str, str]:
+    """Seed, text and network of a run."""
+    saved = checkpoint.find(run, "last")[1]
+    return saved.meta.config.train.seed, saved.meta.sha256, checkpoint.content(saved.tensors)

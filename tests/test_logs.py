@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ def test_resumed_from_before_what_is_gone(tmp_path: Path, corpus: Path) -> None:
     assert (tmp_path / "torn" / "samples.txt").read_bytes() == (tmp_path / "whole" / "samples.txt").read_bytes()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no way to see open files")
+def test_an_open_file_is_not_replaced(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems refuse to: whenever a file of the run is replaced, this process has it closed."""
+    right, replaced = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        replaced.append(Path(target).name)
+        assert str(target) not in {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+        right(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    run(tmp_path / "r", corpus, kept(2))
+    assert replaced.count("samples.txt") > 2
+
+
 LINES = [
     b"",
     b"7",
@@ -77,6 +93,10 @@ LINES = [
     b'{"event": "eval", "step": 1, "seconds": NaN, "val_loss": 1.0}',
     b'{"event": ["eval"], "step": 1, "seconds": 1.0}',
     b'{"event": "eval", "step": "1", "seconds": 1.0, "val_loss": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": Infinity, "chars_per_second": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": 1e999, "chars_per_second": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": %s, "chars_per_second": 1.0}' % (b"9" * 400),
+    b'{"event": "train", "step": true, "seconds": 1.0, "chars_per_second": 1.0}',
     b"[" * 10**5,
     b"9" * 10**4,
     b"\xff\xfe",

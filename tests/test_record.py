@@ -119,10 +119,36 @@ def test_a_text_without_a_file_outlives_a_start_cut_short(tmp_path: Path, text: 
     list(prepare(Request(resume=True, **request)).events())
     assert checkpoint.content(checkpoint.find(tmp_path / "a", "last")[1].tensors) == checkpoint.content(whole)
     assert (tmp_path / "a" / record.CORPUS).read_text() == text
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for name in ("link/corpus.txt", "a/../a/corpus.txt"):
+        list(prepare(Request(files=(str(tmp_path / name),), overwrite=True, **request)).events())
+        assert (tmp_path / "a" / record.CORPUS).read_text() == text
     other = tmp_path / "t.txt"
     other.write_text(text[100:])
     list(prepare(Request(files=(str(other),), overwrite=True, **request)).events())
     assert not (tmp_path / "a" / record.CORPUS).exists()
+
+
+def test_what_is_not_ours_stays(tmp_path: Path, corpus: Path) -> None:
+    """Files and folders with names like ours are no checkpoints and no leavings; a link to nowhere is no harm."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes.deadbeef.tmp").write_text("mine")
+    with pytest.raises(CheckpointError, match="left alone"):
+        run(tmp_path / "mine", corpus)
+    out = tmp_path / "runs" / "a"
+    run(out, corpus, stop_after=9)
+    (out / ".notes.deadbeef.tmp").write_text("mine")
+    (out / ".config.toml.deadbeef.tmp").mkdir()
+    (out / "checkpoints" / "step-000000010.safetensors").write_text("mine")
+    (out / "checkpoints" / "step-00000012.safetensors").mkdir()
+    (out / "nowhere").symlink_to("nothing")
+    before = {path for path in out.rglob("*") if "step-0000000" not in path.name}
+    assert checkpoint.steps(out) == [0, 8, 9]
+    assert default_out(None, resume=True, overwrite=False) == Path("runs/a")
+    for how in ({"resume": True, "stop_after": 1}, {"overwrite": True, "stop_after": 9}):
+        run(out, corpus, **how)
+        assert before <= set(out.rglob("*"))
+        assert (out / "checkpoints" / "step-000000010.safetensors").read_text() == "mine"
 
 
 @pytest.mark.parametrize("content", ["text", "\ufeffmarked ", "caf\u00e9 "])

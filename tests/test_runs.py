@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_kill import contents
 from test_training import TINY, run
 
 from charrnn import checkpoint
@@ -113,3 +114,19 @@ def test_a_directory_with_another_config_is_not_ours(tmp_path: Path, corpus: Pat
     with pytest.raises(CheckpointError, match="left alone"):
         run(tmp_path / "project", corpus, overwrite=True)
     assert (tmp_path / "project" / "config.toml").read_text() == "[tool]\nx = 1\n"
+
+
+@pytest.mark.parametrize("stop_after", [None, 10])
+def test_an_end_is_an_end_whoever_interrupts_there(tmp_path: Path, corpus: Path, stop_after: int | None) -> None:
+    """Interrupted at the very step where patience runs out, or before the first, a run ends in the same files."""
+    impatient = {
+        "train": {"patience": 1},
+        "log": {"eval_every": 5, "sample_every": 50},
+        "optimizer": {"learning_rate": 1e-9},
+    }
+    whole = run(tmp_path / "whole", corpus, impatient)
+    assert (whole[-1].reason, whole[-1].at.step) == ("patience", 10)
+    how = {"interrupted": lambda: True} if stop_after is None else {"stop_after": stop_after}
+    run(tmp_path / "parts", corpus, impatient, **how)
+    run(tmp_path / "parts", corpus, impatient, resume=True)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")

@@ -1,17 +1,32 @@
 """Atomic, safe, device-free checkpoints."""
 
-from charrnn.checkpoint.directory import FOLDER, find, last, path_of, prune, set_aside, steps, unset_aside
+from charrnn.checkpoint.directory import (
+    FOLDER,
+    Marks,
+    find,
+    is_name,
+    last,
+    marks,
+    path_of,
+    prune,
+    set_aside,
+    steps,
+    unset_aside,
+)
 from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
 
 __all__ = [
     "FOLDER",
     "Best",
     "Checkpoint",
+    "Marks",
     "Meta",
     "content",
     "find",
+    "is_name",
     "last",
     "load",
+    "marks",
     "named",
     "path_of",
     "prune",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from charrnn import files
-from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, UnreadableError, load
 from charrnn.errors import CheckpointError
 
 FOLDER, DAMAGED = "checkpoints", ".damaged"
-PATTERN = re.compile(r"step-(\d{8,})\.safetensors")
+Marks = list[tuple[int, int, int]]
+PATTERN = re.compile(r"step-([0-9]{8,18})\.safetensors")
 
 
 def path_of(run: Path, step: int) -> Path:
@@ -18,11 +20,23 @@ def path_of(run: Path, step: int) -> Path:
     return run / FOLDER / f"step-{step:08d}.safetensors"
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of this name is a checkpoint."""
+    return PATTERN.fullmatch(name) is not None
+
+
 def steps(run: Path) -> list[int]:
     """The steps that have a checkpoint, ascending."""
     folder = run / FOLDER
     names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted(int(match[1]) for match in names if match)
+    found = {int(match[1]): match[0] for match in names if match}
+    return sorted(step for step in found if not path_of(run, step).is_dir() and path_of(run, step).name == found[step])
+
+
+def marks(run: Path) -> Marks:
+    """The steps that have a checkpoint, each with what changes when another takes its place."""
+    found = ((step, path_of(run, step).lstat()) for step in steps(run))
+    return [(step, status.st_mtime_ns, status.st_size) for step, status in found]
 
 
 class GoneError(CheckpointError):
@@ -42,10 +56,11 @@ def read(run: Path, step: int) -> Checkpoint:
         raise
 
 
-def last(run: Path) -> tuple[Path, Checkpoint, list[str]] | None:
+def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[str]] | None:
     """The newest checkpoint that can be read, with a line about each newer one that cannot; None if there is none.
 
-    Raises the newest one's `CheckpointError` if there are checkpoints and none can be read.
+    Raises the newest one's `CheckpointError` if there are checkpoints and none can be read; where the run is to be
+    `resumed`, also for one that is not damaged, but out of reach for now, or for this version: it is not trained anew.
     """
     problems: list[str] = []
     for step in reversed(steps(run)):
@@ -53,7 +68,11 @@ def last(run: Path) -> tuple[Path, Checkpoint, list[str]] | None:
         try:
             return path, read(run, step), problems
         except GoneError:
-            return last(run)
+            return last(run, resumed=resumed)
+        except UnreadableError as error:
+            if resumed:
+                raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
+            problems.append(f"{error}; using an earlier checkpoint")
         except CheckpointError as error:
             problems.append(f"{error}; using an earlier checkpoint")
     if problems:
@@ -123,4 +142,5 @@ def prune(run: Path, keep: int, best: int | None) -> None:
     """Delete all but step 0, the last `keep` and the best checkpoint."""
     available = steps(run)
     for step in set(available[:-keep]) - {0, best}:
-        path_of(run, step).unlink(missing_ok=True)
+        with suppress(PermissionError):  # on Windows, where somebody is reading it: next time
+            path_of(run, step).unlink(missing_ok=True)

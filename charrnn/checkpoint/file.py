@@ -40,6 +40,10 @@ FIRST: configuration.Table = {
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
+class UnreadableError(CheckpointError):
+    """A checkpoint that may be whole: the file system does not give it now, or it is for another version."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Best:
     """The best evaluation so far."""
@@ -180,10 +184,12 @@ def load(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(meta, tensors)
         checkpoint.check()
         return checkpoint
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from None
     except CharrnnError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+        raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or not a charrnn checkpoint ({error})") from None
 
@@ -204,7 +210,7 @@ def decode(values: dict[str, Any]) -> Meta:
     values = dict(values)
     version = values.pop("format")
     if version != FORMAT:
-        raise CheckpointError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
+        raise UnreadableError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
     vocabulary = Vocabulary(values["vocabulary"]["characters"], tuple(values["vocabulary"]["counts"]))
     vocabulary.characters.encode()  # a string without half characters
     if list(vocabulary.characters) != sorted(set(vocabulary.characters)) or len(vocabulary.counts) != len(vocabulary):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
+import time
+from io import FileIO
 from pathlib import Path
+from weakref import WeakSet
 
 from charrnn import files
 from charrnn.errors import CheckpointError
@@ -16,8 +20,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PID = ".pid"
-"""The file in which the process that holds a run directory says who it is. Only its lock means anything."""
-OWNER = re.compile(r"(\d{1,10}) (\S{1,255})\n?")
+"""The file that is locked, in which the process that holds a run directory says who it is. It goes with the lock."""
+OWNER = re.compile(rb"(\d{1,10}) (\S{1,255})\n?")
+TRIES, PAUSE = 20, 0.01
+"""How often a lock is tried, and the seconds between: whoever only looks holds it for a moment, too."""
 
 
 class Lock:
@@ -28,52 +34,124 @@ class Lock:
     """
 
     def __init__(self, run: Path) -> None:
-        self.path, self.descriptor = run / PID, held(run, shared=False)
-        try:
-            files.write(self.path, f"{os.getpid()} {socket.gethostname()}\n".encode())
-        except BaseException:
-            self.close()
-            raise
+        self.path, self.stream = run / PID, taken(run)
+        HELD.add(self)
 
     def close(self) -> None:
         """Let others train into it."""
-        if self.descriptor is not None:
-            try:
+        HELD.discard(self)
+        if self.stream.closed:
+            return
+        try:
+            if fcntl is not None:
                 self.path.unlink(missing_ok=True)
-            finally:
-                os.close(self.descriptor)
-                self.descriptor = None
+                fcntl.flock(self.stream, fcntl.LOCK_UN)  # a fork of this process may have it open, too
+        finally:
+            self.stream.close()
+        if fcntl is None:
+            self.path.unlink(missing_ok=True)
+
+
+HELD: WeakSet[Lock] = WeakSet()
+"""What this process holds; a fork of it does not, and would otherwise hold it for longer."""
+
+
+def forget() -> None:
+    """In a fork: close what the parent holds, which stays held there."""
+    for lock in HELD:
+        lock.stream.close()
+    HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
+
+
+def taken(run: Path) -> FileIO:
+    """The open file whose lock holds `run`, with this process's number in it."""
+    for _ in range(TRIES):
+        stream = opened(run / PID, make=True)
+        try:
+            if free(stream, shared=False) and current(stream, run / PID):
+                sign(stream, run / PID)
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+        time.sleep(PAUSE)
+    raise refusal(run)
+
+
+def sign(stream: FileIO, path: Path) -> None:
+    """Write into the locked file at `path` who holds it; where there is no room for that, it is removed."""
+    try:
+        stream.truncate(0)
+        files.write_whole(stream, f"{os.getpid()} {socket.gethostname()}\n".encode())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def check(run: Path) -> None:
     """Raise `CheckpointError` if another process trains into `run`."""
-    descriptor = held(run, shared=True)
-    if descriptor is not None:
-        os.close(descriptor)
-
-
-def held(run: Path, *, shared: bool) -> int | None:
-    """A descriptor that holds `run` until it is closed; None where directories cannot be locked."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(run, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if not isinstance(error, BlockingIOError):  # a file system without locks
-            return None
-        raise CheckpointError(f"{owner(run)} is training into {run}: wait for it, or name another --out") from None
-    return descriptor
+        with opened(run / PID, make=False) as stream:
+            if not free(stream, shared=True):
+                raise refusal(run)
+    except FileNotFoundError:
+        return
+
+
+def opened(path: Path, *, make: bool) -> FileIO:
+    """The file of a lock, to be written where it may be made; through no link, and without waiting for a pipe.
+
+    Raises `CheckpointError` for what is no file.
+    """
+    flags = os.O_RDWR | os.O_CREAT if make else os.O_RDONLY
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise CheckpointError(f"{path} is not a file: remove it")
+    stream = FileIO(os.open(path, flags, 0o666), "r+" if make else "r")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise CheckpointError(f"{path} is not a file: remove it")
+    return stream
+
+
+def free(stream: FileIO, *, shared: bool) -> bool:
+    """Whether nobody else holds this file: now, until it is closed, this process does, where files can be locked."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
+
+
+def current(stream: FileIO, path: Path) -> bool:
+    """Whether an open file is still the one at `path`: whoever held it before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def refusal(run: Path) -> CheckpointError:
+    """The error for a run that somebody holds."""
+    return CheckpointError(f"{owner(run)} is training into {run}: wait for it, or name another --out")
 
 
 def owner(run: Path) -> str:
     """In words, who holds `run`."""
     try:
-        with (run / PID).open() as stream:
+        with opened(run / PID, make=False) as stream:
             said = OWNER.fullmatch(stream.read(300))
-    except (OSError, ValueError):
+    except (OSError, CheckpointError):
         said = None
     if said is None:
         return "another process"
-    return f"process {said[1]}" + (f" on {said[2]}" if said[2] != socket.gethostname() else "")
+    host = said[2].decode(errors="replace")
+    return f"process {int(said[1])}" + (f" on {host}" if host != socket.gethostname() else "")

@@ -35,10 +35,15 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     try:
         metric = json.loads(line)
         numbers = ("step", "seconds", NUMBER.get(metric["event"], "step"))
-        whole = isinstance(metric["event"], str) and all(0 <= metric[name] < 1e18 for name in numbers)
+        whole = isinstance(metric["event"], str) and all(number(metric[name]) for name in numbers)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return metric if whole else None
+
+
+def number(value: object) -> bool:
+    """Whether this is a number that a metric may be."""
+    return type(value) in (int, float) and 0 <= value < 1e18  # type: ignore[operator]
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -61,16 +66,14 @@ def cut(run: Path, resumed: Meta | None) -> None:
     put_samples(run, min(gone, size), samples[: max(0, size - gone)])
 
 
-def prune(run: Path, keep: int) -> bool:
-    """Leave only the last `keep` samples (0: all); whether any had to go."""
+def prune(run: Path, keep: int) -> None:
+    """Leave only the last `keep` samples (0: all)."""
     if not keep:
-        return False
+        return
     gone, samples = parts(content(run, SAMPLES))
     starts = [entry.start() for entry in ENTRY.finditer(samples)]
-    if len(starts) <= keep:
-        return False
-    put_samples(run, gone + starts[-keep], samples[starts[-keep] :])
-    return True
+    if len(starts) > keep:
+        put_samples(run, gone + starts[-keep], samples[starts[-keep] :])
 
 
 def parts(samples: bytes) -> tuple[int, bytes]:

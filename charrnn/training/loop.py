@@ -58,7 +58,8 @@ class Loop:
                 yield from self.evaluated(counts=True)
             if reason is None and log.sample_every:
                 yield self.sampled()
-            yield self.snapshot()
+            if reason is None or reason in DONE:  # an interrupted start has nothing to save: it is made again
+                yield self.snapshot()
         started, spent = time.perf_counter(), 0.0
         while reason is None and trainer.done < self.config.train.steps:
             reason = self.burst(before)
@@ -143,7 +144,8 @@ class Loop:
         log, step, best = self.config.log, self.trainer.done, False
         if due(step, log.eval_every):
             best = yield from self.evaluated(counts=True)
-            reason = reason or ("patience" if self.out_of_patience else None)
+            if self.out_of_patience and reason not in DONE:
+                reason = "patience"
         done = reason in DONE
         if done and log.eval_every and not due(step, log.eval_every):
             best = yield from self.evaluated(counts=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -23,6 +23,7 @@ from charrnn.training.logs import METRICS, SAMPLES
 
 RUNS = Path("runs")
 CONFIG, CORPUS, FLOORS = "config.toml", "corpus.txt", "floors.json"
+OURS = {CONFIG, METRICS, SAMPLES, CORPUS, FLOORS}.__contains__
 
 
 def started(run: Path) -> bool:
@@ -40,7 +41,7 @@ def check(run: Path, *, overwrite: bool, resume: bool) -> None:
     if run.exists() and not run.is_dir():
         raise CheckpointError(f"{run} is not a directory: name another --out")
     # This is all that a start leaves which was cut short before it wrote its configuration.
-    if not run.is_dir() or all(p.name == lock.PID or files.TEMPORARY.fullmatch(p.name) for p in run.iterdir()):
+    if not run.is_dir() or all(p.name == lock.PID or files.left_over(p, OURS) for p in run.iterdir()):
         return
     if not started(run):
         raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
@@ -68,12 +69,21 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
         if not found and corpus is None:
             raise CheckpointError(f"there is no run in {RUNS}/ to resume: add --out DIR")
         if found:
-            return max(found, key=lambda run: max(path.stat().st_mtime_ns for path in run.iterdir()))
+            return max(found, key=written)
     number, path = 1, RUNS / name
     while path.exists() and not overwrite:
         number += 1
         path = RUNS / f"{name}-{number}"
     return path
+
+
+def written(run: Path) -> int:
+    """When something in `run` was written last; what vanishes meanwhile does not count."""
+    times = [0]
+    for path in run.iterdir():
+        with suppress(FileNotFoundError):
+            times.append(path.lstat().st_mtime_ns)
+    return max(times)
 
 
 def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
@@ -96,34 +106,33 @@ class Recorder:
         settings: the resolved configuration.
         resumed: the checkpoint that is gone on from; the logs are cut to it.
         corpus: to be kept in the directory as text, because it is in no file.
-        seen: the steps that had a checkpoint when that was decided.
+        seen: `checkpoint.marks` when that was decided.
 
     Raises `CheckpointError` where the file system refuses, and where another process has trained meanwhile.
     """
 
     def __init__(
-        self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, seen: Sequence[int]
+        self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, seen: checkpoint.Marks
     ) -> None:
         self.run, self.log = run, settings.log
         with ExitStack() as stack, refusing(run):
             run.mkdir(parents=True, exist_ok=True)
             self.lock = Lock(run)
             stack.callback(self.lock.close)
-            if checkpoint.steps(run) != list(seen):
+            if checkpoint.marks(run) != seen:
                 raise CheckpointError(f"another process has just trained into {run}: run the command again")
-            files.sweep(run)
-            # The configuration first: as long as an earlier run has a checkpoint, it is that run, whole.
+            files.sweep(run, OURS)
+            # As long as an earlier run has a checkpoint, it is that run: the newest goes when all else is there.
             files.write(run / CONFIG, config.dump(settings).encode())
-            if resumed is None:
-                clear(run, keep=settings.data.files)
-            else:
+            old = None if resumed else clear(run)
+            if resumed is not None:
                 checkpoint.set_aside(run, resumed.step)
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
-            if corpus is not None:
-                marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
-                files.write(run / CORPUS, "\ufeff".encode() * marked, more=corpus.utf8())
+            keep_text(run, settings.data.files, corpus)
+            if old is not None:
+                old.unlink()
             logs.cut(run, resumed)
-            tidied(run, self.log, resumed)
+            tidy(run, self.log, resumed)
             self.metrics, self.samples = (stack.enter_context(appended(run / name)) for name in (METRICS, SAMPLES))
             stack.pop_all()
 
@@ -157,9 +166,9 @@ class Recorder:
         for log in (self.metrics, self.samples):
             os.fsync(log.fileno())
         checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
-        if tidied(self.run, self.log, saved.meta):
-            self.samples.close()
-            self.samples = appended(self.run / SAMPLES)
+        self.samples.close()  # Windows replaces no open file
+        tidy(self.run, self.log, saved.meta)
+        self.samples = appended(self.run / SAMPLES)
 
 
 @contextmanager
@@ -186,29 +195,40 @@ def appended(log: Path) -> FileIO:
     return log.open("ab", buffering=0)
 
 
-def clear(run: Path, keep: Sequence[str]) -> None:
-    """Remove what an earlier run has left, but for the files of `keep`; last its newest checkpoint."""
-    for step in checkpoint.steps(run):
-        checkpoint.path_of(run, step).unlink()
+def clear(run: Path) -> Path | None:
+    """Remove what an earlier run has left, but for its newest checkpoint; that, if there is one."""
+    paths = [checkpoint.path_of(run, step) for step in checkpoint.steps(run)]
+    for path in paths[:-1]:
+        path.unlink()
     checkpoint.unset_aside(run)
-    for path in (run / FLOORS, run / CORPUS):
-        if str(path.absolute()) not in keep:
-            path.unlink(missing_ok=True)
+    (run / FLOORS).unlink(missing_ok=True)
+    return paths[-1] if paths else None
 
 
-def tidied(run: Path, log: LogConfig, last: Meta | None) -> bool:
-    """Remove checkpoints and samples that are no longer kept, `last` being the newest; whether samples had to go."""
-    files.sweep(run / checkpoint.FOLDER)
+def keep_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
+    """Write a text that is in no file; one of an earlier run goes, unless it is among the files of this one."""
+    path = run / CORPUS
+    if corpus is not None:
+        marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
+        files.write(path, "\ufeff".encode() * marked, more=corpus.utf8())
+    elif os.path.realpath(path) not in map(os.path.realpath, names):
+        path.unlink(missing_ok=True)
+
+
+def tidy(run: Path, log: LogConfig, last: Meta | None) -> None:
+    """Remove checkpoints and samples that are no longer kept, `last` being the newest."""
+    files.sweep(run / checkpoint.FOLDER, checkpoint.is_name)
     if last is not None:
         checkpoint.prune(run, log.keep, last.best.step if last.best else None)
-    return logs.prune(run, log.keep_samples)
+    logs.prune(run, log.keep_samples)
 
 
-def finish(run: Path, log: LogConfig, last: Meta) -> None:
+def finish(run: Path, log: LogConfig, last: Meta, seen: checkpoint.Marks) -> None:
     """Do what a finished run had still to do when it was killed behind its last checkpoint.
 
     A directory that cannot be written, or into which another process trains, stays as it is.
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
-        files.sweep(run)
-        tidied(run, log, last)
+        if checkpoint.marks(run) == seen:
+            files.sweep(run, OURS)
+            tidy(run, log, last)

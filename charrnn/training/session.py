@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config, text
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
@@ -93,7 +93,7 @@ class Session:
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
         within: turns a memory that is exhausted into an error that says what would fit.
-        seen: the steps that had a checkpoint in `out` before.
+        seen: the checkpoints that were in `out` before.
     """
 
     config: Config
@@ -106,13 +106,13 @@ class Session:
     checkpoint: Checkpoint | None
     loose: bool
     within: Callable[[], AbstractContextManager[None]]
-    seen: tuple[int, ...] = ()
+    seen: Marks = field(default_factory=list)
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
             if self.out is not None and self.checkpoint is not None:
-                record.finish(self.out, self.config.log, self.checkpoint.meta)
+                record.finish(self.out, self.config.log, self.checkpoint.meta, self.seen)
             return
         try:
             with self.within():
@@ -138,8 +138,8 @@ def prepare(request: Request) -> Session:
         finetuning.apart(config.merged(request.preset, request.options), request.out)
     if request.out is not None:
         record.check(request.out, overwrite=request.overwrite, resume=request.resume)
-    seen = tuple(checkpoint.steps(request.out)) if request.out else ()
-    found = checkpoint.last(request.out) if request.resume and request.out else None
+    seen = checkpoint.marks(request.out) if request.out else []
+    found = checkpoint.last(request.out, resumed=True) if request.resume and request.out else None
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
     table = said(request, saved, notices)
