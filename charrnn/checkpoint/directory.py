@@ -11,8 +11,9 @@ from charrnn.checkpoint.file import Checkpoint, UnreadableError, load
 from charrnn.errors import CheckpointError
 
 FOLDER, DAMAGED = "checkpoints", ".damaged"
-Marks = list[tuple[int, int, int]]
 PATTERN = re.compile(r"step-([0-9]{8,18})\.safetensors")
+Marks = list[tuple[int, int, int]]
+"""Of each checkpoint the step, the time of its last change in nanoseconds, and its size in bytes."""
 
 
 def path_of(run: Path, step: int) -> Path:
@@ -69,11 +70,9 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
             return path, read(run, step), problems
         except GoneError:
             return last(run, resumed=resumed)
-        except UnreadableError as error:
-            if resumed:
-                raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
-            problems.append(f"{error}; using an earlier checkpoint")
         except CheckpointError as error:
+            if resumed and isinstance(error, UnreadableError):
+                raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
             problems.append(f"{error}; using an earlier checkpoint")
     if problems:
         raise CheckpointError(problems[0].replace("; using an earlier checkpoint", "; no other can be read either"))

@@ -110,13 +110,9 @@ def opened(path: Path, *, make: bool) -> FileIO:
     """
     flags = os.O_RDWR | os.O_CREAT if make else os.O_RDONLY
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    if path.is_symlink():
+    if (path.exists() or path.is_symlink()) and not stat.S_ISREG(path.lstat().st_mode):
         raise CheckpointError(f"{path} is not a file: remove it")
-    stream = FileIO(os.open(path, flags, 0o666), "r+" if make else "r")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise CheckpointError(f"{path} is not a file: remove it")
-    return stream
+    return FileIO(os.open(path, flags, 0o666), "r+" if make else "r")
 
 
 def free(stream: FileIO, *, shared: bool) -> bool:
