@@ -137,11 +137,13 @@ def test_what_needs_evaluations_says_so_without(tmp_path: Path, corpus: Path) ->
             assert (f"{key} does nothing: the run evaluates nothing" in notices) == said
 
 
-def test_no_time_at_all_leaves_the_start(tmp_path: Path, corpus: Path) -> None:
-    """A budget that is gone before the first step ends with a checkpoint of step 0, which can be resumed."""
+def test_no_time_at_all_leaves_a_start(tmp_path: Path, corpus: Path) -> None:
+    """A budget that is gone before the first step saves nothing, and the run can be resumed: from its beginning."""
     events = run(tmp_path / "r", corpus, minutes=1e-9)
     assert (events[-1].reason, events[-1].at.step) == ("time", 0)
-    assert checkpoint.steps(tmp_path / "r") == [0]
+    assert checkpoint.steps(tmp_path / "r") == []
+    assert run(tmp_path / "r", corpus, resume=True)[-1].reason == "steps"
+    assert 0 in checkpoint.steps(tmp_path / "r")
 
 
 def test_first_files_resume_as_they_were(tmp_path: Path, corpus: Path) -> None:

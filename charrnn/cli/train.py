@@ -84,6 +84,7 @@ def train_command(
     """
     began = time.monotonic()
     from charrnn import config
+    from charrnn.checkpoint import steps
     from charrnn.cli.progress import Printer
     from charrnn.training import Request, default_out, prepare
 
@@ -135,7 +136,8 @@ def train_command(
             "lower optimizer.learning_rate (the last finite parameters are saved)"
         )
     say(f"run: {session.out}")
-    say(f"sample from it: {command_line('sample', session.out)}")
+    if steps(session.out):
+        say(f"sample from it: {command_line('sample', session.out)}")
     return status
 
 
