@@ -115,3 +115,13 @@ def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) ->
     assert logs.seconds(tmp_path / "a") == before[-1]["seconds"]
     logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
     assert path.read_bytes() == written
+
+
+def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
+    """Even if what is there of it could be read: what is written next would stand on the same line."""
+    run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
+    path = tmp_path / "a" / logs.METRICS
+    written = path.read_bytes()
+    path.write_bytes(written + written.splitlines()[-1])
+    logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
+    assert path.read_bytes() == written
