@@ -45,7 +45,6 @@ class Lock:
         try:
             if fcntl is not None:
                 self.path.unlink(missing_ok=True)
-                fcntl.flock(self.stream, fcntl.LOCK_UN)  # a fork of this process may have it open, too
         finally:
             self.stream.close()
         if fcntl is None:
