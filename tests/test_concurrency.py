@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,16 @@ from charrnn.training.lock import Lock
 LOCKS = pytest.mark.skipif(lock.fcntl is None, reason="directories cannot be locked here")
 
 
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is dead afterwards, whatever happens."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def until(process: subprocess.Popen[str], word: str) -> None:
     """Read what a process says until a line has `word` in it."""
     assert process.stdout is not None
@@ -32,20 +44,18 @@ def until(process: subprocess.Popen[str], word: str) -> None:
 def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
     """Two processes, one run: the second ends before it reads the text; once the first is dead, its lock is too."""
     command = words(train_steps=10**6, log_every=1, log_checkpoint_every=50)
-    first = started(*command, "--out", "r", "--threads=2")
-    until(first, "loss")
-    os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
-    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    for option in ("--resume", "--overwrite"):
-        with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
-            said = second.communicate()[0]
-        assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
-        assert second.returncode == 2
-    made("sample", "r", "--length=5")
-    made("eval", "r")
-    assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    with first:
-        first.kill()
+    with killed(started(*command, "--out", "r", "--threads=2")) as first:
+        until(first, "loss")
+        os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
+        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        for option in ("--resume", "--overwrite"):
+            with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
+                said = second.communicate()[0]
+            assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
+            assert second.returncode == 2
+        made("sample", "r", "--length=5")
+        made("eval", "r")
+        assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     made("train", "--out", "r", "--resume", "--stop-after=1")
     assert not (place / "r" / lock.PID).exists()
 
@@ -158,10 +168,9 @@ def test_read_while_checkpoints_come_and_go(
 def test_readers_and_a_writer(place: Path) -> None:
     """While a process trains as fast as it can, and saves at every step, every reader gets a network."""
     command = words(train_steps=10**6, log_every=50, log_eval_every=2, log_checkpoint_every=1, train_shards=1)
-    with started(*command, "--out", "r") as writer:
+    with killed(started(*command, "--out", "r")) as writer:
         until(writer, "loss")
         script = "import charrnn, sys\nfor n in range(200): charrnn.load('r', checkpoint=['best', 'last'][n % 2])"
         report = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert writer.poll() is None
-        writer.kill()
     assert report.returncode == 0, report.stderr
