@@ -55,7 +55,8 @@ def trials(place: Path, old: str, command: list[str]) -> list[list[int]]:
     """What `breaking.py` reports, with the text on its standard input: the three statuses of each moment."""
     call = [sys.executable, Path(__file__).with_name("breaking.py"), place, old, *command]
     with Path("t.txt").open("rb") as stdin:
-        return json.loads(subprocess.run(call, check=True, stdin=stdin, stdout=subprocess.PIPE, text=True).stdout)
+        report = subprocess.run(call, check=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return json.loads(report.stdout)
 
 
 def test_killed_at_fifty_moments(place: Path) -> None:
