@@ -65,6 +65,14 @@ def text() -> str:
     return TEXT
 
 
+@pytest.fixture
+def corpus(tmp_path: Path, text: str) -> Path:
+    """A text file."""
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    return path
+
+
 @pytest.fixture(params=parameters())
 def case(request: pytest.FixtureRequest) -> Case:
     """Each namespace and dtype."""

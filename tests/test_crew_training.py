@@ -33,15 +33,20 @@ def trainer(threads: int, backend: Backend | None = None) -> Trainer:
     return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
 
 
+def step_both(alone: Trainer, crowd: Trainer) -> None:
+    """A step of each; from the first on every helper of the second is on its way, or ready."""
+    alone.step()
+    crowd.step()
+    assert crowd.crew.helpers is not None
+    if crowd.done == 1:
+        assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+
+
 def test_training_with_helpers_has_the_same_bits() -> None:
     """Parameters, states and losses are those of one process, also when a helper is killed on the way."""
     alone, crowd = trainer(1), trainer(3)
     for step in range(30):
-        alone.step()
-        crowd.step()
-        assert crowd.crew.helpers is not None
-        if step == 0:
-            assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+        step_both(alone, crowd)
         if step == 1:
             assert [helper.ready for helper in crowd.crew.helpers] == [True, True]
         if step == 20:
@@ -57,12 +62,8 @@ def test_a_bad_gradient_of_a_helper_is_judged_alike(monkeypatch: pytest.MonkeyPa
     """Two skipped steps, and the three that shut the guard, are those of one process."""
     poisoning(monkeypatch, lambda done: done in (4, 9) or done >= 15)
     alone, crowd = trainer(1), trainer(3)
-    for step in range(20):
-        alone.step()
-        crowd.step()
-        assert crowd.crew.helpers is not None
-        if step == 0:
-            assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+    for _ in range(20):
+        step_both(alone, crowd)
     assert [(helper.ready, helper.lost) for helper in crowd.crew.helpers or ()] == [(True, False)] * 2
     crowd.close()
     assert (float(crowd.guard.scale), int(crowd.guard.bad)) == (0.5**5, 3)

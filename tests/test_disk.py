@@ -30,14 +30,6 @@ FEW = {"train": {"steps": 6, "shards": 1}, "log": {"every": 1, "eval_every": 3, 
 OFTEN = {"log": {"checkpoint_every": 2, "keep_samples": 2}}
 
 
-@pytest.fixture
-def corpus(tmp_path: Path, text: str) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(text)
-    return path
-
-
 def full_from(moment: int, names: tuple[str, ...] = ("write", "fsync", "replace", "mkdir")) -> Callable[[str], None]:
     """A disk on which from one moment on there is room for nothing; files can still be removed."""
     passed = count()

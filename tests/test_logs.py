@@ -15,14 +15,6 @@ from charrnn.training import logs
 EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
 
 
-@pytest.fixture
-def corpus(tmp_path: Path, text: str) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(text)
-    return path
-
-
 def kept(samples: int) -> dict[str, dict[str, int]]:
     """A run with a sample at every step, of which so many stay."""
     return {**EVERY, "log": {**EVERY["log"], "keep_samples": samples}}

@@ -14,14 +14,6 @@ from charrnn.errors import CheckpointError
 from charrnn.training import Request, logs, prepare
 
 
-@pytest.fixture
-def corpus(tmp_path: Path, text: str) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(text)
-    return path
-
-
 def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> None:
     """While a run is on its way a second training into it is refused and changes nothing; afterwards it may."""
     first, second = (prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a")) for _ in range(2))

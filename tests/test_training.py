@@ -33,14 +33,6 @@ def metrics(out: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines]
 
 
-@pytest.fixture
-def corpus(tmp_path: Path, text: str) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(text)
-    return path
-
-
 def last_bytes(out: Path) -> bytes:
     """The newest checkpoint, as bytes."""
     return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()

@@ -28,14 +28,6 @@ NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "floors.json", lock.PID]
 
 
 @pytest.fixture
-def corpus(tmp_path: Path, text: str) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(text)
-    return path
-
-
-@pytest.fixture
 def theirs(tmp_path: Path, corpus: Path) -> Path:
     """A run, stopped on its way."""
     run(tmp_path / "r", corpus, FEW, stop_after=3)

@@ -58,7 +58,7 @@ def matches(pattern: str) -> Iterator[str]:
         return
     place = parts.index("**")
     rest = parts[place + 1 :] or ("*",)
-    for top in glob.iglob(str(Path(*parts[:place]))) if place else ["."]:  # noqa: PTH207
+    for top in glob.iglob(str(Path(*parts[:place]))) if place else ["."]:  # noqa: PTH207 (as above)
         for folder, folders, _ in os.walk(top):
             folders[:] = [name for name in folders if not name.startswith(".")]
             yield from (str(Path(found)) for found in matches(str(Path(glob.escape(folder), *rest))))

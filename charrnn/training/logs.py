@@ -43,7 +43,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 def number(value: object) -> bool:
     """Whether this is a number that a metric may be."""
-    return type(value) in (int, float) and 0 <= value < 1e18  # type: ignore[operator]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
