@@ -132,7 +132,6 @@ class Recorder:
             if old is not None:
                 old.unlink()
             logs.cut(run, resumed)
-            tidy(run, self.log, resumed)
             self.metrics, self.samples = (stack.enter_context(appended(run / name)) for name in (METRICS, SAMPLES))
             stack.pop_all()
 
@@ -215,11 +214,10 @@ def keep_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def tidy(run: Path, log: LogConfig, last: Meta | None) -> None:
+def tidy(run: Path, log: LogConfig, last: Meta) -> None:
     """Remove checkpoints and samples that are no longer kept, `last` being the newest."""
     files.sweep(run / checkpoint.FOLDER, checkpoint.is_name)
-    if last is not None:
-        checkpoint.prune(run, log.keep, last.best.step if last.best else None)
+    checkpoint.prune(run, log.keep, last.best.step if last.best else None)
     logs.prune(run, log.keep_samples)
 
 
