@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from commands import TRAIN, Call
 from test_floors_beside import expected, split
-from test_training import TINY, corpus, last_bytes, run
+from test_training import TINY, last_bytes, run
 
 from charrnn import config, text
 from charrnn.floors import Counting, announcement, split_of, verdict
 from charrnn.training import Counted, Ended, Request, beside, prepare
-
-__all__ = ["corpus"]
 
 
 @pytest.fixture(autouse=True)

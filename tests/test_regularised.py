@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from test_step import EVERYTHING
-from test_training import corpus, last_bytes, metrics, run
+from test_training import last_bytes, metrics, run
 
 from charrnn import api, checkpoint, config
 from charrnn.backend import Workers
 from charrnn.errors import CheckpointError
 from charrnn.training import Ended, Evaluated, Request, evaluation, loop, prepare
-
-__all__ = ["corpus"]
 
 SLOW = {
     "optimizer": {"name": "rmsprop", "schedule": "plateau", "decay_patience": 1, "learning_rate": 0.5},
