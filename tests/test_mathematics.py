@@ -131,7 +131,7 @@ def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:
     config = OptimizerConfig(name="adagrad", clip_value=5.0, learning_rate=0.1)
     rate = (backend.zeros((), case.dtype) + 1.0) * config.learning_rate
     optim.clip(grad, backend.zeros((), case.dtype) + 1.0, config, backend=backend)
-    optim.rule(config).update(params, grad, {"memory": memory}, rate=rate, step=1, ok=rate > 0, backend=backend)
+    optim.rule(config).move(params, grad, {"memory": memory}, optim.Update(1, rate, rate > 0, backend))
     assert close(backend.to_host(params), np.array(expected_p), case.tolerance)
     assert close(backend.to_host(memory), np.array(expected_m), case.tolerance)
 

@@ -34,12 +34,12 @@ def moved(case: Case | None, said: OptimizerConfig, *, skip: int = -1) -> Simple
     mean, rate = params + 0.0, backend.zeros((), dtype) + said.learning_rate
     for n, row in enumerate(GRADS):
         grad = backend.from_host(row * (n != skip), dtype) + 0.0
-        ok = rate * float(n != skip) > 0
+        update = optim.Update(n + 1, rate, rate * float(n != skip) > 0, backend)
         if said.weight_decay:
             everything = backend.zeros((20,), dtype) + 1.0
-            optim.decay(params, everything, said.weight_decay, rate=rate, ok=ok, backend=backend)
-        rule.update(params, grad, slots, rate=rate, step=n + 1, ok=ok, backend=backend)
-        optim.average(mean, params, optim.blend(said.average, n + 1), ok=ok, like=rate, backend=backend)
+            optim.decay(params, everything, said.weight_decay, update)
+        rule.move(params, grad, slots, update)
+        optim.average(mean, params, optim.blend(said.average, n + 1), update)
         if n == skip - 1:
             before = [backend.to_host(a) for a in (params, mean, *slots.values())]
         if n == skip:
@@ -120,10 +120,10 @@ def test_average_is_the_running_mean(case: Case) -> None:
     said = OptimizerConfig(name="adam", learning_rate=0.01, average=0.3)
     backend = case.make()
     mean = backend.from_host(np.full(20, 100.0), case.dtype) + 0.0
-    params, like = backend.from_host(np.linspace(-1, 1, 20), case.dtype), backend.zeros((), case.dtype)
+    params, rate = backend.from_host(np.linspace(-1, 1, 20), case.dtype), backend.zeros((), case.dtype)
     expected = np.full(20, 100.0)
     for t in range(1, 8):
-        optim.average(mean, params, optim.blend(said.average, t), ok=like == 0, like=like, backend=backend)
+        optim.average(mean, params, optim.blend(said.average, t), optim.Update(t, rate, rate == 0, backend))
         keep = min(0.3, t / (t + 9))
         expected = keep * expected + (1 - keep) * np.linspace(-1, 1, 20)
     assert close(backend.to_host(mean), expected, case.tolerance)

@@ -1,7 +1,7 @@
 """Clipping and update rules on the flat parameter vector, written in place.
 
 A rule is a class with its settings, the names of the memory it keeps (`slots`, vectors like the parameters that start
-at zero) and `update`. Memory is saved in the checkpoint under these names. A step that does not count (`ok` is false,
+at zero) and `move`. Memory is saved in the checkpoint under these names. A step that does not count (`ok` is false,
 and its gradient zero) changes neither parameters nor memory.
 """
 
@@ -14,32 +14,41 @@ from charrnn.backend import Array, Backend
 from charrnn.config import OptimizerConfig
 
 
+@dataclass(frozen=True)
+class Update:
+    """One update of the parameters.
+
+    Attributes:
+        number: which one it is, from 1.
+        rate: 0-d, its learning rate.
+        ok: 0-d boolean, whether the step counts.
+        backend: of the arrays.
+    """
+
+    number: int
+    rate: Array
+    ok: Array
+    backend: Backend
+
+    def share(self, value: float) -> Array:
+        """`value` as a 0-d array if the step counts, else 0: the factor of what a skipped step must not change."""
+        zero = self.rate * 0.0
+        return self.backend.select(self.ok, zero + value, zero)
+
+
 class Rule(Protocol):
     """What moves the parameters."""
 
     slots: ClassVar[tuple[str, ...]]
 
-    def update(
-        self,
-        params: Array,
-        grad: Array,
-        slots: dict[str, Array],
-        *,
-        rate: Array,
-        step: int,
-        ok: Array,
-        backend: Backend,
-    ) -> None:
-        """One step on vectors of P elements, in place.
+    def move(self, params: Array, grad: Array, slots: dict[str, Array], update: Update) -> None:
+        """One update of vectors of P elements, in place.
 
         Args:
             params: the parameters.
             grad: the gradient, after clipping; overwritten.
             slots: this rule's memory by name.
-            rate: 0-d, the learning rate of this step.
-            step: which one it is, from 1.
-            ok: 0-d boolean, whether the step counts.
-            backend: of the arrays.
+            update: which one, and how far.
         """
 
 
@@ -50,27 +59,16 @@ class Adagrad:
     eps: float
     slots: ClassVar[tuple[str, ...]] = ("memory",)
 
-    def update(
-        self,
-        params: Array,
-        grad: Array,
-        slots: dict[str, Array],
-        *,
-        rate: Array,
-        step: int,
-        ok: Array,
-        backend: Backend,
-    ) -> None:
+    def move(self, params: Array, grad: Array, slots: dict[str, Array], update: Update) -> None:
         """See `Rule`. A zero gradient changes nothing by itself."""
-        del step, ok
-        xp = backend.xp
-        for p, g, memory, scratch in backend.blocks(params, grad, slots["memory"]):
+        xp = update.backend.xp
+        for p, g, memory, scratch in update.backend.blocks(params, grad, slots["memory"]):
             xp.multiply(g, g, out=scratch)
             xp.add(memory, scratch, out=memory)
             xp.add(memory, self.eps, out=scratch)
             xp.sqrt(scratch, out=scratch)
             xp.divide(g, scratch, out=scratch)
-            xp.multiply(scratch, rate, out=scratch)
+            xp.multiply(scratch, update.rate, out=scratch)
             xp.subtract(p, scratch, out=p)
 
 
@@ -82,27 +80,16 @@ class RMSprop:
     eps: float
     slots: ClassVar[tuple[str, ...]] = ("square",)
 
-    def update(
-        self,
-        params: Array,
-        grad: Array,
-        slots: dict[str, Array],
-        *,
-        rate: Array,
-        step: int,
-        ok: Array,
-        backend: Backend,
-    ) -> None:
+    def move(self, params: Array, grad: Array, slots: dict[str, Array], update: Update) -> None:
         """See `Rule`."""
-        del step
-        xp, blend = backend.xp, share(1 - self.beta2, ok, rate, backend)
-        for p, g, v, scratch in backend.blocks(params, grad, slots["square"]):
+        xp, blend = update.backend.xp, update.share(1 - self.beta2)
+        for p, g, v, scratch in update.backend.blocks(params, grad, slots["square"]):
             xp.multiply(g, g, out=scratch)
             mix(v, scratch, blend, xp=xp)
             xp.sqrt(v, out=scratch)
             xp.add(scratch, self.eps, out=scratch)
             xp.divide(g, scratch, out=g)
-            xp.multiply(g, rate, out=g)
+            xp.multiply(g, update.rate, out=g)
             xp.subtract(p, g, out=p)
 
 
@@ -119,23 +106,13 @@ class Adam:
     eps: float
     slots: ClassVar[tuple[str, ...]] = ("mean", "square")
 
-    def update(
-        self,
-        params: Array,
-        grad: Array,
-        slots: dict[str, Array],
-        *,
-        rate: Array,
-        step: int,
-        ok: Array,
-        backend: Backend,
-    ) -> None:
+    def move(self, params: Array, grad: Array, slots: dict[str, Array], update: Update) -> None:
         """See `Rule`."""
-        xp = backend.xp
-        blend1, blend2 = (share(1 - beta, ok, rate, backend) for beta in (self.beta1, self.beta2))
-        scale = share(1 / (1 - self.beta1**step), ok, rate, backend) * rate
-        spread = (1 - self.beta2**step) ** -0.5
-        for p, g, m, v, scratch in backend.blocks(params, grad, slots["mean"], slots["square"]):
+        xp = update.backend.xp
+        blend1, blend2 = update.share(1 - self.beta1), update.share(1 - self.beta2)
+        scale = update.share(1 / (1 - self.beta1**update.number)) * update.rate
+        spread = (1 - self.beta2**update.number) ** -0.5
+        for p, g, m, v, scratch in update.backend.blocks(params, grad, slots["mean"], slots["square"]):
             xp.multiply(g, g, out=scratch)
             mix(m, g, blend1, xp=xp)
             mix(v, scratch, blend2, xp=xp)
@@ -154,11 +131,6 @@ def rule(config: OptimizerConfig) -> Rule:
     return RMSprop(config.beta2, config.eps) if config.name == "rmsprop" else Adagrad(config.eps)
 
 
-def share(value: float, ok: Array, like: Array, backend: Backend) -> Array:
-    """`value` as a 0-d array where `ok` holds, else 0: what multiplies a change that a skipped step must not make."""
-    return backend.select(ok, like * 0.0 + value, like * 0.0)
-
-
 def mix(mean: Array, value: Array, blend: Array, *, xp: Any) -> None:
     """mean += blend · (value - mean) in place; `value` is overwritten."""
     xp.subtract(value, mean, out=value)
@@ -166,16 +138,16 @@ def mix(mean: Array, value: Array, blend: Array, *, xp: Any) -> None:
     xp.add(mean, value, out=mean)
 
 
-def decay(params: Array, decayed: Array, amount: float, *, rate: Array, ok: Array, backend: Backend) -> None:
+def decay(params: Array, decayed: Array, amount: float, update: Update) -> None:
     """Decoupled weight decay (Loshchilov & Hutter, 2019) on (P,), in place: p -= rate · amount · p, if the step counts.
 
     Only where `decayed` (P,) is 1; elsewhere it is 0.
     """
-    lost = share(amount, ok, rate, backend) * rate
-    for p, flags, scratch in backend.blocks(params, decayed):
-        backend.xp.multiply(flags, lost, out=scratch)
-        backend.xp.subtract(1.0, scratch, out=scratch)
-        backend.xp.multiply(p, scratch, out=p)
+    xp, lost = update.backend.xp, update.share(amount) * update.rate
+    for p, flags, scratch in update.backend.blocks(params, decayed):
+        xp.multiply(flags, lost, out=scratch)
+        xp.subtract(1.0, scratch, out=scratch)
+        xp.multiply(p, scratch, out=p)
 
 
 def blend(keep: float, step: int) -> float:
@@ -186,16 +158,16 @@ def blend(keep: float, step: int) -> float:
     return 1 - min(keep, step / (step + 9)) if keep else 0.0
 
 
-def average(mean: Array, params: Array, amount: float, *, ok: Array, like: Array, backend: Backend) -> None:
+def average(mean: Array, params: Array, amount: float, update: Update) -> None:
     """Move the average of the weights, (P,), towards `params` (P,) in place: mean += amount · (params - mean).
 
-    Only where the step counts; `amount` is a `blend`, and `like` any 0-d array of the dtype.
+    Only if the step counts; `amount` is a `blend`.
     """
-    factor = share(amount, ok, like, backend)
-    for old, new, scratch in backend.blocks(mean, params):
-        backend.xp.subtract(new, old, out=scratch)
-        backend.xp.multiply(scratch, factor, out=scratch)
-        backend.xp.add(old, scratch, out=old)
+    xp, factor = update.backend.xp, update.share(amount)
+    for old, new, scratch in update.backend.blocks(mean, params):
+        xp.subtract(new, old, out=scratch)
+        xp.multiply(scratch, factor, out=scratch)
+        xp.add(old, scratch, out=old)
 
 
 def clip(grad: Array, norm: Array, config: OptimizerConfig, *, backend: Backend) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from charrnn.backend import Array, Backend
 from charrnn.config import OptimizerConfig
-from charrnn.optim import Rule, average, clip, decay
+from charrnn.optim import Rule, Update, average, clip, decay
 from charrnn.training.guard import Guard
 
 
@@ -76,11 +76,11 @@ def settle(
     ok = moved.guard.judge(loss, norm)
     backend.zero_unless(ok, grad)
     clip(grad, norm, config, backend=backend)
-    rate = moved.guard.scale * step.rate
+    update = Update(step.number, moved.guard.scale * step.rate, ok, backend)
     if moved.decayed is not None:
-        decay(moved.vector, moved.decayed, config.weight_decay, rate=rate, ok=ok, backend=backend)
-    rule.update(moved.vector, grad, moved.slots, rate=rate, step=step.number, ok=ok, backend=backend)
+        decay(moved.vector, moved.decayed, config.weight_decay, update)
+    rule.move(moved.vector, grad, moved.slots, update)
     if step.blend:
-        average(moved.average, moved.vector, step.blend, ok=ok, like=rate, backend=backend)
+        average(moved.average, moved.vector, step.blend, update)
     for after, state in moved.states:
         backend.copy_if(ok, after, out=state)
