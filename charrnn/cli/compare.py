@@ -82,14 +82,12 @@ def rows_of(runs: tuple[str, ...], text: str | None, options: dict[str, Any]) ->
 
     Raises `CheckpointError` where there is no row at all.
     """
-    from tqdm import tqdm
-
     from charrnn import comparison
-    from charrnn.cli.progress import on_terminal
+    from charrnn.cli.bar import Bar
 
     rows: list[Row] = []
     failed: dict[str, str] = {}
-    for run in tqdm(runs, unit="run", disable=not on_terminal(), leave=False):
+    for run in Bar(runs, unit="run"):
         try:
             rows.append(comparison.row(run, text, **options))
         except CheckpointError as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 
-from tqdm import tqdm
-
+from charrnn.cli.bar import Bar
 from charrnn.cli.common import Interruption
 from charrnn.cli.terminal import abandon_output, escaped, note, say
 from charrnn.floors import Floors, announcement, verdict
@@ -33,15 +31,8 @@ class Printer:
             list(self.session.events())
             return "steps"
         ended: Ended | None = None
-        bar = tqdm(
-            total=self.session.config.train.steps,
-            initial=self.session.loop.trainer.done,
-            unit="step",
-            disable=not on_terminal(),
-            dynamic_ncols=True,
-            leave=False,
-        )
-        with bar:
+        total, done = self.session.config.train.steps, self.session.loop.trainer.done
+        with Bar(total=total, initial=done, unit="step", dynamic_ncols=True) as bar:
             for event in self.session.events():
                 bar.update(event.at.step - bar.n)
                 for line in self.lines(event):
@@ -57,7 +48,7 @@ class Printer:
     def show(self, line: str) -> None:
         """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
         try:
-            with tqdm.external_write_mode():
+            with Bar.external_write_mode():
                 say(line)
         except BrokenPipeError:
             abandon_output()
@@ -112,11 +103,6 @@ class Printer:
         say(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
         if best and self.floors is not None:
             say(verdict(best.val_loss, self.floors))
-
-
-def on_terminal() -> bool:
-    """Whether someone watches standard error."""
-    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def clock(seconds: float) -> str:

@@ -121,13 +121,11 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
 
 def watched(plan: Plan) -> Iterator[Slice]:
     """Measure; on a terminal a bar shows the time that has passed and what is measured."""
-    from tqdm import tqdm
-
-    from charrnn.cli.progress import on_terminal
+    from charrnn.cli.bar import Bar
     from charrnn.training import tuning
 
     form = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
-    with tqdm(total=plan.seconds, bar_format=form, disable=not on_terminal(), leave=False) as bar:
+    with Bar(total=plan.seconds, bar_format=form) as bar:
         for each in tuning.slices(plan.candidates, plan.seconds, tuning.Bench(plan)):
             way = f"{each.candidate.device}, {each.candidate.shards} shards, {each.candidate.threads} threads"
             bar.set_description(f"{way}: {each.rate:,.1f} steps/s", refresh=False)
