@@ -8,6 +8,7 @@ See `charrnn.api` for `train`, `load` and `Model`, `charrnn.comparison` for `com
 `to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CharrnnError
@@ -21,23 +22,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["CharrnnError", "Dynamic", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
+HOMES = {
+    **dict.fromkeys(("Model", "load", "train"), "charrnn.api"),
+    **dict.fromkeys(("from_torch", "to_torch"), "charrnn.torch_weights"),
+    "compare": "charrnn.comparison",
+    "Dynamic": "charrnn.training",
+}
+"""Where each name of the API lives."""
+
 
 def __getattr__(name: str) -> Any:
     """Import the API at its first use: `import charrnn` alone stays quick."""
-    if name in ("Model", "load", "train"):
-        from charrnn import api
+    if name not in HOMES:
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)
 
-        return getattr(api, name)
-    if name == "compare":
-        from charrnn.comparison import compare
 
-        return compare
-    if name == "Dynamic":
-        from charrnn import training
-
-        return training.Dynamic
-    if name in ("from_torch", "to_torch"):
-        from charrnn import torch_weights
-
-        return getattr(torch_weights, name)
-    raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """What completion offers."""
+    return sorted(__all__)

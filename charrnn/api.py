@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -21,8 +22,20 @@ from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training import Dynamic, Ended, Evaluation, Event, Request, evaluated, located, prepare, surprises
 
-SIDE_BY_SIDE = 64
-"""Most samples made in one batch."""
+LONGEST_NAME = 256
+"""Characters of a text from which on nobody takes it for the name of a file."""
+
+
+class Options(TypedDict, total=False):
+    """How a text is sampled; `Model.sample` says what each means."""
+
+    length: int
+    temperature: float
+    top_k: int
+    top_p: float
+    stop: str
+    seed: int | None
+    unknown: str
 
 
 @dataclass(eq=False, repr=False)
@@ -30,12 +43,16 @@ class Model:
     """A trained network and its vocabulary.
 
     Attributes:
+        network: its shape and device.
+        params: the weights, by name: views of one vector on the device.
         config: of the run.
         vocabulary: the characters it knows.
-        step: updates behind it.
-        source: the checkpoint file it comes from, if any.
+        step: how many updates it was trained for.
+        source: the checkpoint file it was loaded from, if any.
+        sha256: of the text it was trained on; empty where that is not known.
         notices: lines about how it was loaded.
-        memory: the checkpoint with what the run's optimiser remembers, if it was trained here: to learn on.
+        corpus: the text, if it was trained by this process.
+        memory: the checkpoint with the optimiser's memory, for `evaluate(dynamic=True)`; None for weights of PyTorch.
     """
 
     network: Network
@@ -55,12 +72,25 @@ class Model:
         shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
         return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
 
-    def sample(self, prompt: str = "", **options: Any) -> str:
-        """A text of `length` characters after `prompt`, which is not repeated. Options: as for `stream`."""
+    def sample(self, prompt: str = "", **options: Unpack[Options]) -> str:
+        """A text after `prompt`, which is not repeated.
+
+        Args:
+            prompt: the text to continue; without one the first character is drawn from the corpus's frequencies.
+            length: how many characters; 500.
+            temperature: divides the logits; 0 always takes the likeliest character; 0.8.
+            top_k: only the k likeliest characters; 0, the default, for all.
+            top_p: only the likeliest characters that reach this probability together; 1, the default, for all.
+            stop: the text ends before this string.
+            seed: of the random numbers; None, the default, draws one.
+            unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
+
+        Raises `ConfigError` or `TextError`.
+        """
         return "".join(self.stream(prompt, **options))
 
-    def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
-        """The same text as `sample`, piece by piece as it is made. Options: as for `side_by_side`, but for `count`."""
+    def stream(self, prompt: str = "", **options: Unpack[Options]) -> Iterator[str]:
+        """The same text as `sample`, piece by piece as it is made. What does not fit is raised at once."""
         return (text for (text,) in self.side_by_side(prompt, count=1, **options))
 
     def side_by_side(
@@ -77,22 +107,7 @@ class Model:
         batch: int = 0,
         unknown: str = "error",
     ) -> Iterator[list[str]]:
-        """`count` texts at once, piece by piece.
-
-        Args:
-            prompt: the text to continue; without one the first character is drawn from the corpus's frequencies.
-            count: how many.
-            length: characters of each.
-            temperature: divides the logits; 0 always takes the likeliest character.
-            top_k: only the k likeliest characters; 0 for all.
-            top_p: only the likeliest characters that reach this probability together; 1 for all.
-            stop: a text ends before this string.
-            seed: of the random numbers; None draws one.
-            batch: makes other texts from the same seed.
-            unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
-
-        Raises `ConfigError` or `TextError` at once, before the first piece is asked for.
-        """
+        """`count` texts at once, piece by piece; `batch` B makes other texts from the same seed. Else as `stream`."""
         settings = Settings(temperature, top_k, top_p)
         if length < 0 or count < 1:
             raise ConfigError(
@@ -141,25 +156,22 @@ class Model:
         blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
         return np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
 
-    def known(self, text: str, unknown: str) -> str:
-        """`text` as the network reads it: unknown characters skipped or replaced, or a `TextError`."""
-        return self.vocabulary.decode(self.vocabulary.encode(text, unknown=unknown))
-
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
-        ids, separator = self.vocabulary.encode(text, unknown=unknown), self.config.data.document_separator
-        return Part(ids, texts.begins(self.vocabulary.decode(ids), separator) if separator else texts.begins("", ""))
+        ids = self.vocabulary.encode(text, unknown=unknown)
+        return Part(ids, texts.begins(self.vocabulary.decode(ids), self.config.data.document_separator))
 
     def validation(self) -> Part:
         """The held-out part of the corpus that the run was trained on, which must still be what it was."""
-        if self.config.data.val_fraction == 0:
+        data, run = self.config.data, self.source.parent.parent if self.source else None
+        if self.corpus is None and not self.sha256:
+            raise TextError("nobody knows which text these weights were trained on: name a text to evaluate")
+        if data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
-        run = self.source.parent.parent if self.source else None
-        data = self.config.data
         corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
-        if self.sha256 and corpus.sha256 != self.sha256:
+        if self.corpus is None and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.widened(corpus, self.vocabulary.characters).split(self.config.data.val_fraction)[1]
+        part = texts.widened(corpus, self.vocabulary.characters).split(data.val_fraction)[1]
         assert part is not None
         return part
 
@@ -198,7 +210,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
 def train(
     text: str | None = None,
     *,
-    files: Iterable[str | Path] = (),
+    files: str | Path | Iterable[str | Path] = (),
     config: str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -211,11 +223,11 @@ def train(
     minutes: float | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Model:
-    """Train a network and return it.
+    """Train a network and return it as it is after the last step; `load(out)` gives the best checkpoint.
 
     Args:
-        text: the text to learn, or
-        files: names of files, globs or directories; neither: the embedded corpus.
+        text: the text to learn itself, or
+        files: names of files, globs or directories, or one of them; neither: the embedded corpus.
         config: a TOML file or preset to start from.
         settings: `{"section.key": value}` on top of it, for instance `{"train.steps": 1000}`.
         out: the run directory; None writes nothing.
@@ -225,24 +237,24 @@ def train(
         grow_vocabulary: whether the text may have characters which that network never saw.
         fallback: whether a CUDA device that cannot be used gives way to the CPU.
         threads: workers; 0 for one a core.
-        minutes: the time to take.
+        minutes: stop after so long; the number of steps is planned to fit.
         on_event: called with every event, see `charrnn.training.events`.
 
     Raises `CharrnnError` for what does not fit; `DivergedError` where the guard stopped the run.
     """
-    options: dict[str, dict[str, Any]] = {}
-    for dotted, value in (settings or {}).items():
-        section, _, key = dotted.partition(".")
-        options = configuration.merged(options, configuration.checked({section: {key: value}}, "settings"))
-    source = {"init_from": str(Path(init_from))} if init_from is not None else {}
-    said = {"train": source | ({"grow_vocabulary": True} if grow_vocabulary else {})}
-    options = configuration.merged(options, configuration.checked(said, "init_from"))
+    said = dict(settings or {})
+    if init_from is not None:
+        said["train.init_from"] = str(Path(init_from))
+    if grow_vocabulary:
+        said["train.grow_vocabulary"] = True
+    if text is not None and is_file(text):
+        raise TextError(f"{text} is a file, not the text to learn: write files=[{text!r}]")
     session = prepare(
         Request(
-            files=tuple(map(str, files)),
+            files=tuple(map(str, one_or_more(files))),
             text=text,
             preset=configuration.read(config) if config else {},
-            options=options,
+            options=configuration.merged(*(configuration.keyed(key, said[key], "settings") for key in said)),
             out=Path(out) if out is not None else None,
             resume=resume,
             overwrite=overwrite,
@@ -265,3 +277,15 @@ def train(
         corpus=session.corpus,
         memory=session.loop.snapshot().checkpoint.memory,
     )
+
+
+def one_or_more(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
+    """`paths`, or the one that it is: a string would be a path for each of its characters."""
+    return [paths] if isinstance(paths, (str, Path)) else paths
+
+
+def is_file(words: str) -> bool:
+    """Whether a short text is rather the name of a file."""
+    with suppress(OSError):
+        return len(words) < LONGEST_NAME and Path(words).is_file()
+    return False

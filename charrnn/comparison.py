@@ -15,7 +15,7 @@ from typing import Any
 
 from charrnn import checkpoint
 from charrnn import text as texts
-from charrnn.api import Model, load
+from charrnn.api import Model, load, one_or_more
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.training import logs
 
@@ -26,7 +26,7 @@ VAL_LOSS = "val_loss"
 
 @dataclass(frozen=True)
 class Text:
-    """What losses are of. Equal ones, whatever their names, are the same characters.
+    """The text that losses were measured on. Equal ones, whatever their names, are the same characters.
 
     Attributes:
         name: for people.
@@ -87,7 +87,7 @@ class Row:
 
 
 def compare(
-    runs: Iterable[str | Path],
+    runs: str | Path | Iterable[str | Path],
     text: str | None = None,
     *,
     window: int = WINDOW,
@@ -99,7 +99,7 @@ def compare(
     """A row for each of `runs`, in their order.
 
     Args:
-        runs: run directories, of which the best checkpoint counts, or checkpoint files.
+        runs: run directories, of which the best checkpoint counts, or checkpoint files; or one of them.
         text: what the networks predict; None: each its own validation split.
         window: W of the protocol `windows:W`.
         evaluate: False evaluates nothing; the loss is then the best while training, `val_loss`.
@@ -111,7 +111,7 @@ def compare(
     no run, `ConfigError` for a window below 1.
     """
     options: dict[str, Any] = {"window": window, "evaluate": evaluate, "unknown": unknown}
-    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in runs)
+    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in one_or_more(runs))
 
 
 def row(

@@ -86,8 +86,11 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
     V, H = output.shape
     N = len(arrays.get("recurrent.weight_hh_l0", ()))
     cell = next((cell for cell in CELLS.values() if N == cell.GATES * H), None)
-    if cell is None or output.dtype not in ("float32", "float64"):
-        raise CheckpointError(f"no cell known here has {N} recurrent rows of {H} {output.dtype}")
+    if output.dtype not in ("float32", "float64"):
+        raise CheckpointError(f"the weights are {output.dtype}: convert the module with .float() first")
+    if cell is None:
+        sizes = ", ".join(f"{cell.GATES * H} ({name})" for name, cell in CELLS.items())
+        raise CheckpointError(f"recurrent.weight_hh_l0 has {N} rows: of {H} hidden units they are {sizes}")
     while layer == 0 or f"recurrent.weight_hh_l{layer}" in arrays:
         ours, theirs = f"layer{layer}.", f"_l{layer}"
         weights[ours + "W_xh"] = taken(arrays, "recurrent.weight_ih" + theirs, (N, H if layer else V)).T.copy()
@@ -100,8 +103,8 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
         weights |= {ours + "b_h": taken(arrays, "recurrent.bias_ih" + theirs, (N,)) + inner} | alone
         layer += 1
     weights |= {"output.W_hy": output.T.copy(), "output.b_y": taken(arrays, "output.bias", (V,)).copy()}
-    for name in arrays:
-        raise CheckpointError(f"the tensor {name} does not belong")
+    if arrays:
+        raise CheckpointError(f"the tensor {next(iter(arrays))} does not belong")
     return ModelConfig(cell=cell.NAME, hidden_size=H, num_layers=layer, dtype=str(output.dtype)), weights
 
 

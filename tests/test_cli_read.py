@@ -51,7 +51,7 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
     seed = re.search(r"^seed: (\d+)$", err, re.MULTILINE)[1]
     assert call("sample", trained / "r", "--length=30", "--seed", seed)[0] == out
     assert call("sample", trained / "r", "--length=30")[0] != out
-    monkeypatch.setattr("charrnn.api.SIDE_BY_SIDE", 2)
+    monkeypatch.setattr("charrnn.cli.read.SIDE_BY_SIDE", 2)
     out, _ = call("sample", trained / "r", "--length=30", "--seed=1", "--count=3", "-0")
     assert out.split("\0") == [*sampled(trained, "", 2), *sampled(trained, "", 1, batch=1)]
 

@@ -110,7 +110,10 @@ def test_models_convert(cell: str) -> None:
         ({"output.weight": None}, "output.weight is missing"),
         ({"output.weight": np.zeros(3)}, r"output.weight is \[3\], not \['any', 'any'\]"),
         ({"recurrent.weight_ih_l1": np.zeros((24, 7))}, r"weight_ih_l1 is \[24, 7\], not \[24, 6\]"),
-        ({"recurrent.weight_hh_l0": np.zeros((12, 6))}, "no cell known here has 12 recurrent rows of 6 float64"),
+        (
+            {"recurrent.weight_hh_l0": np.zeros((12, 6))},
+            r"has 12 rows: of 6 hidden units they are 6 .*, 24 \(lstm\)",
+        ),
         ({"recurrent.weight_hh_l0_reverse": np.zeros((24, 6))}, "weight_hh_l0_reverse does not belong"),
     ],
 )

@@ -34,6 +34,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+configured_device_option = click.option(
+    "--device", help="auto, cpu, cuda or cuda:N.  [default: the configuration's, else auto]"
+)
 fallback_option = click.option(
     "--no-fallback", is_flag=True, help="An unusable GPU is an error (exit 2) instead of a fallback to the CPU."
 )

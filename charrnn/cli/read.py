@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from charrnn.api import Model
 
 DASHES = "-" * 40
+SIDE_BY_SIDE = 64
+"""Most samples made in one batch."""
 
 
 def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
@@ -71,8 +73,6 @@ def sample_command(
 
     The text alone goes to standard output, as it is made; everything else to standard error.
     """
-    from charrnn.api import SIDE_BY_SIDE
-
     if prompt is not None and prompt_file is not None:
         raise ConfigError("--prompt and --prompt-file exclude each other")
     if prompt_file is not None:
@@ -174,7 +174,7 @@ def score_command(
     The first character has no context and so no surprise: its line begins with `-`.
     """
     model = loaded(run, checkpoint, device, no_fallback)
-    text = model.known(read_text(file, encoding), unknown)
+    text = model.vocabulary.decode(model.part(read_text(file, encoding), unknown).ids)
     surprises = ["-", *(f"{nats:.4f}" for nats in model.score(text))]
     for nats, character in zip(surprises, text, strict=False):
         write(f"{nats}\t{json.dumps(character)}\n")

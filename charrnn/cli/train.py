@@ -17,7 +17,7 @@ import click
 from charrnn.cli.common import (
     Interruption,
     command_line,
-    device_option,
+    configured_device_option,
     fallback_option,
     files_encoding_option,
     settings_option,
@@ -33,7 +33,7 @@ DIVERGED = 3
 @click.option("--config", "preset", metavar="NAME_OR_FILE", help="A TOML file, or a preset by name.")
 @settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
-@device_option
+@configured_device_option
 @fallback_option
 @click.option(
     "--precision", type=click.Choice(["float32", "tf32"]), help="Of large products on a GPU.  [default: float32]"
@@ -69,7 +69,6 @@ def train_command(
     preset: str | None,
     settings: tuple[str, ...],
     out: Path | None,
-    device: str,
     no_fallback: bool,
     minutes: float | None,
     stop_after: int | None,
@@ -89,20 +88,18 @@ def train_command(
     from charrnn.training import Request, default_out, prepare
 
     said = {"train.seed": keys["seed"], "train.steps": keys["steps"], "data.encoding": keys["encoding"]}
-    said |= {f"train.{key}": keys[key] for key in ("precision", "gpu_memory_limit")}
+    said |= {f"train.{key}": keys[key] for key in ("device", "precision", "gpu_memory_limit")}
     if keys["document_separator"] is not None:
         said["data.document_separator"] = unescaped(keys["document_separator"], "--document-separator")
     if keys["init_from"] is not None:
         said["train.init_from"] = str(keys["init_from"])
     if keys["grow_vocabulary"]:
         said["train.grow_vocabulary"] = True
-    if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
-        said["train.device"] = device
-    named = {dotted: value for dotted, value in said.items() if value is not None}
-    tables = []
-    for dotted, value in named.items():
-        section, key = dotted.split(".")
-        tables.append(config.checked({section: {key: value}}, f"--{key.replace('_', '-')}"))
+    tables = [
+        config.keyed(dotted, value, f"--{dotted.partition('.')[2].replace('_', '-')}")
+        for dotted, value in said.items()
+        if value is not None
+    ]
     table = config.read(preset) if preset is not None else {}
     if out is None:
         names = (*files, *table.get("data", {}).get("files", ()))

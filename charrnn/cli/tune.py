@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli.common import (
     command_line,
-    device_option,
+    configured_device_option,
     fallback_option,
     files_encoding_option,
     options,
@@ -31,7 +31,7 @@ what_options = options(
     click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every word is a text."),
     settings_option,
     files_encoding_option,
-    device_option,
+    configured_device_option,
     fallback_option,
 )
 
@@ -49,7 +49,7 @@ def tune_command(
     preset: str | None,
     settings: tuple[str, ...],
     encoding: str | None,
-    device: str,
+    device: str | None,
     no_fallback: bool,
     seconds: float,
     as_json: bool,
@@ -67,9 +67,9 @@ def tune_command(
     if preset is None and words and names_configuration(words[0]):
         preset, *rest = words
         words = tuple(rest)
-    named = [config.checked({"data": {"encoding": encoding}}, "--encoding")] if encoding is not None else []
-    if click.get_current_context().get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
-        named.append(config.checked({"train": {"device": device}}, "--device"))
+    named = [config.keyed("data.encoding", encoding, "--encoding")] if encoding is not None else []
+    if device is not None:
+        named.append(config.keyed("train.device", device, "--device"))
     options = config.merged(config.parse_settings(settings), *named)
     table = config.read(preset) if preset is not None else {}
     target = None

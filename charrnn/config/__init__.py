@@ -1,7 +1,7 @@
 """Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
 
 from charrnn.config.edit import edited
-from charrnn.config.files import Table, build, checked, dump, merged, parse, parse_settings, presets, read, table
+from charrnn.config.files import Table, build, checked, dump, keyed, merged, parse, parse_settings, presets, read, table
 from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig, size
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "checked",
     "dump",
     "edited",
+    "keyed",
     "merged",
     "parse",
     "parse_settings",

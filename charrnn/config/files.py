@@ -111,14 +111,20 @@ def parse_settings(settings: Iterable[str]) -> Table:
         dotted, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"{place}: write it as section.key=value")
-        section, _, key = dotted.strip().partition(".")
         known(dotted.strip(), place)
         value: Any = text.strip()
         with suppress(ValueError, RecursionError):
             parsed = loaded(f"value = {text}")
             value = parsed["value"] if len(parsed) == 1 else value  # more than one: lines that smuggle in other keys
-        result = merged(result, checked({section: {key: value}}, place))
+        result = merged(result, keyed(dotted.strip(), value, place))
     return result
+
+
+def keyed(dotted: str, value: Any, place: str) -> Table:
+    """The checked table of one `section.key`; a `ConfigError` names `place`."""
+    known(dotted, place)
+    section, _, key = dotted.partition(".")
+    return checked({section: {key: value}}, place)
 
 
 def checked(raw: Mapping[str, Any], place: str) -> Table:

@@ -87,7 +87,14 @@ class Counted:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last event. `reason`: steps, minutes, patience, stop_after, time, interrupted or diverged."""
+    """The last event.
+
+    Attributes:
+        at: where the run is.
+        reason: `steps`, all are done; `minutes`, the time is over that they were planned for; `patience`, no progress;
+            `stop_after`, as many as this process was to do; `time`, --minutes cut short what was planned otherwise;
+            `interrupted`, by a signal; `diverged`, by the guard. After the first three the run is finished.
+    """
 
     at: Moment
     reason: str

@@ -64,8 +64,10 @@ class Request:
     interrupted: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
+        if self.text is not None and self.files:
+            raise ConfigError("text and files exclude each other")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
-            raise ConfigError(f"--minutes must be above 0, not {self.minutes}")
+            raise ConfigError(f"--minutes must be above 0 and below a million, not {self.minutes}")
         if self.stop_after is not None and self.stop_after < 1:
             raise ConfigError(f"--stop-after must be at least 1, not {self.stop_after}")
         if self.threads < 0:
@@ -92,7 +94,7 @@ class Session:
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
-        within: turns a memory that is exhausted into an error that says what would fit.
+        within: makes a context in which exhausted memory is an error that says what would fit.
         seen: the checkpoints that were in `out` before.
     """
 

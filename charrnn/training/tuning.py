@@ -80,7 +80,7 @@ def plan(request: Request, seconds: float) -> Plan:
     `train.device = "cpu"` keeps GPUs out. Raises `CharrnnError` for whatever does not fit.
     """
     if not 0 < seconds < 1e6:
-        raise ConfigError(f"--seconds must be above 0, not {seconds}")
+        raise ConfigError(f"--seconds must be above 0 and below a million, not {seconds}")
     table = config.merged(finetuning.unpinned(request.preset), finetuning.unpinned(request.options))
     notices: list[str] = []
     source = finetuning.source(table, None, notices)
