@@ -4,8 +4,8 @@
     model = charrnn.train(files=["shakespeare.txt"], out="runs/shakespeare")
     print(model.sample("ROMEO:", length=300))
 
-See `charrnn.api` for `train`, `load` and `Model`, `charrnn.comparison` for `compare`, `charrnn.torch_weights` for
-`to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
+See `charrnn.api` for `train` and `load`, `charrnn.trained` for `Model`, `charrnn.comparison` for `compare`,
+`charrnn.torch_weights` for `to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
 """
 
 from importlib import import_module
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
-    from charrnn.api import Model, load, train
+    from charrnn.api import load, train
     from charrnn.comparison import compare
     from charrnn.torch_weights import from_torch, to_torch
+    from charrnn.trained import Model
     from charrnn.training import Dynamic
 
 __version__ = "0.1.0"
 __all__ = ["CharrnnError", "Dynamic", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
 HOMES = {
-    **dict.fromkeys(("Model", "load", "train"), "charrnn.api"),
+    **dict.fromkeys(("load", "train"), "charrnn.api"),
     **dict.fromkeys(("from_torch", "to_torch"), "charrnn.torch_weights"),
+    "Model": "charrnn.trained",
     "compare": "charrnn.comparison",
     "Dynamic": "charrnn.training",
 }

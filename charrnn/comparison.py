@@ -15,8 +15,9 @@ from typing import Any
 
 from charrnn import checkpoint
 from charrnn import text as texts
-from charrnn.api import Model, load, one_or_more
+from charrnn.api import load, one_or_more
 from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.trained import Model
 from charrnn.training import logs
 
 WINDOW = 256

@@ -14,7 +14,7 @@ from charrnn.cli.terminal import note, say, write
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.api import Model
+    from charrnn.trained import Model
 
 DASHES = "-" * 40
 SIDE_BY_SIDE = 64
