@@ -39,7 +39,7 @@ class Job:
         name: of the preset, or cell and size.
         budget: in words.
         command: what `charrnn` is called with, but for `--out`; the seed is its last word.
-        config: the SHA-256 of the preset's file.
+        config: the SHA-256 of what the preset and its settings say, comments apart.
     """
 
     name: str
@@ -101,12 +101,16 @@ def jobs(arguments: argparse.Namespace, characters: int) -> Iterator[Job]:
             runs.append((f"{cell} {size}", arguments.config, keys))
     for seed in arguments.seeds:
         for name, preset, keys in runs:
-            file = config.presets().get(preset, Path(preset))
             table = config.merged(config.read(preset), config.parse_settings(keys))
             words, budget = budget_of(arguments, config.build(table), characters)
             settings = [word for key in keys for word in ("--set", key)]
             command = ("train", arguments.text, "--config", preset, *settings, *words, "--seed", str(seed))
-            yield Job(name, budget, command, hashlib.sha256(file.read_bytes()).hexdigest())
+            yield Job(name, budget, command, digest_of(table))
+
+
+def digest_of(table: config.Table) -> str:
+    """The SHA-256 of a configuration's table."""
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def budget_of(arguments: argparse.Namespace, settings: config.Config, characters: int) -> tuple[list[str], str]:
@@ -143,12 +147,19 @@ def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
         "commit": commit,
         "machine": machine,
         "seconds": seconds,
+        "planned": planned(run),
         "steps": about["steps"],
         "chars": max((metric["chars"] for metric in metrics), default=0),
         "parameters": about["parameters"],
         "losses": {each["protocol"]: float(each["nats_per_char"]) for each in evaluations},
         "curve": [[m["seconds"], m["chars"], m["val_loss"]] for m in metrics if m["event"] == "eval"],
     }
+
+
+def planned(run: Path) -> int | None:
+    """The steps that a run set out to do; None where it wrote nothing down."""
+    path = run / "config.toml"
+    return config.build(config.read(str(path))).train.steps if path.exists() else None
 
 
 def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
@@ -161,9 +172,9 @@ def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def has(rows: Sequence[Measured], job: Job, commit: str) -> bool:
-    """Whether a job is done: the same command, the same preset, the same commit."""
-    return any((r["command"], r["config"], r["commit"]) == (job.said, job.config, commit) for r in rows)
+def has(rows: Sequence[Measured], job: Job) -> bool:
+    """Whether a job is done: the same command, the same configuration; the table says at which commit."""
+    return any((row["command"], row["config"]) == (job.said, job.config) for row in rows)
 
 
 def updated(rows: Sequence[Measured], row: Measured) -> list[Measured]:
@@ -195,8 +206,8 @@ def series(arguments: argparse.Namespace) -> int:
         data["machines"].append(here)
     for job in todo:
         label = f"{job.name}, {job.budget}, seed {job.command[-1]}"
-        if not arguments.again and has(data["rows"], job, version):
-            print(f"{label}: done before", flush=True)
+        if not arguments.again and has(data["rows"], job):
+            print(f"{label}: done before (--again runs it again)", flush=True)
             continue
         print(f"{label}: ", end="", flush=True)
         try:

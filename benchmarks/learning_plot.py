@@ -1,4 +1,7 @@
-"""Loss against time as SVG: a thin line for each seed, a colour for each run, peers' published numbers across."""
+"""Loss against time as SVG: for each seed a thin line, and a dot where the command ended at the `carried` loss.
+
+A colour for each run; peers' published numbers across.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,9 @@ def picture(data: dict[str, Any]) -> str:
     """The picture of a series."""
     groups = grouped(data["rows"])
     peers = PEERS if data["text"]["sha256"] == TINYSHAKESPEARE else ()
-    curves = [row["curve"] for group in groups for row in group]
-    plane, minutes = plane_for(curves, peers), longest(curves)
+    rows = [row for group in groups for row in group]
+    plane = plane_for([row["curve"] for row in rows], peers)
+    minutes = max((row["seconds"] / 60 for row in rows), default=1.0)
     title = "validation loss while training, nats/char, against minutes (a logarithmic axis)"
     shapes = [text(LEFT, 26, title), *axes(plane, minutes)]
     clip = f'<clipPath id="plane"><rect x="{LEFT}" y="{TOP}" width="{plane.width:g}" height="{HEIGHT}"/></clipPath>'
@@ -62,13 +66,20 @@ def picture(data: dict[str, Any]) -> str:
         colour = COLOURS[number % len(COLOURS)]
         for row in group:
             points = [(place(seconds / 60, minutes), loss) for seconds, _, loss in row["curve"]]
-            shapes.append(plane.curve(points, colour, 1.5, ' clip-path="url(#plane)"'))
+            end = place(row["seconds"] / 60, minutes), row["losses"]["carried"]
+            clipped = ' clip-path="url(#plane)"'
+            shapes += [plane.curve(points, colour, 1.5, clipped), plane.dot(*end, colour, clipped)]
         ends = f"carried {median(row['losses']['carried'] for row in group):.4f}"
         first = group[0]
-        words = f"{first['name']}, {first['budget']}, {first['parameters']:,} parameters, {len(group)} seeds: {ends}"
+        words = f"{first['name']}, {first['budget']}, {first['parameters']:,} parameters, {seeds(len(group))}: {ends}"
         shapes.append(text(LEFT, y, words, colour))
         y += LINE
     return document(WIDTH, y, shapes)
+
+
+def seeds(number: int) -> str:
+    """So many seeds in words."""
+    return "1 seed" if number == 1 else f"{number} seeds"
 
 
 def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Plane:
@@ -79,11 +90,6 @@ def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Pla
     high = min(max([*losses, *(peer.high for peer in peers)], default=1.0), low + SHOWN)
     low = math.floor(low * 20) / 20
     return Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, DOUBLINGS, low, max(math.ceil(high * 20) / 20, low + 0.05))
-
-
-def longest(curves: Iterable[list[list[float]]]) -> float:
-    """The minutes of the longest run; 1 where there is none."""
-    return max((seconds / 60 for curve in curves for seconds, _, _ in curve), default=0.0) or 1.0
 
 
 def place(minutes: float, last: float) -> float:

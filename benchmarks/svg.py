@@ -42,6 +42,11 @@ class Plane:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
         return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}"{more}/>'
 
+    def dot(self, x: float, y: float, colour: str, more: str = "") -> str:
+        """A dot at the numbers (x, y)."""
+        left, height = self.at(x, y)
+        return f'<circle cx="{left:.1f}" cy="{height:.1f}" r="3" fill="{colour}"{more}/>'
+
     def level(self, y: float, colour: str = GRID, more: str = "") -> str:
         """A line across at the number y."""
         left, height = self.at(0, y)

@@ -82,7 +82,7 @@ def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     keys = (*layers, "--set", "model.cell=gru", "--set", "model.hidden_size=8")
     assert jobs[2].command == ("train", "t.txt", "--config", "mine.toml", *keys, *tail, "5")
     assert {job.budget for job in jobs} == {"0.5 min"}
-    assert (jobs[2].folder, jobs[2].config == jobs[1].config != jobs[0].config) == ("gru-8-seed5", True)
+    assert (jobs[2].folder, jobs[2].config == jobs[7].config != jobs[1].config) == ("gru-8-seed5", True)
     assert len({job.folder for job in jobs}) == len(jobs)
     (job,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--epochs=2", "--seeds=1"]), 1000)
     assert (job.name, job.budget, job.command[-4:-2]) == ("mine", "2 epochs", ("--steps", "25"))  # 2 * 500 / (4 * 10)
@@ -90,6 +90,9 @@ def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     Path("mine.toml").write_text("[train]\nbatch_size = 4\n")
     (job,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--steps=1200", "--seeds=1"]), 1000)
     assert (job.budget, job.command[-4:-2], job.config != before) == ("1,200 steps", ("--steps", "1200"), True)
+    Path("mine.toml").write_text("# in other words\n[train]\nbatch_size = 4  # streams\n")
+    (same,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--steps=1200", "--seeds=1"]), 1000)
+    assert same == job
     with pytest.raises(ConfigError, match="nosuch"):
         list(learning.jobs(learning.parsed(["t.txt", "--presets=nosuch", "--steps=1"]), 1000))
 
@@ -118,7 +121,7 @@ def test_arguments_that_do_not_fit(
 def test_a_series_goes_on(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the file has of this commit is not run again, what is new is added, and --again replaces in place."""
+    """What the file has of these settings is not run again, what is new is added, and --again replaces in place."""
     base = ["t.txt", "--presets", "quickstart", "min-char-rnn", "--steps=7", "--json=l.json"]
     assert run(monkeypatch, *base, "--seeds", "1") == 0
     first = json.loads(Path("l.json").read_text())
@@ -139,7 +142,7 @@ def test_a_series_goes_on(
     second = json.loads(Path("l.json").read_text())
     assert second["rows"][:2] == first["rows"]
     assert [row["seed"] for row in second["rows"]] == [1, 1, 2, 2]
-    assert "quickstart, 7 steps, seed 1: done before\n" in capsys.readouterr().out
+    assert "quickstart, 7 steps, seed 1: done before (--again runs it again)\n" in capsys.readouterr().out
     calls.clear()
     run(monkeypatch, *base, "--seeds", "1", "--again")
     assert len(trained(calls)) == 2
@@ -150,6 +153,8 @@ def test_a_series_goes_on(
     calls.clear()
     monkeypatch.setattr(learning, "commit", lambda: "def")
     run(monkeypatch, *base, "--seeds", "2")
+    assert not calls
+    run(monkeypatch, *base, "--seeds", "2", "--again")
     assert [row["commit"] for row in json.loads(Path("l.json").read_text())["rows"]] == ["abc", "abc", "def", "def"]
 
 
@@ -226,12 +231,15 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert place(0.0, 2.0) < 0 == place(2.0 / 2**DOUBLINGS, 2.0)
     assert plane.at(place(2.0, 2.0), 1.25) == (plane.left + plane.width, plane.top + plane.height)
     assert lines[1].get("points").split()[-1] == f"{plane.left + plane.width:.1f},{plane.top + plane.height:.1f}"
+    dots = [shape for shape in shapes if shape.tag.endswith("circle")]  # where the command ended
+    assert [dot.get("fill") for dot in dots] == [line.get("stroke") for line in lines]
+    assert f"{dots[1].get('cx')},{dots[1].get('cy')}" == lines[1].get("points").split()[-1]
     middle = plane.left + plane.width * (1 - 1 / DOUBLINGS)  # half the time is one doubling before the end
     height = plane.top + plane.height * (1.25 + SHOWN - 2.0) / SHOWN
     assert lines[1].get("points").split()[1] == f"{middle:.1f},{height:.1f}"
     words = [shape.text for shape in shapes if shape.tag.endswith("text")]
     assert "b, 5 min, 1,234 parameters, 2 seeds: carried 1.3750" in words
-    assert "<a>, 5 min, 1,234 parameters, 1 seeds: carried 1.4000" in words
+    assert "<a>, 5 min, 1,234 parameters, 1 seed: carried 1.4000" in words
     assert not any(peer.label in words for peer in PEERS)
     theirs = ET.fromstring(picture(series(data["rows"], TINYSHAKESPEARE)))
     assert {peer.label for peer in PEERS} <= {shape.text for shape in theirs}
@@ -249,6 +257,7 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     (result,) = json.loads(Path("l.json").read_text())["rows"]
     model = charrnn.load("out/rnn-4-seed3", device="cpu")
     assert (model.config.train.seed, model.config.model.hidden_size, result["steps"]) == (3, 4, 6)
+    assert result["planned"] == 6
     assert (result["chars"], result["parameters"]) == (6 * 2 * 8, model.network.layout.parameters)
     losses = {"carried": model.evaluate().nats_per_char, "windows:256": model.evaluate(window=256).nats_per_char}
     assert result["losses"] == losses
