@@ -29,7 +29,7 @@ def dropped(case: Case, cell: str) -> SimpleNamespace:
     inputs = hide(ids, backend.from_host(host.hidden), backend=backend)
     drop, connections = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
     net.chunk = Chunk(backend.xp.reshape(inputs, (-1,)), net.chunk.targets, net.chunk.keep, drop, connections)
-    net.work = Workspace(net.network, net.T, net.B, drops=True)
+    net.work = Workspace(net.network, net.T, net.B, dropout=True)
     return net
 
 
@@ -157,4 +157,4 @@ def test_nothing_is_dropped_without_dropout(text: str) -> None:
     assert mask.outputs is None
     assert mask.connections is None
     assert mask.keep is not None
-    assert all(work.rows is None for spare in subject.free.values() for work in spare)
+    assert all(work.dtable is None for spare in subject.free.values() for work in spare)

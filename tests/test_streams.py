@@ -64,7 +64,7 @@ def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[in
         ids = stream.ids[row : row + stream.seq_length + 1, b].tolist()
         result.append((ids[:-1], ids[1:], not keep[0, b]))
         assert keep[1:].all()
-        assert stream.drops(step) == (not keep.all()) == (index == 0)
+        assert stream.resets(step) == (not keep.all()) == (index == 0)
     return result
 
 
@@ -95,7 +95,7 @@ def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: se
             for t in range(T)
         ]
         assert stream.keep(index).tolist() == expected
-        assert stream.drops(index) == any(0 in row for row in expected)
+        assert stream.resets(index) == any(0 in row for row in expected)
 
 
 @modest
@@ -125,7 +125,7 @@ def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: in
             [int(not (index == t == 0) and (b * span + row + t not in starts)) for b in range(B)] for t in range(T)
         ]
         assert stream.keep(step).tolist() == expected
-        assert stream.drops(step) == any(0 in line for line in expected)
+        assert stream.resets(step) == any(0 in line for line in expected)
     assert max(firsts) < 2 * T
     if span > 3 * T > 9:
         assert len(firsts) > 1

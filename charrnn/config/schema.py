@@ -65,8 +65,13 @@ class ModelConfig:
     recurrent_dropout: float = fraction(0.0)  # of the recurrent weights, locked for a chunk and shared by the batch
     dtype: str = one_of("float32", "float32", "float64")
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")
-    input_std: float = at_least(2.0, 0, 100)  # of W_xh at first
-    forget_bias: float = at_least(1.0, -100, 100)  # of an lstm
+    input_std: float = at_least(2.0, 0, 100)  # standard deviation of the first layer's input weights at the start
+    forget_bias: float = at_least(1.0, -100, 100)  # of an LSTM's forget gates at the start
+
+    @property
+    def drops(self) -> bool:
+        """Whether there is dropout of any kind."""
+        return bool(self.input_dropout or self.dropout or self.recurrent_dropout)
 
 
 @dataclass(frozen=True)

@@ -74,18 +74,18 @@ class Chunk(NamedTuple):
     """One stretch of B streams, on the device.
 
     Attributes:
-        inputs: (T·B,) ids, time-major; V, where the workspace has `drops`, is a character that is hidden.
+        inputs: (T·B,) ids, time-major; V, where the workspace is one for `dropout`, is a character that is hidden.
         targets: (T·B,) ids: the character after each input.
         keep: (T, B), 0 where a stream's state is dropped before reading its character; None for all ones.
-        drop: (L, B, H), what each layer's output is multiplied by at every step; None for all ones.
-        connections: (L, H, G·H), what each layer's recurrent weights are multiplied by; None for all ones.
+        output_mask: (L, B, H), what each layer's output is multiplied by at every step; None for all ones.
+        recurrent_mask: (L, H, G·H), what each layer's recurrent weights are multiplied by; None for all ones.
     """
 
     inputs: Array
     targets: Array
     keep: Array | None
-    drop: Array | None = None
-    connections: Array | None = None
+    output_mask: Array | None = None
+    recurrent_mask: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Layer:
         z_hidden: (T·B, G·H), the gradient by the recurrent product.
         before: (T·B, H), the hidden state before each step.
         after: (T·B, H), the hidden state after each step: the layer's output.
-        thinned: (T·B, H), the same after dropout; None in a workspace without `drops`.
+        thinned: (T·B, H), the same after dropout; None in a workspace without.
         ends: of each of the cell's states its name, and the views (B, H) before the first step and after the last.
     """
 
@@ -110,9 +110,9 @@ class Layer:
     thinned: Array
     ends: tuple[tuple[str, Array, Array], ...]
 
-    def output(self, drop: Array | None) -> Array:
+    def output(self, mask: Array | None) -> Array:
         """(T·B, H), what the layer above reads, with dropout or without."""
-        return self.after if drop is None else self.thinned
+        return self.after if mask is None else self.thinned
 
 
 class Workspace:
@@ -122,24 +122,28 @@ class Workspace:
         blocks: slices of the T·B rows whose logits are in memory together: one, unless V is large.
         logits: (rows of a block, V).
         dhidden: (T·B, H), the gradient of the loss by the output of the layer in work.
-        part: where there are several blocks, the output layer's gradients by one of them.
+        dhidden_series: the same as T arrays (B, H) in one.
+        block_grads: where there are several blocks, the output layer's gradients by one of them.
         layers: the layers' own memory.
-        table: (V + 1, G·H), what each character adds to the first layer's gates; the last row is that of none.
-        rows: its gradient, where there is dropout (`drops`).
-        recurrent: (L, H, G·H), there too: the recurrent weights of which some are dropped.
+        table: (V + 1, G·H), what each character adds to the first layer's gates; the last row is for a character that
+            is hidden, the bias alone.
+        dtable: its gradient, where there is `dropout`.
+        masked_W_hh: (L, H, G·H), there too: the recurrent weights of which some are dropped.
+        ones: (1, at least T·B), what sums rows up by a product.
+        kept: (T·B, H) scratch: what is kept of the states before each step.
     """
 
-    def __init__(self, network: Network, T: int, B: int, *, drops: bool = False) -> None:
+    def __init__(self, network: Network, T: int, B: int, *, dropout: bool = False) -> None:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V + 1, network.cell.GATES * H), dtype)
-        self.rows = backend.empty(self.table.shape, dtype) if drops else None
-        self.recurrent = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if drops else None
+        self.dtable = backend.empty(self.table.shape, dtype) if dropout else None
+        self.masked_W_hh = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if dropout else None
         rows = min(T * B, max(H, LOGITS_MOST // V))
         self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
         self.logits = backend.empty((rows, V), dtype)
         outputs = [(name, shape) for name, shape in network.layout.shapes if name.startswith("output.")]
-        self.part = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
+        self.block_grads = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_series = series(backend.xp.reshape(self.dhidden, (T, B, H)))
         self.ones = backend.zeros((1, max(T * B, V + 1)), dtype) + 1.0
@@ -150,7 +154,7 @@ class Workspace:
             parts = (tape.z, tape.z_hidden, tape.hidden[:-1, ...], tape.hidden[1:, ...])
             ends = tuple((n, getattr(tape, n)[0, ...], getattr(tape, n)[-1, ...]) for n in network.cell.STATES)
             z, z_hidden, before, after = (backend.xp.reshape(a, (T * B, a.shape[2])) for a in parts)
-            thinned = backend.empty((T * B, H), dtype) if drops else None
+            thinned = backend.empty((T * B, H), dtype) if dropout else None
             self.layers.append(Layer(tape, z, z_hidden, before, after, thinned, ends))
 
 
@@ -164,6 +168,12 @@ def prepare(network: Network, params: Views, work: Workspace) -> None:
             layer.tape.bias[gate, ...] = params[f"layer{i}.{name}"]
 
 
+def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
+    """`prepare` and `read`."""
+    prepare(network, params, work)
+    return read(network, params, inputs, keep, state, work)
+
+
 def read(
     network: Network,
     params: Views,
@@ -171,7 +181,7 @@ def read(
     keep: Array | None,
     state: State | None,
     work: Workspace,
-    drop: Array | None = None,
+    output_mask: Array | None = None,
 ) -> Array:
     """Read a chunk after `prepare`; leave each layer's history in `work.layers`. Returns the last output: (T·B, H).
 
@@ -182,7 +192,7 @@ def read(
         keep: see `Chunk`.
         state: before the chunk; None for that after the last pass in `work`.
         work: of this (T, B).
-        drop: see `Chunk`; then `work` must have `drops`.
+        output_mask: see `Chunk`; then `work` must be one for `dropout`.
     """
     backend, xp = network.backend, network.backend.xp
     recurrence, output = backend.recurrence(network.cell), inputs
@@ -195,25 +205,19 @@ def read(
         for name, first, last in layer.ends:
             first[...] = last if state is None else state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, keep, backend=backend)
-        if drop is not None:
-            thin(layer.after, drop[i, ...], out=layer.thinned, backend=backend)
-        output = layer.output(drop)
+        if output_mask is not None:
+            thin(layer.after, output_mask[i, ...], out=layer.thinned, backend=backend)
+        output = layer.output(output_mask)
     return output
-
-
-def forward(network: Network, params: Views, inputs: Array, keep: Array | None, state: State, work: Workspace) -> Array:
-    """`prepare` and `read`."""
-    prepare(network, params, work)
-    return read(network, params, inputs, keep, state, work)
 
 
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `read`: from the gradient in `work.dhidden` write that of every layer into `grads`."""
-    backend, xp, keep, drop = network.backend, network.backend.xp, chunk.keep, chunk.drop
+    backend, xp, keep, mask = network.backend, network.backend.xp, chunk.keep, chunk.output_mask
     recurrence, ones = backend.recurrence(network.cell), work.ones[:, : work.T * work.B]
     for i, layer in reversed(list(enumerate(work.layers))):
-        if drop is not None:
-            thin(work.dhidden, drop[i, ...], out=work.dhidden, backend=backend)
+        if mask is not None:
+            thin(work.dhidden, mask[i, ...], out=work.dhidden, backend=backend)
         layer.tape.back.use(params[f"layer{i}.W_hh"].T)
         recurrence.recurrence_backward(layer.tape, work.dhidden_series, keep, backend=backend)
         before, dz, dz_hidden, H = layer.before, layer.z, layer.z_hidden, network.hidden_size
@@ -223,14 +227,14 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         for name, gate in network.cell.BIASES.items():
             backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
         if i == 0:  # every row of dz is in one row of W_xh's gradient
-            into = grads["layer0.W_xh"] if work.rows is None else work.rows
-            rows = backend.sum_rows(chunk.inputs, dz, out=into)
-            backend.matmul(work.ones[:, : rows.shape[0]], rows, out=grads["layer0.b_h"][None, :])
-            if work.rows is not None:
-                grads["layer0.W_xh"][...] = rows[: network.vocab_size, ...]
+            into = grads["layer0.W_xh"] if work.dtable is None else work.dtable
+            dtable = backend.sum_rows(chunk.inputs, dz, out=into)
+            backend.matmul(work.ones[:, : dtable.shape[0]], dtable, out=grads["layer0.b_h"][None, :])
+            if work.dtable is not None:
+                grads["layer0.W_xh"][...] = dtable[: network.vocab_size, ...]
         else:
             backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])
-            backend.matmul(work.layers[i - 1].output(drop).T, dz, out=grads[f"layer{i}.W_xh"])
+            backend.matmul(work.layers[i - 1].output(mask).T, dz, out=grads[f"layer{i}.W_xh"])
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)
 
 

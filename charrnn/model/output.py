@@ -44,11 +44,11 @@ def surprise_and_grad(
 ) -> Array:
     """The sum (0-d) of `surprise`, and the gradients of `scale` times it: in `grads`, and in `work.dhidden`."""
     backend, total = network.backend, list[Array]()
-    judge = backend.fused("cross_entropy", cross_entropy_and_grad)
+    nats_and_grad = backend.fused("cross_entropy", cross_entropy_and_grad)
     for block in work.blocks:
-        here, rows, into = hidden[block, :], block.stop - block.start, work.part if total else grads
+        here, rows, into = hidden[block, :], block.stop - block.start, work.block_grads if total else grads
         logits = project(network, params, here, out=work.logits[:rows, :])
-        nats = judge(logits, targets[block], scale, backend=backend)  # logits are their own gradient now
+        nats = nats_and_grad(logits, targets[block], scale, backend=backend)  # logits are their own gradient now
         project_backward(network, params, into, here, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
         if total:
             for name, part in into.items():
@@ -74,12 +74,12 @@ def loss_and_grad(
     Returns:
         The loss (0-d), nats summed over the chunk's T·B characters.
     """
-    backend, masks = network.backend, chunk.connections
+    backend, masks = network.backend, chunk.recurrent_mask
     with backend.quiet():
         if masks is not None:
-            params = disconnect(params, masks, out=work.recurrent, backend=backend)
+            params = disconnect(params, masks, out=work.masked_W_hh, backend=backend)
         prepare(network, params, work)
-        hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.drop)
+        hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.output_mask)
         loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
         backward(network, params, grads, chunk, work)
         if masks is not None:

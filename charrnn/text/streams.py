@@ -50,7 +50,7 @@ class Streams:
             row += offset(self.seed, sweep, spare + 1)
         return index, row
 
-    def drops(self, step: int) -> bool:
+    def resets(self, step: int) -> bool:
         """Whether any stream's state is dropped in the chunk of `step`."""
         index, row = self.chunk(step)
         if index == 0 or len(self.starts) == 0:

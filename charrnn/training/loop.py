@@ -169,7 +169,7 @@ class Loop:
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=counts)
         if optimizer.schedule == "plateau" and counts and self.progress.overdue(optimizer.decay_patience):
-            trainer.drops += 1
+            trainer.decays += 1
         if math.isfinite(result.nats_per_char):
             yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
         return best
@@ -220,7 +220,7 @@ class Loop:
             best=self.progress.best,
             samples_size=self.progress.samples_size,
             stale=self.progress.stale,
-            drops=trainer.drops,
+            drops=trainer.decays,
         )
         return Snapshot(self.moment(trainer.done), Checkpoint(meta, tensors))
 

@@ -26,7 +26,7 @@ HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
 class Mask(NamedTuple):
-    """That of one chunk, for a slice of the batch; None for what is not masked.
+    """The masks of one chunk, for a slice of the batch; None for what is not masked.
 
     Attributes:
         keep: (T, B), 0 where a stream's state is dropped before reading its character.
@@ -66,29 +66,29 @@ class Masks:
         model, backend, B = config.model, network.backend, streams.ids.shape[1]
         self.model, self.backend, self.streams = model, backend, streams
         self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
-        self.active = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
+        self.active = model.drops
         shapes = shapes_of(model, network, streams.seq_length, B)
         self.ahead = ahead(shapes)
         self.arrays = {n: backend.shared_zeros((self.ahead, *shape), dtype) for n, (shape, dtype) in shapes.items()}
         self.block = -1
 
     def reach(self, step: int) -> None:
-        """See to it that the mask of the update after `step` updates is on the device."""
+        """See to it that the masks of update number `step` + 1 are on the device."""
         if step // self.ahead == self.block:
             return
         self.block = step // self.ahead
         steps = range(self.block * self.ahead, (self.block + 1) * self.ahead)
         for name, array in self.arrays.items():
-            if name == "keep" and not any(self.streams.drops(step) for step in steps):
+            if name == "keep" and not any(self.streams.resets(step) for step in steps):
                 continue
             made = [getattr(self, name)(step) for step in steps]
             array[...] = self.backend.resident(np.stack(made) if len(made) > 1 else made[0][None, ...])
 
     def of(self, step: int, columns: slice) -> Mask:
-        """That of the update after `step` updates, which `reach` has reached, for the streams in `columns`."""
+        """The masks of update number `step` + 1, which `reach` has reached, for the streams in `columns`."""
         index, arrays = step % self.ahead, self.arrays
         return Mask(
-            arrays["keep"][index, :, columns] if self.streams.drops(step) else None,
+            arrays["keep"][index, :, columns] if self.streams.resets(step) else None,
             arrays["characters"][index, columns, :] if "characters" in arrays else None,
             arrays["outputs"][index, :, columns, :] if "outputs" in arrays else None,
             arrays["connections"][index, ...] if "connections" in arrays else None,

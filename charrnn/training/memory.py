@@ -21,9 +21,8 @@ MARGIN = 0.9
 def needed(config: Config, vocab_size: int, B: int) -> int:
     """About the bytes on the device that a run with B streams takes, without its text: a ledger makes all of it."""
     model, T, ledger = config.model, config.train.seq_length, Ledger()
-    drops = bool(model.input_dropout or model.dropout or model.recurrent_dropout)
     network = build(model, vocab_size, ledger)
-    Workspace(network, T, B, drops=drops)
+    Workspace(network, T, B, dropout=model.drops)
     for _ in range(2):  # the state before a chunk, and after
         network.zero_state(B)
     if config.log.eval_every:

@@ -78,7 +78,7 @@ def restored(trainer: Trainer, saved: Checkpoint) -> None:
     network, backend, tensors = trainer.network, trainer.network.backend, saved.tensors
     trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
     trainer.average[...] = backend.from_host(saved.weights(network.layout))
-    trainer.drops = saved.meta.drops
+    trainer.decays = saved.meta.drops
     for slot, vector in trainer.slots.items():
         vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))
     trainer.restore_state({name: backend.from_host(tensors[f"state/{name}"]) for name in network.cell.STATES})

@@ -1,7 +1,8 @@
-"""One training step: shards, gradient, guard, clip, update. Nothing in it waits for the device.
+"""One training step: shards, their gradients, and the sum of them. Nothing in it waits for the device.
 
 The batch is cut into shards by configuration. Each computes its flat gradient alone, already divided by the whole B;
-the gradients are added in shard order. How many threads do it changes the time, never the bits.
+the gradients are added in shard order. How many workers do it changes the time, never the bits. What follows, the
+guard, clipping and the update, is `update.py`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Trainer:
 
     Attributes:
         done: steps done; it decides the next chunk.
-        drops: how often the plateau schedule has lowered the learning rate.
+        decays: how often the plateau schedule has lowered the learning rate.
         vector: (P,) the parameters; `params` are its named views.
         average: (P,) what is evaluated and sampled from: the running mean of the parameters, or they themselves.
         slots: the update rule's memory, (P,) each.
@@ -62,7 +63,7 @@ class Trainer:
         self.ids = backend.rows(streams.ids)
         self.masks = Masks(config, network, streams)
         self.rule = rule(config.optimizer)
-        self.done = self.drops = 0
+        self.done = self.decays = 0
         self.vector = backend.shared_zeros((network.layout.size,), dtype)
         self.params = network.views(self.vector)
         self.average = backend.zeros((network.layout.size,), dtype) if config.optimizer.average else self.vector
@@ -117,8 +118,8 @@ class Trainer:
         settle(self.moved, grad, loss, step, trace=trace, rule=self.rule, config=config, backend=backend)
 
     def learning_rate(self, step: int) -> float:
-        """That of the update after `step` updates, without the guard's scale."""
-        return learning_rate(self.config.optimizer, step, self.config.train.steps, self.drops)
+        """That of update number `step` + 1, without the guard's scale."""
+        return learning_rate(self.config.optimizer, step, self.config.train.steps, self.decays)
 
     def compute(self, part: int, step: int) -> None:
         """Leave the loss (summed nats) of one shard's part of the chunk in `losses`, gradient and state in the shard.
@@ -132,9 +133,9 @@ class Trainer:
         inputs = ids[:-1, :] if mask.characters is None else hide(ids[:-1, :], mask.characters, backend=backend)
         reshape = backend.xp.reshape
         chunk = Chunk(reshape(inputs, (-1,)), reshape(ids[1:, :], (-1,)), mask.keep, mask.outputs, mask.connections)
-        width, drops = shard.columns.stop - shard.columns.start, self.masks.active
+        width, dropout = shard.columns.stop - shard.columns.start, self.masks.active
         spare = self.free.setdefault(width, [])
-        work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width, drops=drops)
+        work = spare.pop() if spare else Workspace(self.network, self.streams.seq_length, width, dropout=dropout)
         self.losses[part] = loss_and_grad(self.network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
         next_state(work, out=shard.after)
         spare.append(work)

@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
     z_gates: Array
     z_hidden_gates: Array
-    gates: Array
+    values: Array
     inner: Array
     hidden: Array
     after: Array
@@ -47,7 +47,7 @@ class Tape:
             In between u stands at the beginning of each step's memory.
         hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
         bias: (3, B, H) of the recurrent product: 0, 0, bn.
-        gates: (3, B, H) scratch: the gates on their way, then their slopes in the adjoint.
+        scratch: (3, B, H): the gates on their way, then their slopes in the adjoint.
         product: (B, H) scratch.
         carry: (B, H) scratch: the gradient that reaches h past the gates of the later step.
         kept: (B, H) scratch: what is kept of h.
@@ -61,7 +61,7 @@ class Tape:
     z_hidden: Array
     hidden: Array
     bias: Array
-    gates: Array
+    scratch: Array
     product: Array
     carry: Array
     kept: Array
@@ -96,7 +96,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
     """
     affine, multiply, add = tape.forth.affine, backend.xp.multiply, backend.xp.add
     subtract, tanh = backend.xp.subtract, backend.xp.tanh
-    gates, product = tape.gates, tape.product
+    gates, product = tape.scratch, tape.product
     for t, (z, _, values, u, h, after, _) in enumerate(tape.steps):
         if keep is not None:
             h = multiply(h, keep[t, :, None], out=tape.kept)
@@ -131,7 +131,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, product, carry, last = tape.gates, tape.product, tape.carry, len(dhidden.steps) - 1
+    slope, product, carry, last = tape.scratch, tape.product, tape.carry, len(dhidden.steps) - 1
     for t in range(last, -1, -1):
         dz, dz_hidden, gates, u, h, _, _ = tape.steps[t]
         dh, (r, y, n) = dhidden.steps[t], (gates[i, ...] for i in range(GATES))

@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
     z: Array
     z_gates: Array
-    gates: Array
+    values: Array
     hidden: Array
     memory: Array
     after: Array
@@ -46,7 +46,7 @@ class Tape:
             holds the gates' values as (T, 4, B, H), each gate contiguous, for the elementwise passes.
         hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
         memory: (T+1, B, H) c, in the same way.
-        gates: (4, B, H) scratch: the gates on their way, then their slopes in the adjoint.
+        scratch: (4, B, H): the gates on their way, then their slopes in the adjoint.
         product: (B, H) scratch.
         dmemory: (B, H) scratch: the gradient that reaches c from the later steps.
         kept: (B, H) scratch: what is kept of h, and `kept_memory` of c.
@@ -61,7 +61,7 @@ class Tape:
     z: Array
     hidden: Array
     memory: Array
-    gates: Array
+    scratch: Array
     product: Array
     dmemory: Array
     kept: Array
@@ -104,8 +104,8 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         backend: of the arrays.
     """
     affine, multiply, add, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.add, backend.xp.tanh
-    half, lift, new, product = tape.half, tape.lift, tape.gates, tape.product
-    for t, (_, z, gates, h, c, after, memory, squashed) in enumerate(tape.steps):
+    half, lift, new, product = tape.half, tape.lift, tape.scratch, tape.product
+    for t, (_, z, gates, h, c, h_after, c_after, squashed) in enumerate(tape.steps):
         if keep is not None:
             h = multiply(h, keep[t, :, None], out=tape.kept)
             c = multiply(c, keep[t, :, None], out=tape.kept_memory)
@@ -114,11 +114,11 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         tanh(new, out=new)
         multiply(new, half, out=new)
         add(new, lift, out=gates)
-        multiply(gates[1, ...], c, out=memory)
+        multiply(gates[1, ...], c, out=c_after)
         multiply(gates[0, ...], gates[2, ...], out=product)
-        add(memory, product, out=memory)
-        tanh(memory, out=squashed)
-        multiply(gates[3, ...], squashed, out=after)
+        add(c_after, product, out=c_after)
+        tanh(c_after, out=squashed)
+        multiply(gates[3, ...], squashed, out=h_after)
 
 
 def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
@@ -135,7 +135,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
         backend: of the arrays.
     """
     affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
-    slope, dc, dmemory, last = tape.gates, tape.product, tape.dmemory, len(dhidden.steps) - 1
+    slope, dc, dmemory, last = tape.scratch, tape.product, tape.dmemory, len(dhidden.steps) - 1
     dmemory[...] = 0.0
     for t in range(last, -1, -1):
         _, dz, gates, _, c, after, _, squashed = tape.steps[t]
