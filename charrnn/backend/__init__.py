@@ -4,7 +4,7 @@ from charrnn.backend.arrays import Backend, Factor
 from charrnn.backend.crew import Crew
 from charrnn.backend.devices import Choice, choose, gpus, report
 from charrnn.backend.ledger import Ledger
-from charrnn.backend.threads import Workers, blas, cores, one_thread
+from charrnn.backend.threads import Workers, blas, cores, memory, one_thread
 from charrnn.backend.views import Array, Series, gate_steps, series, steps
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "cores",
     "gate_steps",
     "gpus",
+    "memory",
     "one_thread",
     "report",
     "series",

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from charrnn.backend.rows import Rows
+from charrnn.backend.threads import Workers
 from charrnn.backend.views import Array, gate_steps
 
 BLOCK = 4096
@@ -72,22 +73,26 @@ class Backend:
         device: what the namespace calls the device, passed wherever an array is born.
         name: `cpu`, `cuda:0`, ...: what configurations and metrics say.
         label: the device in words, for people.
-        most_shards: how many slices of a batch the device can work on at once, or 0 for any number.
+        one_thread_only: whether one thread must drive the device: its slices of a batch then come one after another.
         shares: whether what `shared_zeros` makes is shared with forked processes.
     """
 
     shares = False
 
-    def __init__(self, xp: Any, device: Any, *, name: str, label: str, most_shards: int = 0) -> None:
+    def __init__(self, xp: Any, device: Any, *, name: str, label: str, one_thread_only: bool = False) -> None:
         self.xp = xp
         self.device = device
         self.name = name
         self.label = label
-        self.most_shards = most_shards
+        self.one_thread_only = one_thread_only
         self.spare = threading.local()
 
     def use(self) -> None:
         """Make the device the one that the calling thread computes on, where a thread has one."""
+
+    def workers(self, count: int = 0) -> Workers:
+        """`count` workers, 0 for one a core; only one where one thread must drive the device."""
+        return Workers(1 if self.one_thread_only else count)
 
     # -- birth and transport ------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.threads import THREADS, Workers, cores, one_thread
+from charrnn.backend.threads import THREAD_NAME, Workers, cores, one_thread
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere there is no fork, or the system's libraries do not survive one: threads do the work there."""
@@ -190,7 +190,7 @@ def alone() -> bool:
     if multiprocessing.current_process().daemon:  # may have no children
         return False
     others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
-    return all(thread.name.startswith(THREADS) or type(thread).__name__ == "TMonitor" for thread in others)
+    return all(thread.name.startswith(THREAD_NAME) or type(thread).__name__ == "TMonitor" for thread in others)
 
 
 def serve(line: Line, function: Part, parts: Sequence[int]) -> None:

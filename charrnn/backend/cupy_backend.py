@@ -14,7 +14,7 @@ from charrnn.backend.cupy_fused import Fused
 from charrnn.backend.cupy_kernels import Recurrence
 from charrnn.backend.rows import Rows
 from charrnn.backend.views import Array
-from charrnn.cuda import THREADS, Card
+from charrnn.cuda import THREADS, Card, has_source
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
@@ -38,7 +38,7 @@ class CupyBackend(Backend):
 
         self.cupy = cupy
         label = f"{describe(index)}, CuPy {cupy.__version__}"
-        super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, most_shards=1)
+        super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
         self.use()
         self.recurrences: dict[str, Recurrence] = {}
         if memory:
@@ -106,8 +106,8 @@ class CupyBackend(Backend):
         return self.kernels.functions.get(name, function)
 
     def recurrence(self, cell: Any) -> Any:
-        """One launch a pass, on cards that can run all blocks of a launch at once."""
-        if not self.cooperative:
+        """One launch a pass for a cell that has a kernel, on cards that can run all blocks of a launch at once."""
+        if not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
             self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
@@ -117,6 +117,8 @@ class CupyBackend(Backend):
         """The layout of the kernel, or why there is none."""
         if not self.cooperative:
             return "one operation after another: the card is too old for the kernel"
+        if not has_source(f"{cell.NAME}.cu"):
+            return "one operation after another: this cell has no kernel"
         layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
         return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
 

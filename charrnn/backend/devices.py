@@ -63,7 +63,9 @@ def gpus() -> dict[str, str | None]:
 def report() -> list[str]:
     """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
     cpu = numpy.NumpyBackend()
-    lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {numpy.memory()} of memory"]
+    total = threads.memory()
+    size = f"{total / 2**30:.0f} GiB" if total else "an unknown amount"
+    lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {size} of memory"]
     first, trouble = first_gpu()
     if trouble is None:
         lines += [f"cuda:{n}  {cupy.describe(n)}, {cupy.problem(n) or 'computes'}" for n in range(cupy.count())]

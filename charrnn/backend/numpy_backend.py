@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -230,12 +229,3 @@ def numbers(n: int) -> np.ndarray[Any, np.dtype[np.intp]]:
 def identity(n: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """The identity matrix (n, n): its rows are the one-hot vectors. Read only."""
     return np.eye(n, dtype=dtype)
-
-
-def memory() -> str:
-    """The memory of this machine in words, or "unknown" where the system does not tell."""
-    try:
-        total: Any = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return "unknown"
-    return f"{total / 2**30:.0f} GiB"

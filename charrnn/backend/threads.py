@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
-THREADS = "charrnn"
+THREAD_NAME = "charrnn"
 """How the names of worker threads begin."""
 
 
@@ -67,7 +67,7 @@ class Workers:
 
     def __init__(self, count: int = 0) -> None:
         self.count = count or cores()
-        self.pool = ThreadPoolExecutor(self.count, THREADS) if self.count > 1 else None
+        self.pool = ThreadPoolExecutor(self.count, THREAD_NAME) if self.count > 1 else None
 
     def map(self, function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
         """The results of `function` over the zipped `parts`, in order."""
@@ -86,6 +86,14 @@ class Workers:
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """The bytes of this machine's memory; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
 
 
 def blas() -> str:

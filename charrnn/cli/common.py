@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 import sys
@@ -18,6 +17,8 @@ from charrnn.errors import ConfigError, TextError
 
 PROMPT = 1 << 24
 """Most characters of a prompt in a file: reading so many takes minutes."""
+MEMORY = 8 << 30
+"""Bytes of a machine's memory where the system does not tell."""
 CHARACTER = 8
 """Bytes that a character of a text takes which is read whole, in pieces and joined, at worst."""
 
@@ -107,11 +108,12 @@ def read_text(name: str, encoding: str, most: int | None = None, advice: str = "
     Raises `TextError` for one of more than `most` characters, half of this machine's memory if that is None: a pipe
     may have no end.
     """
+    from charrnn import backend
     from charrnn.text import blocks
 
     if name != "-" and not Path(name).exists():
         raise TextError(f"{name}: there is no such file")
-    most = memory() // 2 // CHARACTER if most is None else most
+    most = (backend.memory() or MEMORY) // 2 // CHARACTER if most is None else most
     parts, length = [], 0
     for part in blocks(name, encoding):
         parts.append(part)
@@ -119,14 +121,6 @@ def read_text(name: str, encoding: str, most: int | None = None, advice: str = "
         if length > most:
             raise TextError(f"{name}: the text is longer than {most:,} characters: {advice}")
     return "".join(parts)
-
-
-def memory() -> int:
-    """The bytes of this machine's memory; 8 GiB where nobody says."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 8 << 30
 
 
 def command_line(*words: str | Path) -> str:

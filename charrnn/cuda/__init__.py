@@ -5,6 +5,6 @@ the same sources on the CPU.
 """
 
 from charrnn.cuda.plan import THREADS, Card, Plan, plan
-from charrnn.cuda.source import REALS, source
+from charrnn.cuda.source import REALS, has_source, source
 
-__all__ = ["REALS", "THREADS", "Card", "Plan", "plan", "source"]
+__all__ = ["REALS", "THREADS", "Card", "Plan", "has_source", "plan", "source"]

@@ -27,6 +27,11 @@ def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
     return "".join(f"#define {key} {value}\n" for key, value in macros.items()) + inlined(FOLDER / name)
 
 
+def has_source(name: str) -> bool:
+    """Whether there is a file `name`."""
+    return (FOLDER / name).is_file()
+
+
 def inlined(path: Path) -> str:
     """The text of a file, with each `#include "file"` replaced by that file."""
     code = path.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from charrnn.backend import Array, Workers, cores, one_thread
+from charrnn.backend import Array, cores, one_thread
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
 from charrnn.sampling.distribution import HostArray, Settings, choices, first_characters
 from charrnn.text import Ids, Vocabulary
@@ -81,10 +81,10 @@ def generate(
         ids (N, B), the next N characters of each stream: at first one, then more at a time.
     """
     B = prompts.shape[1]
-    width = B if network.backend.most_shards else GROUP
+    width = B if network.backend.one_thread_only else GROUP
     groups = [slice(first, first + width) for first in range(0, B, width)]
     size, most = 1, max(1, min(BLOCK, WORK // (B * network.layout.size)))
-    workers = Workers(min(cores(), len(groups)))
+    workers = network.backend.workers(min(cores(), len(groups)))
     try:
         writers = workers.map(lambda group: Writer(network, params, prompts[:, group]), groups)
         while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from contextlib import closing
 
-from charrnn.backend import Workers
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.model import Network, Views
@@ -35,7 +34,7 @@ def evaluated(
 
     Raises `CheckpointError` for a network whose numbers overflow.
     """
-    with closing(Workers(1 if network.backend.most_shards else 0)) as workers:
+    with closing(network.backend.workers()) as workers:
         if dynamic:
             how = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
             result = dynamic_evaluation(network, params, part, memory, how)

@@ -159,8 +159,7 @@ def prepare(request: Request) -> Session:
     if saved is not None:
         compare(saved.meta.config, settings)
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
-    # A GPU is driven by one thread: the current device is a thread's own.
-    workers = backend.Workers(1 if choice.backend.most_shards == 1 else request.threads)
+    workers = choice.backend.workers(request.threads)
     progress = progress_of(saved, len(corpus.vocabulary), logs.seconds(request.out) if request.out else 0.0)
     free, known = choice.backend.free_bytes(), len(corpus.vocabulary)
     plans = planned(request)

@@ -69,7 +69,7 @@ class Trainer:
         self.average = backend.zeros((network.layout.size,), dtype) if config.optimizer.average else self.vector
         self.slots = {name: backend.zeros((network.layout.size,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
-        shards = min(config.train.shards, B, backend.most_shards or B)
+        shards = 1 if backend.one_thread_only else min(config.train.shards, B)
         self.shards = [self.shard(slice(B * i // shards, B * (i + 1) // shards)) for i in range(shards)]
         states = [(shard.after[name], state) for shard in self.shards for name, state in shard.state.items()]
         self.moved = Moved(self.vector, self.decayed(), self.average, self.slots, states, self.guard)

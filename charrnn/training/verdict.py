@@ -146,6 +146,8 @@ class Target:
             config.edited(self.path.read_bytes(), {"train": {"shards": 1, "device": "cpu"}}, str(self.path))
         elif self.path.is_dir() or not self.path.parent.is_dir():
             raise ConfigError(f"cannot write {self.path}: it is a directory, or there is none to put it into")
+        elif self.path.exists() and not self.path.is_file():  # a device or a pipe, which a file would replace
+            raise ConfigError(f"cannot write {self.path}: it is not a file; name another --write")
         elif self.path.exists() and not self.overwrite:
             raise ConfigError(f"{self.path} already exists: add --overwrite to replace it, or name another --write")
 
