@@ -30,7 +30,12 @@ HostArray = np.ndarray[Any, np.dtype[Any]]
 def to_torch(model: Model) -> dict[str, HostArray]:
     """The weights of `model` as the state dict of a PyTorch module; new arrays, of the same dtype.
 
-    `{name: torch.from_numpy(array) for name, array in to_torch(model).items()}` is what `load_state_dict` takes.
+    The module, for V characters, H hidden units and L layers (or with `nn.GRU`, `nn.RNN`), reads one-hot characters
+    (T, B, V) in the order of `model.vocabulary.characters`:
+
+        module = nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(model).items()})
+        logits = module["output"](module["recurrent"](one_hot)[0])
     """
     to_host = model.network.backend.to_host
     return state_dict(model.config.model.cell, {name: to_host(array) for name, array in model.params.items()})
@@ -40,26 +45,31 @@ def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto
     """A model with the weights of a PyTorch module, the inverse of `to_torch`.
 
     Args:
-        state: its state dict, of NumPy arrays or CPU tensors, float32 or float64.
-        characters: those it knows, sorted by code point; the index of each is its id.
+        state: its state dict, of NumPy arrays or CPU tensors, float32 or float64; what the module is, see `to_torch`.
+        characters: those it knows, each once; the index of each is the one that it has in the module's input.
         device: as for `charrnn.load`.
         fallback: as for `charrnn.load`.
 
-    Raises `CheckpointError` naming a tensor that is missing, superfluous (of a bidirectional network, say) or of a
-    shape that does not fit; `ConfigError` for other characters.
+    Raises `CheckpointError` naming a tensor that is missing, superfluous (of a bidirectional network, say), of a
+    type or shape that does not fit, or not finite; `ConfigError` for other characters.
     """
     configuration.checked({"train": {"device": device}}, "--device")
     model, weights = parameters(state)
     V = len(weights["output.b_y"])
-    if list(characters) != sorted(set(characters)) or len(characters) != V:
-        raise ConfigError(f"characters must be the {V} distinct characters that the network knows, sorted")
+    if len(set(characters)) != len(characters) or len(characters) != V:
+        raise ConfigError(f"characters must be the {V} distinct characters that the network knows, in its order")
+    order = sorted(range(V), key=characters.__getitem__)  # a vocabulary is sorted
+    for name, axis in (("layer0.W_xh", 0), ("output.W_hy", 1), ("output.b_y", 0)):
+        weights[name] = weights[name].take(order, axis)
     choice = backend.choose(device, fallback=fallback)
     network = build(model, V, choice.backend)
     params = network.views(choice.backend.zeros((network.layout.size,), model.dtype))
     for name, array in weights.items():
         params[name][...] = choice.backend.from_host(array, model.dtype)
     notices = (choice.reason,) if choice.fell_back else ()
-    return Model(network, params, Config(model=model), Vocabulary(characters, (1,) * V), 0, notices=notices)
+    return Model(
+        network, params, Config(model=model), Vocabulary("".join(sorted(characters)), (1,) * V), 0, notices=notices
+    )
 
 
 def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:
@@ -81,13 +91,14 @@ def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArr
 
 def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArray]]:
     """The inverse of `state_dict`: what the network is, and its parameters by name."""
-    arrays, weights, layer = {name: np.asarray(array) for name, array in state.items()}, dict[str, HostArray](), 0
+    arrays, weights, layer = {name: as_array(name, array) for name, array in state.items()}, dict[str, HostArray](), 0
     output = taken(arrays, "output.weight", (None, None))
     V, H = output.shape
     N = len(arrays.get("recurrent.weight_hh_l0", ()))
     cell = next((cell for cell in CELLS.values() if N == cell.GATES * H), None)
-    if output.dtype not in ("float32", "float64"):
-        raise CheckpointError(f"the weights are {output.dtype}: convert the module with .float() first")
+    for name, array in arrays.items():
+        if array.dtype != output.dtype:
+            raise CheckpointError(f"{name} is {array.dtype} and output.weight {output.dtype}: they must be alike")
     if cell is None:
         sizes = ", ".join(f"{cell.GATES * H} ({name})" for name, cell in CELLS.items())
         raise CheckpointError(f"recurrent.weight_hh_l0 has {N} rows: of {H} hidden units they are {sizes}")
@@ -106,6 +117,20 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
     if arrays:
         raise CheckpointError(f"the tensor {next(iter(arrays))} does not belong")
     return ModelConfig(cell=cell.NAME, hidden_size=H, num_layers=layer, dtype=str(output.dtype)), weights
+
+
+def as_array(name: str, tensor: Any) -> HostArray:
+    """A tensor as a NumPy array, if it holds the kind of numbers that weights are."""
+    try:
+        array = np.asarray(tensor)
+    except (TypeError, ValueError, RuntimeError) as error:  # on a GPU, with a gradient, or of a type NumPy lacks
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(f"{name} is no NumPy array ({why}): pass module.float().cpu().state_dict()") from None
+    if array.dtype not in ("float32", "float64"):
+        raise CheckpointError(f"{name} is {array.dtype}: convert the module with .float() first")
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{name} holds numbers that are not finite")
+    return array
 
 
 def taken(arrays: dict[str, HostArray], name: str, shape: tuple[int | None, ...]) -> HostArray:

@@ -59,7 +59,7 @@ def test_weights_from_elsewhere_have_no_validation_split() -> None:
 def test_half_precision_says_how_to_convert() -> None:
     """Of weights in float16 it is the type that does not fit."""
     state = charrnn.to_torch(charrnn.train(TEXT, settings=SMALL))
-    with pytest.raises(charrnn.CharrnnError, match=r"the weights are float16: convert the module with .float\(\)"):
+    with pytest.raises(charrnn.CharrnnError, match=r" is float16: convert the module with .float\(\)"):
         charrnn.from_torch({name: array.astype(np.float16) for name, array in state.items()}, "".join(set(TEXT)))
 
 

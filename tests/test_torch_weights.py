@@ -100,7 +100,30 @@ def test_models_convert(cell: str) -> None:
     assert again.sample("he", length=20, seed=1) == model.sample("he", length=20, seed=1)
     assert np.array_equal(again.score("hello"), model.score("hello"))
     with pytest.raises(ConfigError, match="the 8 distinct characters"):
-        charrnn.from_torch(charrnn.to_torch(model), "helo wrd", device="cpu")
+        charrnn.from_torch(charrnn.to_torch(model), "helo wrl", device="cpu")
+
+
+def test_characters_come_in_any_order() -> None:
+    """A module whose input and output are in another order of characters makes the same model."""
+    settings = {"train.steps": 3, "train.batch_size": 2, "train.seq_length": 5, "model.hidden_size": H}
+    model = charrnn.train("hello world " * 9, settings=settings | {"train.device": "cpu"})
+    theirs = "world he"
+    state, order = charrnn.to_torch(model), [model.vocabulary.characters.index(c) for c in theirs]
+    state["recurrent.weight_ih_l0"] = state["recurrent.weight_ih_l0"][:, order]
+    state |= {name: state[name][order] for name in ("output.weight", "output.bias")}
+    again = charrnn.from_torch(state, theirs, device="cpu")
+    assert again.vocabulary.characters == model.vocabulary.characters
+    assert np.array_equal(again.score("hello"), model.score("hello"))
+
+
+def test_tensors_that_numpy_cannot_read_are_named() -> None:
+    """Parameters with gradients, and types that NumPy lacks, are errors that say what to pass."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.ModuleDict({"recurrent": torch.nn.RNN(3, H), "output": torch.nn.Linear(H, 3)})
+    with pytest.raises(CheckpointError, match=r"requires grad.*pass module.float\(\).cpu\(\).state_dict\(\)"):
+        charrnn.from_torch(dict(module.named_parameters()), "abc", device="cpu")
+    with pytest.raises(CheckpointError, match=r"BFloat16.*pass module.float\(\).cpu\(\).state_dict\(\)"):
+        charrnn.from_torch(module.bfloat16().state_dict(), "abc", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +138,12 @@ def test_models_convert(cell: str) -> None:
             r"has 12 rows: of 6 hidden units they are 6 .*, 24 \(lstm\)",
         ),
         ({"recurrent.weight_hh_l0_reverse": np.zeros((24, 6))}, "weight_hh_l0_reverse does not belong"),
+        ({"output.bias": np.full(7, np.nan)}, "output.bias holds numbers that are not finite"),
+        ({"output.bias": np.zeros(7, np.int64)}, r"output.bias is int64: convert the module with .float\(\)"),
+        (
+            {"output.bias": np.zeros(7, np.float32)},
+            "output.bias is float32 and output.weight float64: they must",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], words: str) -> None:
