@@ -55,7 +55,8 @@ class Row:
         hidden_size: H.
         parameters: how many, without padding.
         vocabulary: V.
-        dropout: while training.
+        dropout: of the layers' outputs while training; `input_dropout` of the characters; `recurrent_dropout` of the
+            recurrent weights.
         optimizer: the name of the update rule.
         steps: updates done, so far.
         chars_per_second: the median of the metrics; None where there is none.
@@ -76,6 +77,8 @@ class Row:
     parameters: int
     vocabulary: int
     dropout: float
+    input_dropout: float
+    recurrent_dropout: float
     optimizer: str
     steps: int
     chars_per_second: float | None
@@ -145,6 +148,8 @@ def row(
         parameters=model.network.layout.parameters,
         vocabulary=len(model.vocabulary),
         dropout=shape.dropout,
+        input_dropout=shape.input_dropout,
+        recurrent_dropout=shape.recurrent_dropout,
         optimizer=model.config.optimizer.name,
         steps=max([model.step, *(m["step"] for m in metrics[-1:])]),
         chars_per_second=median(rates) if rates else None,
@@ -193,7 +198,11 @@ def evaluated(
     if strange:
         name += f" ({strange:,} unknown to the network, {'skipped' if unknown == 'skip' else 'replaced'})"
     read = model.vocabulary.decode(part.ids)
-    return Text(name, hashlib.sha256(read.encode()).hexdigest(), 0, len(read)), found, missing
+    digest = hashlib.sha256(read.encode())
+    if len(part.starts):  # a state that is dropped between documents predicts another text
+        digest.update(part.starts.tobytes())
+        name += f" in {len(part.starts) + 1:,} documents"
+    return Text(name, digest.hexdigest(), 0, len(read)), found, missing
 
 
 def while_training(model: Model, metrics: list[dict[str, Any]]) -> tuple[Text | None, dict[str, float], dict[str, str]]:
@@ -211,6 +220,8 @@ def held_out(model: Model, most: int = 0) -> Text:
     first = int(total * (1 - data.val_fraction))
     names = [Path(file).name for file in data.files] or [texts.EMBEDDED]
     name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
+    if data.document_separator:
+        name += f", documents ending in {data.document_separator!r}"
     if 0 < most < total - first:
         return Text(f"the first {most:,} characters of {name}", model.sha256, first, most)
     return Text(name, model.sha256, first, total - first)

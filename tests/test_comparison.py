@@ -52,8 +52,10 @@ def test_a_row_says_what_a_run_is(shared: Path, tmp_path: Path) -> None:
     assert row.parameters == V * H + H * H + H + H * V + V  # the padding of the layout's vector would be 192 more
     best = checkpoint.find(shared)[1].meta
     assert (row.step, row.checkpoint) == (best.step, str(checkpoint.path_of(shared, best.step)))
-    lstm = trained(tmp_path, "lstm", model_cell="lstm", model_num_layers=2)
+    assert (row.input_dropout, row.recurrent_dropout) == (0.0, 0.0)
+    lstm = trained(tmp_path, "lstm", model_cell="lstm", model_num_layers=2, model_recurrent_dropout=0.25)
     (row,) = charrnn.compare([lstm], evaluate=False)
+    assert (row.dropout, row.input_dropout, row.recurrent_dropout) == (0.1, 0.0, 0.25)
     gates = lambda inputs: 4 * (inputs * H + H * H + H)  # noqa: E731
     assert (row.cell, row.num_layers, row.parameters) == ("lstm", 2, gates(V) + gates(H) + H * V + V)
 
@@ -67,7 +69,21 @@ def test_losses_are_those_of_eval(shared: Path) -> None:
         assert row.losses == {p: model.evaluate(text, window=w).nats_per_char for p, w in expected.items()}
         assert row.missing == {}
     assert row.losses["carried"] != row.losses["windows:4"]
+    assert row.text is not None
+    assert row.text.name == "the text"
     assert list(charrnn.compare([shared], "she sells shells", window=8)[0].losses) == ["carried", "windows:8"]
+
+
+def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) -> None:
+    """Where one run drops its state between documents, its losses are not ranked with another's that does not."""
+    parted = trained(tmp_path, "parted", data_document_separator=" ")
+    for text, words in ((None, "documents ending in ' '"), ("she sells shells", "in 3 documents")):
+        one, other = charrnn.compare([shared, parted], text, window=4, device="cpu")
+        assert one.text is not None
+        assert other.text is not None
+        assert (one.text == other.text, one.best, other.best) == (False, (), ())
+        assert words in other.text.name
+        assert words not in one.text.name
 
 
 LINES = [
@@ -174,7 +190,7 @@ def test_the_best_is_sought_on_one_text() -> None:
     """The lowest loss of each text and protocol is the best, ties too; alone on its text nothing is."""
     a, b, c = Text("a", "1", 0, 9), Text("b", "2", 0, 9), Text("c", "3", 0, 9)
     losses = [(a, 2.0, 3.0), (Text("also a", "1", 0, 9), 1.5, 3.0), (b, 1.0, None), (b, 1.25, 2.0), (c, 0.5, 0.5)]
-    row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, "adam", 1, None, None, None, {}, {})
+    row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, 0.0, 0.0, "adam", 1, None, None, None, {}, {})
     rows = [replace(row, text=text, losses={"carried": x, "windows:4": y}) for text, x, y in losses]
     best = [each.best for each in ranked(rows)]
     assert best == [("windows:4",), ("carried", "windows:4"), ("carried",), (), ()]

@@ -114,6 +114,8 @@ def test_settings_take_toml_values(said: dict[str, dict[str, Any]]) -> None:
         ('model.dtype="float64"', "float64"),
         ("train.device=cuda:1", "cuda:1"),
         ("data.encoding=a=b", "a=b"),
+        ("model.dropout=.3", 0.3),
+        ("model.forget_bias = -.5", -0.5),
         ("data.files=['a', \"b\"]", ("a", "b")),
     ],
 )

@@ -144,7 +144,15 @@ def test_orders_that_are_no_better_are_passed_over() -> None:
     assert verdict(1.0, Floors((2.0,) * 6, 9, 9, 9, 9)) == (
         "that is 1.000 below the best n-gram (2.000, unigram): very good for a small network"
     )
-    assert verdict(0.0, Floors((0.0,) * 6, 9, 9, 9, 9)).startswith("that is not below the unigram (0.000)")
+    assert verdict(2.0, Floors((2.0,) * 6, 9, 9, 9, 9)).startswith("that is not below the unigram (2.000)")
+
+
+def test_a_text_without_surprise_is_learnt() -> None:
+    """Sixty times the same line: nobody is told to train longer, and floors near zero are told apart."""
+    floors = Floors((3.0, 0.5, 0.009, 0.00123, 0.0, 0.0), 9, 9, 9, 9)
+    assert announcement(floors).startswith("floors on this split: unigram 3.000, 3-gram 0.009, 5-gram 0.000 nats/char")
+    assert verdict(0.002, floors) == "that is nearly nothing: the text is learnt (the best n-gram has 0.000, 5-gram)"
+    assert verdict(0.4, floors).startswith("that is between the 2-gram (0.500) and the 3-gram (0.009), and counting")
 
 
 def test_what_must_be_beaten() -> None:

@@ -191,3 +191,9 @@ def test_schedule_at_each_step(said: dict[str, Any], expected: list[float]) -> N
     """The rates of a run of four steps, and of one step more, by hand."""
     settings = OptimizerConfig(**{"learning_rate": 1.0, "schedule": "constant", "warmup": 0.0} | said)
     assert [learning_rate(settings, step, 4, 2) for step in range(5)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_decay_comes_at_its_share_of_the_steps() -> None:
+    """0.07 of 100 steps are 7, although 0.07 * 100 is a little more in floating point."""
+    settings = OptimizerConfig(learning_rate=1.0, schedule="step", warmup=0.0, decay=0.5, decay_every=0.07)
+    assert [learning_rate(settings, step, 100) for step in (6, 7, 13, 14)] == [1.0, 0.5, 0.5, 0.25]

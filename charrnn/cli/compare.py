@@ -111,7 +111,7 @@ def show(rows: list[Row], wanted: list[str]) -> None:
     heading = ["run", "cell", "size", "params", "drop", "optim", "steps", *(f"{p} " for p in wanted), "chars/s", "min"]
     lines = [[*heading, "text"] if letters else heading]
     for row, name in zip(rows, names, strict=True):
-        line = [name, row.cell, f"{row.num_layers}x{row.hidden_size}", f"{row.parameters:,}", f"{row.dropout:g}"]
+        line = [name, row.cell, f"{row.num_layers}x{row.hidden_size}", f"{row.parameters:,}", drop(row)]
         line += [row.optimizer, f"{row.steps:,}"]
         for protocol, loss in row.losses.items():
             line.append("- " if loss is None else f"{loss:.4f}{'*' if protocol in row.best else ' '}")
@@ -126,6 +126,12 @@ def show(rows: list[Row], wanted: list[str]) -> None:
         *reasons(rows, names),
     ]:
         say(text)
+
+
+def drop(row: Row) -> str:
+    """What is dropped: of outputs, and, marked, of the input's characters and of the recurrent weights."""
+    others = [f"+{p:g}{mark}" for p, mark in ((row.input_dropout, "i"), (row.recurrent_dropout, "r")) if p]
+    return f"{row.dropout:g}" + "".join(others)
 
 
 def figure(value: float | None, form: str) -> str:

@@ -7,6 +7,7 @@ against the schema and fills the rest with defaults; `table` and `dump` go the o
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ Table = dict[str, dict[str, Any]]
 
 SECTIONS: dict[str, Any] = {section.name: type(section.default) for section in dataclasses.fields(Config)}
 FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+POINT = re.compile(r"^(\s*[+-]?)\.(?=\d)")
+"""A number that begins with its point, as TOML does not allow: .3"""
 LONGEST = 64 << 20
 """Bytes of a configuration, which may name a great many files."""
 SHOWN = 200
@@ -114,7 +117,7 @@ def parse_settings(settings: Iterable[str]) -> Table:
         known(dotted.strip(), place)
         value: Any = text.strip()
         with suppress(ValueError, RecursionError):
-            parsed = loaded(f"value = {text}")
+            parsed = loaded("value = " + POINT.sub(r"\g<1>0.", text))
             value = parsed["value"] if len(parsed) == 1 else value  # more than one: lines that smuggle in other keys
         result = merged(result, keyed(dotted.strip(), value, place))
     return result

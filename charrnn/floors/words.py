@@ -13,14 +13,17 @@ tenth held out, the best n-gram has 1.669 nats/char, and a transformer of ten mi
 little of the way (1.502). What is below the n-gram by less has learned more than counting, but hardly.
 """
 
+LEARNT = 0.01
+"""Nats per character below which a text holds no surprise that is worth more training."""
+
 
 def announcement(floors: Floors) -> str:
     """One line: the floors, and which one has to be beaten."""
     best = floors.best
-    shown = ", ".join(f"{name(n)} {floors.of_order(n):.3f}" for n in sorted({1, min(3, len(floors.losses)), best}))
+    shown = ", ".join(f"{name(n)} {nats(floors.of_order(n))}" for n in sorted({1, min(3, len(floors.losses)), best}))
     words = (
         f"floors on this split: {shown} nats/char: "
-        f"a network must beat {floors.of_order(best):.3f} ({name(best)}) to have learned more than counting"
+        f"a network must beat {nats(floors.of_order(best))} ({name(best)}) to have learned more than counting"
     )
     parts = []
     if floors.counted < floors.training:
@@ -30,23 +33,30 @@ def announcement(floors: Floors) -> str:
     return f"{words} ({', '.join(parts)})" if parts else words
 
 
+def nats(loss: float) -> str:
+    """A loss with three decimals, or a small one with two digits."""
+    return f"{loss:.3f}" if loss == 0 or loss >= 0.01 else f"{loss:.2g}"
+
+
 def verdict(loss: float, floors: Floors) -> str:
     """Where a validation loss in nats/char stands among the floors, whether that is good, and what to do if not."""
     best = floors.best
     beat = floors.of_order(best)
+    if loss < LEARNT:
+        return f"that is nearly nothing: the text is learnt (the best n-gram has {nats(beat)}, {name(best)})"
     if loss >= floors.of_order(1):
         return (
-            f"that is not below the unigram ({floors.of_order(1):.3f}), which only knows how often each character "
+            f"that is not below the unigram ({nats(floors.of_order(1))}), which only knows how often each character "
             "occurs: not good; train longer, or change optimizer.learning_rate"
         )
     if loss >= beat:
         above, below = neighbours(loss, floors)
-        most = "" if below == best else f", and counting gets to {beat:.3f} ({name(best)})"
+        most = "" if below == best else f", and counting gets to {nats(beat)} ({name(best)})"
         return (
-            f"that is between the {name(above)} ({floors.of_order(above):.3f}) and the {name(below)} "
-            f"({floors.of_order(below):.3f}){most}: not good yet; train longer, or a larger network"
+            f"that is between the {name(above)} ({nats(floors.of_order(above))}) and the {name(below)} "
+            f"({nats(floors.of_order(below))}){most}: not good yet; train longer, or a larger network"
         )
-    words = f"that is {beat - loss:.3f} below the best n-gram ({beat:.3f}, {name(best)})"
+    words = f"that is {nats(beat - loss)} below the best n-gram ({nats(beat)}, {name(best)})"
     if loss > GOOD * beat:
         return f"{words}: a little better than counting; train longer, or a larger network"
     return f"{words}: {'good' if loss > VERY_GOOD * beat else 'very good for a small network'}"

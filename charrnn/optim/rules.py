@@ -99,6 +99,7 @@ class Adam:
 
     m += (1 - beta1) · (g - m); v += (1 - beta2) · (g² - v);
     p -= rate · m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps). With `decay` it is AdamW.
+    `step` counts the steps that did not count, too: the guard lowers the rate there anyway.
     """
 
     beta1: float

@@ -2,7 +2,7 @@
 
 `carried`: one pass with the state carried from the start. `windows:W`: every non-overlapping window of W characters
 from a cold state. While training, `streams`: the text is cut into parallel streams, each warmed up from a training
-stream's state on the characters before it. It is faster, and agrees with `carried` to about 1e-8 on the default
+stream's state on the characters before it. It is faster, and agrees with `carried` to about 1e-6 on the default
 network and corpus; to some 1e-4 where a network is overfitted and remembers longer than the warm-up. (Warmed up from
 a cold state it did not: after 300 steps the default network, read from the middle of a text, stayed in a worse state
 for good, 2.51 nats/char against 2.26.)
