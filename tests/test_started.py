@@ -33,6 +33,15 @@ def test_ctrl_c_while_the_program_is_imported() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "charrnn: interrupted\n")
 
 
+def test_resuming_what_is_not_there(call: Call) -> None:
+    """A name that was mistyped starts no run on the embedded corpus; with a text it is the start of one."""
+    _, error = call("train", "--resume", "--out", "inptu", status=2)
+    assert error == "charrnn: there is no run inptu to resume: name a text to start one there"
+    assert not Path("inptu").exists()
+    call("train", "t.txt", "--resume", "--out", "inptu", *TINY, "--steps=2")
+    assert Path("inptu", "config.toml").exists()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
 def test_tune_replaces_no_pipe_and_no_device(call: Call, more: tuple[str, ...]) -> None:

@@ -145,6 +145,7 @@ def prepare(request: Request) -> Session:
     saved = found[1] if found else None
     notices = list(found[2]) if found else [f"no checkpoint in {request.out} yet: starting"] * request.resume
     table = said(request, saved, notices)
+    check_resumed(request, table)
     source = finetuning.source(table, request.out, notices) if saved is None else None
     table = source.shaped(table) if source else table
     corpus = read_corpus(request.text, request.files, request.out, table, saved)
@@ -157,7 +158,7 @@ def prepare(request: Request) -> Session:
     notices += documents(corpus, wanted.data.document_separator)
     settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
-        compare(saved.meta.config, settings)
+        check_unchanged(saved.meta.config, settings)
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
     workers = choice.backend.workers(request.threads)
     progress = progress_of(saved, len(corpus.vocabulary), logs.seconds(request.out) if request.out else 0.0)
@@ -201,6 +202,13 @@ def said(request: Request, saved: Checkpoint | None, notices: list[str]) -> Tabl
     return config.merged(recorded_table(request, saved), *layers)
 
 
+def check_resumed(request: Request, table: Table) -> None:
+    """Raise `ConfigError` where what is to be resumed is not there, and no text says that it should be started."""
+    named = request.files or request.text is not None or table.get("data", {}).get("files")
+    if request.resume and request.out is not None and not request.out.exists() and not named:
+        raise ConfigError(f"there is no run {request.out} to resume: name a text to start one there")
+
+
 def planned(request: Request) -> bool:
     """Whether the planned total comes from `minutes`: nobody says it, and no start of this run has written it down."""
     begun = request.resume and request.out is not None and record.started(request.out)
@@ -216,7 +224,7 @@ def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
     return {}
 
 
-def compare(recorded: Config, wanted: Config) -> None:
+def check_unchanged(recorded: Config, wanted: Config) -> None:
     """Raise `ConfigError` naming every key in which a resumed run would differ."""
     before, after = config.table(recorded), config.table(wanted)
     changes = [
