@@ -36,9 +36,8 @@ class Factor:
 
     Attributes:
         matrix: the one in use, as it was given.
-        affine: multiplies by it and adds. What it adds and writes is (rows, N), or with `blocks`, into
-            which the N columns fall, (blocks, rows, N / blocks) of any strides: the sum is a pass over the product in
-            any case, and so may put each gate of a cell into memory of its own.
+        affine: `affine(a, b, out)` writes a @ matrix + b. With `blocks`, b and out are (blocks, rows, N / blocks) of
+            any strides, so that each gate of a cell gets memory of its own: the sum is a pass of its own in any case.
     """
 
     matrix: Array

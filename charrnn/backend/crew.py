@@ -130,7 +130,7 @@ class Crew:
             in memory from `shared_zeros`; everything else the helper has as it was at the first order.
         parts: how many. Who does one changes nothing in its result.
         workers: how many processes; their threads do the work where there are no helpers, or none is ready yet.
-        shares: whether `function` keeps to that, so that there may be helpers at all.
+        shares: whether all that `function` shares lies in such memory; if not, threads do the work.
     """
 
     def __init__(self, function: Part, parts: int, workers: Workers, *, shares: bool = True) -> None:

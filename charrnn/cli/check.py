@@ -20,9 +20,9 @@ def devices_command() -> None:
 @click.command("gradcheck")
 @device_option
 @fallback_option
-@click.option("--cell", default="rnn", show_default=True)
+@click.option("--cell", default="rnn", show_default=True, help="rnn, gru or lstm.")
 @click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the network and its text.")
 @click.option(
     "--tolerance", type=float, default=1e-6, show_default=True, help="The largest relative error that passes."
 )

@@ -42,13 +42,17 @@ fallback_option = click.option(
     "--no-fallback", is_flag=True, help="An unusable GPU is an error (exit 2) instead of a fallback to the CPU."
 )
 checkpoint_option = click.option(
-    "--checkpoint", default="best", show_default=True, metavar="best|last|STEP", help="Which checkpoint of a run."
+    "--checkpoint",
+    default="best",
+    show_default=True,
+    metavar="best|last|STEP",
+    help="Which one of a run directory.",
 )
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
 )
-files_encoding_option = click.option("--encoding", help="Of the files.  [default: utf-8]")
-text_encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Of the text.")
+files_encoding_option = click.option("--encoding", help="Encoding of the files.  [default: utf-8]")
+text_encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text.")
 unknown_option = click.option(
     "--unknown",
     type=click.Choice(["error", "skip", "replace"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
 )
 @click.option("--stop", default="", metavar="STRING", help="End before this string.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Number of samples.")
-@click.option("--seed", type=click.IntRange(0), help="Of the random numbers.  [default: a new one, said]")
-@click.option("-0", "nul", is_flag=True, help="Part several samples by NUL instead of a line of dashes.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers.  [default: a new one, printed]")
+@click.option("-0", "nul", is_flag=True, help="Separate samples by a NUL byte instead of a line of dashes.")
 @text_encoding_option
 def sample_command(
     run: Path,
@@ -85,9 +86,10 @@ def sample_command(
     parting = "\0" if nul else f"\n{DASHES}\n"
     echoed = "" if no_echo else prompt
     for first in range(0, count, SIDE_BY_SIDE):
+        together = min(SIDE_BY_SIDE, count - first)
         texts = model.side_by_side(
             prompt,
-            count=min(SIDE_BY_SIDE, count - first),
+            count=together,
             length=length,
             temperature=temperature,
             top_k=top_k,
@@ -97,25 +99,34 @@ def sample_command(
             batch=first // SIDE_BY_SIDE,
             unknown=unknown,
         )
-        later: list[str] = [""] * (min(SIDE_BY_SIDE, count - first) - 1)
-        write((parting if first else "") + echoed)
-        for live, *others in texts:
-            write(live)
-            later = [text + more for text, more in zip(later, others, strict=True)]
-        for text in later:
-            write(parting + echoed + text)
+        write(parting if first else "")
+        write_samples(texts, together, echoed, parting)
     if not nul:
         write("\n")
+
+
+def write_samples(texts: Iterator[list[str]], count: int, echoed: str, parting: str) -> None:
+    """Write `count` texts that are made side by side: the first as it is made, then the others; each after `echoed`."""
+    write(echoed)
+    later = [""] * (count - 1)
+    for live, *others in texts:
+        write(live)
+        later = [text + more for text, more in zip(later, others, strict=True)]
+    for text in later:
+        write(parting + echoed + text)
 
 
 @click.command("eval")
 @model_options
 @click.argument("file", required=False)
-@click.option("--window", type=int, metavar="W", help="Every window of W characters from a cold state.")
+@click.option("--window", type=int, metavar="W", help="Evaluate in windows of W characters, each from a zero state.")
 @click.option("--dynamic", is_flag=True, help="Go on learning: predict a chunk, then take an optimiser step on it.")
 @click.option("--dynamic-chunk", type=int, metavar="T", help="Characters between two steps.  [default: 32]")
 @click.option(
-    "--dynamic-rate", type=float, metavar="R", help="Its rate.  [default: half of the run's for adagrad, else a tenth]"
+    "--dynamic-rate",
+    type=float,
+    metavar="R",
+    help="Learning rate of these steps.  [default: half of the run's for adagrad, else a tenth]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @text_encoding_option

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,8 +24,11 @@ from charrnn.cli.common import (
     unescaped,
 )
 from charrnn.cli.terminal import note, say
+from charrnn.errors import DivergedError
 
-DIVERGED = 3
+if TYPE_CHECKING:
+    from charrnn.config import Table
+    from charrnn.training import Session
 
 
 @click.command("train")
@@ -36,12 +39,14 @@ DIVERGED = 3
 @configured_device_option
 @fallback_option
 @click.option(
-    "--precision", type=click.Choice(["float32", "tf32"]), help="Of large products on a GPU.  [default: float32]"
+    "--precision",
+    type=click.Choice(["float32", "tf32"]),
+    help="Numbers in large matrix products on a GPU.  [default: float32]",
 )
 @click.option("--gpu-memory-limit", metavar="SIZE", help="Most that arrays may take on a GPU, such as 6GB.")
-@click.option("--seed", type=int, help="Of every random number.  [default: 0]")
+@click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
 @click.option("--steps", type=int, help="Updates to make in all.  [default: 2000, or the preset's]")
-@click.option("--minutes", type=float, help="Train for so long, counted from the start of this command.")
+@click.option("--minutes", type=float, help="Stop after so many minutes; the number of steps is planned to fit.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
 @files_encoding_option
 @click.option(
@@ -83,23 +88,9 @@ def train_command(
     """
     began = time.monotonic()
     from charrnn import config
-    from charrnn.checkpoint import steps
     from charrnn.cli.progress import Printer
     from charrnn.training import Request, default_out, prepare
 
-    said = {"train.seed": keys["seed"], "train.steps": keys["steps"], "data.encoding": keys["encoding"]}
-    said |= {f"train.{key}": keys[key] for key in ("device", "precision", "gpu_memory_limit")}
-    if keys["document_separator"] is not None:
-        said["data.document_separator"] = unescaped(keys["document_separator"], "--document-separator")
-    if keys["init_from"] is not None:
-        said["train.init_from"] = str(keys["init_from"])
-    if keys["grow_vocabulary"]:
-        said["train.grow_vocabulary"] = True
-    tables = [
-        config.keyed(dotted, value, f"--{dotted.partition('.')[2].replace('_', '-')}")
-        for dotted, value in said.items()
-        if value is not None
-    ]
     table = config.read(preset) if preset is not None else {}
     if out is None:
         names = (*files, *table.get("data", {}).get("files", ()))
@@ -110,7 +101,7 @@ def train_command(
             Request(
                 files=files,
                 preset=table,
-                options=config.merged(config.parse_settings(settings), *tables),
+                options=config.merged(config.parse_settings(settings), table_of(**keys)),
                 out=out,
                 resume=resume,
                 overwrite=overwrite,
@@ -123,7 +114,26 @@ def train_command(
             )
         )
         reason = Printer(session, interruption).run()
-    status = {"diverged": DIVERGED, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
+    return conclude(session, reason, interruption)
+
+
+def table_of(document_separator: str | None, encoding: str | None, grow_vocabulary: bool, **keys: Any) -> Table:
+    """The options that are keys of the configuration, as its table; `keys` are those of [train]."""
+    from charrnn import config
+
+    said = {"data.encoding": encoding, "train.grow_vocabulary": grow_vocabulary or None}
+    if document_separator is not None:
+        said["data.document_separator"] = unescaped(document_separator, "--document-separator")
+    said |= {f"train.{key}": str(value) if isinstance(value, Path) else value for key, value in keys.items()}
+    named = ((key, value, key.partition(".")[2].replace("_", "-")) for key, value in said.items() if value is not None)
+    return config.merged(*(config.keyed(key, value, f"--{option}") for key, value, option in named))
+
+
+def conclude(session: Session, reason: str, interruption: Interruption) -> int:
+    """Say how to go on after the end of a run; the status to end with."""
+    from charrnn.checkpoint import steps
+
+    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
     assert session.out is not None
     if reason in ("interrupted", "stop_after", "time"):
         note(f"resume: {command_line('train', '--resume', '--out', session.out)}")

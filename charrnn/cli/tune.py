@@ -38,7 +38,7 @@ what_options = options(
 
 @click.command("tune")
 @what_options
-@click.option("--seconds", type=float, default=20, show_default=True, help="To measure for, about.")
+@click.option("--seconds", type=float, default=20, show_default=True, help="About how long to measure.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
     "--write", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write the configuration that is best."

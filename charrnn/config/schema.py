@@ -80,7 +80,7 @@ class TrainConfig:
 
     batch_size: int = at_least(32, 1, 2**30)  # B, parallel streams
     seq_length: int = at_least(64, 1, 2**30)  # T, characters between two updates
-    steps: int = at_least(2000, 0)  # the planned total
+    steps: int = at_least(2000, 0)  # updates in all, as planned
     patience: int = at_least(0, 0)  # evaluations without a better validation loss after which to stop; 0: never
     random_offset: bool = True  # each sweep over the text begins up to T characters later, so that no two are alike
     shards: int = at_least(0, 0)  # slices of the batch, each computed alone; 0: 2 where batch_size >= 32, else 1
@@ -102,20 +102,24 @@ class OptimizerConfig:
     """The update rule and its rate. 0 switches a clip, the decay or the average off."""
 
     name: str = one_of("adam", "adagrad", "rmsprop", "adam")
-    # The upper bound, and the lower one of eps, keep an update finite in float32 whatever the gradient.
+    # The highest rate after warm-up. Its bound, and that of eps, keep an update finite in float32 whatever the gradient.
     learning_rate: float = bounded(0.003, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
-    clip_value: float = at_least(0.0, 0)
-    clip_norm: float = at_least(5.0, 0)
-    eps: float = at_least(1e-8, 1e-30)
+    clip_value: float = at_least(0.0, 0)  # each element of the gradient is clipped to it, after clip_norm
+    clip_norm: float = at_least(5.0, 0)  # the whole gradient is scaled down to this norm
+    eps: float = at_least(1e-8, 1e-30)  # keeps the update rules from dividing by zero
     beta1: float = fraction(0.9)  # adam: of the running mean of the gradient
     beta2: float = fraction(0.999)  # adam, rmsprop: of the running mean of its square
-    weight_decay: float = at_least(0.0, 0, 1)  # not of biases
+    weight_decay: float = at_least(0.0, 0, 1)  # of matrices, decoupled from the gradient; biases do not decay
     average: float = fraction(0.0)  # how much of itself the running mean of the weights keeps at a step
     schedule: str = one_of("cosine", "constant", "cosine", "step", "plateau")
-    warmup: float = fraction(0.02)  # of the planned steps, while the rate rises
-    final_rate: float = at_least(0.0, 0, 1)  # cosine: of the rate
-    decay: float = bounded(0.5, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step, plateau: each time
-    decay_every: float = bounded(0.1, "above 0 and at most 1", lambda value: 0 < value <= 1)  # step: of the planned
+    warmup: float = fraction(0.02)  # share of the planned steps in which the rate rises
+    final_rate: float = at_least(0.0, 0, 1)  # cosine: the last rate, as a share of learning_rate
+    decay: float = bounded(
+        0.5, "above 0 and at most 1", lambda value: 0 < value <= 1
+    )  # step, plateau: what the rate is multiplied by
+    decay_every: float = bounded(
+        0.1, "above 0 and at most 1", lambda value: 0 < value <= 1
+    )  # step: between two decays, as a share of the planned steps
     decay_patience: int = at_least(2, 1)  # plateau: evaluations without a better validation loss before a decay
 
 
@@ -123,15 +127,15 @@ class OptimizerConfig:
 class LogConfig:
     """When to say and save what, in steps; 0 switches one off."""
 
-    every: int = at_least(100, 0)
-    eval_every: int = at_least(250, 0)
-    sample_every: int = at_least(500, 0)
-    checkpoint_every: int = at_least(1000, 0)
+    every: int = at_least(100, 0)  # a line of loss and rate
+    eval_every: int = at_least(250, 0)  # the validation loss
+    sample_every: int = at_least(500, 0)  # a sample of sample_length characters
+    checkpoint_every: int = at_least(1000, 0)  # a checkpoint; the best and the last are saved besides
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
     eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
     sample_length: int = at_least(200, 1, 100_000)  # characters
     keep_samples: int = at_least(1000, 0)  # last samples kept in samples.txt; 0: all
-    smoothing: float = fraction(0.99)  # of smooth_loss
+    smoothing: float = fraction(0.99)  # what smooth_loss keeps of itself at each step
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ struct Place {
 
 // The product of a block's streams with its columns of a matrix, in shared memory. COLS is a multiple of 4.
 //
-// A thread has four streams and four columns, of every SLICES-th four terms of the sum; some threads may have none. Rows of the right matrix are
-// stored four apart, [k % 4][k / 4], so that the threads of a warp read consecutive memory.
+// A thread has four streams and four columns, of every SLICES-th four terms of the sum; some threads may have none.
+// Rows of the right matrix are stored four apart, [k % 4][k / 4], so that the threads of a warp read consecutive memory.
 template <int COLS>
 struct Product {
     static constexpr int ACROSS = COLS / 4, TILES = STREAMS / 4 * ACROSS;

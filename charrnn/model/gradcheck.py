@@ -19,6 +19,7 @@ STEP = 1e-3
 STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 """Fourth-order central difference: f' = sum of weight · f(x + n · STEP) / STEP, exact to about 1e-12 in float64."""
 MOST = 64
+"""Elements of a parameter that are checked, if it has more."""
 
 
 def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, most: int = MOST) -> dict[str, float]:

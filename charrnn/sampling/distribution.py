@@ -69,7 +69,7 @@ def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids,
     """Choose N characters of each of B streams one after the other. Here that waits for the device at each.
 
     Args:
-        logits: (B, V) of the next characters, which whoever takes an id writes anew before asking for the next.
+        logits: (B, V) of the next characters; the caller overwrites them before it asks for the next ids.
         uniforms: (N, B) in [0, 1).
         settings: how.
         out: (N, B), has all ids at the end.

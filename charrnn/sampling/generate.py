@@ -14,6 +14,7 @@ from charrnn.sampling.distribution import HostArray, Settings, choices, first_ch
 from charrnn.text import Ids, Vocabulary
 
 PROMPT_CHUNK = 256
+"""Characters of a prompt that are read at once."""
 GROUP = 64
 """Streams written in one piece. Fixed, so that a text does not depend on the number of threads."""
 BLOCK, WORK = 64, 2**30

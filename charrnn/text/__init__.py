@@ -1,7 +1,7 @@
 """Text as numbers: reading, vocabulary, split, (T, B) streams. Host only."""
 
 from charrnn.text.build import from_files, from_text
-from charrnn.text.corpus import Corpus, Part
+from charrnn.text.corpus import Corpus, Part, held_out_from
 from charrnn.text.documents import begins
 from charrnn.text.names import check_name, expand
 from charrnn.text.sources import EMBEDDED, blocks
@@ -23,6 +23,7 @@ __all__ = [
     "fitted",
     "from_files",
     "from_text",
+    "held_out_from",
     "streams",
     "widened",
 ]

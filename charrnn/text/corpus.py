@@ -30,7 +30,7 @@ class Corpus:
 
     def split(self, val_fraction: float) -> tuple[Part, Part | None]:
         """The first part for training, the tail for validation; None where either would be under two characters."""
-        cut = int(len(self.ids) * (1 - val_fraction))
+        cut = held_out_from(len(self.ids), val_fraction)
         if val_fraction == 0 or cut < 2 or len(self.ids) - cut < 2:
             return self.part(0, len(self.ids)), None
         return self.part(0, cut), self.part(cut, len(self.ids))
@@ -64,3 +64,8 @@ class Part:
             nearest = np.searchsorted(self.starts, positions).clip(max=len(self.starts) - 1)
             found |= np.asarray(self.starts)[nearest] == positions
         return found
+
+
+def held_out_from(length: int, val_fraction: float) -> int:
+    """Where in a text of `length` characters the validation split begins."""
+    return int(length * (1 - val_fraction))

@@ -23,8 +23,8 @@ class Vocabulary:
 
     Attributes:
         characters: V distinct characters; the id of a character is its index.
-        counts: V occurrences, from which a sample without a prompt draws its first character; 0 for one that only the
-            run knew which the weights come from.
+        counts: V occurrences, from which a sample without a prompt draws its first character; 0 for one that only
+            the network knew which this one was fine-tuned from.
     """
 
     characters: str

@@ -24,7 +24,9 @@ from charrnn.model import Chunk, Network, State, Views, Workspace, forward, next
 from charrnn.text import Ids, Part
 
 ROWS = 64
+"""Characters of a stream that are read at once."""
 STREAMS, WARM_UP = 32, 256
+"""While training: how many streams a text is cut into, and the characters that warm each up."""
 GROUP = 16
 """Streams evaluated in one piece. Fixed, like shards, so that the result does not depend on the number of threads."""
 

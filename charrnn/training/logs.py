@@ -18,7 +18,7 @@ from charrnn.errors import CheckpointError
 METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
 GONE = re.compile(rb"\((\d{1,18}) bytes of earlier samples are gone: log\.keep_samples\)\n\n")
 NUMBER = {"train": "chars_per_second", "eval": "val_loss"}
-"""What the metrics of an event are read for."""
+"""The number that a line of each kind must have to count as a metric."""
 ENTRY = re.compile(rb"^--- step \d+ ---$", re.MULTILINE)
 
 

@@ -84,7 +84,7 @@ class Loop:
         return 0 < self.config.train.patience <= self.progress.stale
 
     def burst(self, before: int) -> str | None:
-        """Train until something is due; the reason to stop, if there is one by then. `before`: steps done elsewhere."""
+        """Train until something is due; the reason to stop, if there is one by then. `before`: steps of earlier processes."""
         trainer, reason = self.trainer, None
         with one_thread:
             while reason is None:
@@ -158,7 +158,7 @@ class Loop:
     def evaluated(self, *, counts: bool) -> Generator[Event, None, bool]:
         """Evaluate, where something is held out; whether it is the best so far.
 
-        What is between two that are due, at the end of a run, does not count for patience and plateau.
+        The additional one at the end of a run (`counts` is false) does not affect patience and plateau.
         """
         step, trainer, optimizer = self.trainer.done, self.trainer, self.config.optimizer
         if self.validation is None:

@@ -184,7 +184,7 @@ def prepare(request: Request) -> Session:
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
-    """What computes."""
+    """The backend that a configuration asks for: see `backend.choose`."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
     return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
 

@@ -13,7 +13,7 @@ from charrnn.training.guard import Guard
 
 @dataclass(frozen=True)
 class Moved:
-    """What updates move, on the device.
+    """The arrays that an update changes, on the device.
 
     Attributes:
         vector: (P,) the parameters.
