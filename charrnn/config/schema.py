@@ -23,6 +23,11 @@ def fraction(default: float) -> Any:
     return bounded(default, "at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
+def share(default: float) -> Any:
+    """A part of something, or all of it."""
+    return bounded(default, "above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
 def one_of(default: str, *names: str) -> Any:
     """One of a few words."""
     return bounded(default, "one of " + ", ".join(names), lambda value: value in names)
@@ -102,7 +107,7 @@ class OptimizerConfig:
     """The update rule and its rate. 0 switches a clip, the decay or the average off."""
 
     name: str = one_of("adam", "adagrad", "rmsprop", "adam")
-    # The highest rate after warm-up. Its bound, and that of eps, keep an update finite in float32 whatever the gradient.
+    # Of the schedule, at its highest. Its bound, and that of eps, keep an update finite in float32 for any gradient.
     learning_rate: float = bounded(0.003, "above 0 and at most 1e38", lambda value: 0 < value <= 1e38)
     clip_value: float = at_least(0.0, 0)  # each element of the gradient is clipped to it, after clip_norm
     clip_norm: float = at_least(5.0, 0)  # the whole gradient is scaled down to this norm
@@ -114,12 +119,8 @@ class OptimizerConfig:
     schedule: str = one_of("cosine", "constant", "cosine", "step", "plateau")
     warmup: float = fraction(0.02)  # share of the planned steps in which the rate rises
     final_rate: float = at_least(0.0, 0, 1)  # cosine: the last rate, as a share of learning_rate
-    decay: float = bounded(
-        0.5, "above 0 and at most 1", lambda value: 0 < value <= 1
-    )  # step, plateau: what the rate is multiplied by
-    decay_every: float = bounded(
-        0.1, "above 0 and at most 1", lambda value: 0 < value <= 1
-    )  # step: between two decays, as a share of the planned steps
+    decay: float = share(0.5)  # step, plateau: what the rate is multiplied by
+    decay_every: float = share(0.1)  # step: between two decays, of the planned steps
     decay_patience: int = at_least(2, 1)  # plateau: evaluations without a better validation loss before a decay
 
 

@@ -84,7 +84,10 @@ class Loop:
         return 0 < self.config.train.patience <= self.progress.stale
 
     def burst(self, before: int) -> str | None:
-        """Train until something is due; the reason to stop, if there is one by then. `before`: steps of earlier processes."""
+        """Train until something is due; the reason to stop, if there is one by then.
+
+        `before` are the steps of earlier processes.
+        """
         trainer, reason = self.trainer, None
         with one_thread:
             while reason is None:
