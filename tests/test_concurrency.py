@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_kill import made, started, words
-from test_training import TINY, run
+from processes import made, started, words
+from runs import TINY, run
 
 from charrnn import api, checkpoint
 from charrnn.checkpoint import directory

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from breaking import touching
-from test_kill import contents, words
-from test_training import TINY, run
+from processes import words
+from runs import TINY, contents, run
 
 from charrnn import checkpoint, cli
 from charrnn.checkpoint.file import FORMAT, content

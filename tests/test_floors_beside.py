@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training import TINY, run
+from runs import TINY, run
 
 from charrnn import text
 from charrnn.floors import Counting, Floors, Split, ngram, process, split_of

@@ -9,46 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import made, started, words
+from runs import contents
 
 from charrnn import checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed here by SIGKILL")
-
-KEYS = {
-    **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},
-    **{"model.cell": "lstm", "model.dropout": 0.2, "model.recurrent_dropout": 0.2, "optimizer.average": 0.9},
-    **{"log.keep": 1, "log.sample_length": 9, "log.keep_samples": 3, "optimizer.learning_rate": 0.05},
-}
-
-
-def words(**keys: Any) -> list[str]:
-    """A training of the text t.txt as a command."""
-    table = KEYS | {name.replace("_", ".", 1): value for name, value in keys.items()}
-    return ["train", "t.txt", *(f"--set={key}={json.dumps(value)}" for key, value in table.items())]
-
-
-def contents(run: Path) -> dict[str, Any]:
-    """Every file of a run; of the metrics all but times and rates."""
-    found: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
-    lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
-    found["metrics.jsonl"] = [
-        {k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines
-    ]
-    return found
-
-
-def started(*command: str) -> subprocess.Popen[str]:
-    """`charrnn` with a pipe to read."""
-    call = [sys.executable, "-m", "charrnn", *command]
-    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def made(*command: str) -> None:
-    """Run `charrnn` to its end."""
-    subprocess.run([sys.executable, "-m", "charrnn", *command], check=True, capture_output=True)
 
 
 def trials(place: Path, old: str, command: list[str]) -> list[list[int]]:

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_kill import contents
-from test_training import run
+from runs import contents, run
 
 from charrnn import checkpoint
 from charrnn.training import logs

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import TRAIN, Call
-from test_training import TINY, last_bytes, metrics, run
+from runs import TINY, last_bytes, metrics, run
 
 from charrnn import checkpoint, config
 from charrnn.checkpoint import Checkpoint

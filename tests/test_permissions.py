@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_kill import words
+from processes import words
 
 HUMBLE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
 ROOT = os.name == "posix" and os.geteuid() == 0

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_training import TINY, last_bytes, run
+from runs import TINY, last_bytes, run
 
 from charrnn import api, checkpoint, config
 from charrnn.errors import CheckpointError

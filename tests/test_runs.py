@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_kill import contents
-from test_training import TINY, run
+from runs import TINY, contents, run
 
 from charrnn import checkpoint
 from charrnn import text as texts

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from commands import TEXT
-from test_training import metrics
+from runs import metrics
 
 import charrnn
 from charrnn import checkpoint, config

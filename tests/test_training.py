@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import TINY, last_bytes, metrics, run
 
 from charrnn import checkpoint, config
 from charrnn.backend import Workers
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.training import Evaluated, Request, Sampled, Snapshot, evaluation, prepare
-
-TINY = {
-    "model": {"hidden_size": 8, "num_layers": 2},
-    "train": {"batch_size": 4, "seq_length": 6, "steps": 40, "shards": 2},
-    "optimizer": {"name": "adagrad", "learning_rate": 0.05, "clip_norm": 3.0, "schedule": "constant", "warmup": 0.0},
-    "log": {"every": 4, "eval_every": 10, "sample_every": 10, "checkpoint_every": 8, "sample_length": 30, "keep": 50},
-}
-
-
-def run(out: Path | None, corpus: Path, *tables: dict, **request: object) -> list[object]:
-    """All events of a tiny run on one thread."""
-    request = {"files": (str(corpus),), "out": out, "options": config.merged(TINY, *tables), "threads": 1} | request
-    return list(prepare(Request(**request)).events())
-
-
-def metrics(out: Path) -> list[dict]:
-    """The metrics of a run without times and rates."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines]
-
-
-def last_bytes(out: Path) -> bytes:
-    """The newest checkpoint, as bytes."""
-    return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()
 
 
 @pytest.mark.parametrize(

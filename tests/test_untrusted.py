@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from runs import run
 from test_disk import BIAS, rebuilt
-from test_training import run
 
 from charrnn import api, checkpoint
 from charrnn.errors import CheckpointError

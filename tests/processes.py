@@ -1,0 +1,31 @@
+"""`charrnn` as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+KEYS = {
+    **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},
+    **{"model.cell": "lstm", "model.dropout": 0.2, "model.recurrent_dropout": 0.2, "optimizer.average": 0.9},
+    **{"log.keep": 1, "log.sample_length": 9, "log.keep_samples": 3, "optimizer.learning_rate": 0.05},
+}
+
+
+def words(**keys: Any) -> list[str]:
+    """A training of the text t.txt as a command."""
+    table = KEYS | {name.replace("_", ".", 1): value for name, value in keys.items()}
+    return ["train", "t.txt", *(f"--set={key}={json.dumps(value)}" for key, value in table.items())]
+
+
+def started(*command: str) -> subprocess.Popen[str]:
+    """`charrnn` with a pipe to read."""
+    call = [sys.executable, "-m", "charrnn", *command]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def made(*command: str) -> None:
+    """Run `charrnn` to its end."""
+    subprocess.run([sys.executable, "-m", "charrnn", *command], check=True, capture_output=True)
