@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import close
-from test_step import text_from, trainer
+from trainers import text_from, trainer
 
 from charrnn import config, text
 from charrnn.training.step import Trainer

@@ -9,7 +9,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from test_crew import PATIENCE
-from test_numbers import poisoning
+from trainers import poisoning
 
 from charrnn import config, text
 from charrnn.backend import Backend, Workers

@@ -15,7 +15,7 @@ from commands import TEXT, TINY, Call
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_corpus import caching, check, files
-from test_step import settings_for
+from trainers import settings_for
 
 import charrnn
 from charrnn.backend import Workers

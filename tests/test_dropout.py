@@ -10,7 +10,7 @@ import pytest
 import textbook
 from conftest import close, problem
 from namespaces import Case, StrictBackend, strict
-from test_step import TINY, text_corpus, trainer
+from trainers import TINY, text_corpus, trainer
 
 from charrnn import config
 from charrnn.config import Config

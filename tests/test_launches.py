@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 from conftest import close
 from namespaces import double
-from test_step import EVERYTHING, text_corpus, trainer
+from trainers import EVERYTHING, one_layer, text_corpus, trainer
 
 from charrnn import config
-from charrnn.config import Config
 from charrnn.training.step import Trainer
 
 MOST = 40
-
-
-def settings(cell: str, T: int, **more: config.Table) -> Config:
-    """One layer, trained by the default optimizer."""
-    model = {"hidden_size": 8, "cell": cell, "dropout": 0.0, "dtype": "float32"}
-    train = {"batch_size": 4, "seq_length": T, "shards": 1, "seed": 3}
-    return config.build(config.merged({"model": model, "train": train}, more))
 
 
 def launches(subject: Trainer, steps: int) -> list[int]:
@@ -38,7 +30,7 @@ def launches(subject: Trainer, steps: int) -> list[int]:
 def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, name: str) -> None:
     """At most 40 for any T, with states that are dropped inside the chunk and without; and none waits."""
     counts = [
-        launches(trainer(settings(cell, T, optimizer={"name": name}), text_corpus(text), double()), 12)[1:]
+        launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), double()), 12)[1:]
         for T in (3, 17)
     ]
     assert max(map(max, counts)) <= MOST, cupy_double.log
@@ -47,7 +39,7 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
 
 def test_a_step_that_waited_would_be_seen(text: str) -> None:
     """The stand-in refuses what waits."""
-    subject = trainer(settings("rnn", 3), text_corpus(text), double())
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), double())
     for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
         with pytest.raises(cupy_double.WaitError):
             wait(subject.vector[0])
@@ -56,7 +48,7 @@ def test_a_step_that_waited_would_be_seen(text: str) -> None:
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table) -> None:
     """Same seed, same weights, batches and masks on both: float32 losses agree to 1e-4 over twenty steps."""
-    said = settings(cell, 9, **more)
+    said = one_layer(cell, 9, **more)
     here, there = trainer(said, text_corpus(text)), trainer(said, text_corpus(text), double())
     host = there.network.backend.to_host
     assert np.array_equal(here.vector, host(there.vector))
@@ -70,7 +62,7 @@ def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Tabl
 
 def test_the_guard_judges_alike(text: str) -> None:
     """A gradient that is not finite changes nothing, halves the rate and, three times in a row, shuts the guard."""
-    subject = trainer(settings("rnn", 3), text_corpus(text), double())
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), double())
     host = subject.network.backend.to_host
     subject.step()
     before, weight = host(subject.vector), subject.params["output.W_hy"]
@@ -89,7 +81,7 @@ def test_the_guard_judges_alike(text: str) -> None:
 
 def test_a_kernel_without_room_gives_way_to_the_loop(text: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that could not all be there at once are never launched: the same weights come of many launches."""
-    expected, subject = (trainer(settings(cell, 3), text_corpus(text), double()) for _ in range(2))
+    expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), double()) for _ in range(2))
     few = launches(expected, 2)
     monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
     many = launches(subject, 2)

@@ -14,8 +14,7 @@ from commands import Call
 from hypothesis import given
 from hypothesis import strategies as st
 from namespaces import double
-from test_launches import settings
-from test_step import text_corpus, trainer
+from trainers import one_layer, text_corpus, trainer
 
 from charrnn import config
 from charrnn.backend import Ledger
@@ -42,7 +41,7 @@ def test_what_a_run_needs_is_what_it_takes(
         monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", 2**15)
         text += "".join(map(chr, range(0x4E00, 0x4E00 + V)))
     more = {"model": {"hidden_size": H, "dropout": dropout}, "train": {"batch_size": B}, "log": {"eval_every": 0}}
-    said, corpus = settings(cell, T, **more), text_corpus(text * 9)
+    said, corpus = one_layer(cell, T, **more), text_corpus(text * 9)
     gpu = double()
     trainer(said, corpus, gpu).step()  # what is imported and cached once is no part of it
     tracemalloc.start()

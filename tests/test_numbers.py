@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import numpy as np
 import pytest
 from commands import TRAIN, Call
 from runs import TINY, last_bytes, metrics, run
+from trainers import poisoning
 
 from charrnn import checkpoint, config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
 from charrnn.errors import DivergedError
 from charrnn.training import Guarded, Request, Snapshot, prepare
-from charrnn.training.step import Trainer
 
 EVERY = (0, 1, 7, 100)
 QUIET = {"log": {"eval_every": 0, "sample_every": 0, "checkpoint_every": 10}}
@@ -116,18 +115,6 @@ def test_three_losses_that_overflow_stop_the_run(tmp_path: Path) -> None:
 
 
 # -- injected ones ----------------------------------------------------------------------------------------------------
-
-
-def poisoning(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: float = np.nan) -> None:
-    """Put `value` into the second shard's gradient of every step for which `bad(steps done)` holds."""
-    original = Trainer.compute
-
-    def compute(self: Trainer, part: int, step: int) -> None:
-        original(self, part, step)
-        if part == len(self.shards) - 1 and bad(step):
-            self.shards[part].grad[0] = value
-
-    patch.setattr(Trainer, "compute", compute)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])

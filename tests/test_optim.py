@@ -13,7 +13,7 @@ from conftest import close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from namespaces import Case
-from test_step import TINY, text_corpus, trainer
+from trainers import TINY, text_corpus, trainer
 
 from charrnn import config, optim
 from charrnn.backend import numpy_backend

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from runs import last_bytes, metrics, run
-from test_step import EVERYTHING
+from trainers import EVERYTHING
 
 from charrnn import api, checkpoint, config
 from charrnn.backend import Workers

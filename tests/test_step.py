@@ -11,45 +11,11 @@ import numpy as np
 import pytest
 from conftest import close
 from namespaces import Case, StrictBackend, strict
+from trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
 
-from charrnn import config, text
-from charrnn.backend import Backend, Workers, one_thread
-from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.config import Config
-from charrnn.model import build
-from charrnn.training.resolve import start
-from charrnn.training.step import CAPACITY, Trainer
-
-TINY = {
-    "model": {"hidden_size": 6, "num_layers": 2, "dropout": 0.0, "input_std": 0.1},
-    "train": {"batch_size": 4, "seq_length": 5, "shards": 2, "seed": 3},
-    "optimizer": {
-        "name": "adagrad",
-        "clip_norm": 1.0,
-        "clip_value": 0.1,
-        "learning_rate": 0.05,
-        "schedule": "constant",
-        "warmup": 0.0,
-    },
-}
-
-
-EVERYTHING = {
-    "model": {"dropout": 0.2, "input_dropout": 0.1, "recurrent_dropout": 0.3},
-    "train": {"random_offset": True},
-    "optimizer": {"name": "adam", "weight_decay": 0.1, "average": 0.9, "schedule": "cosine", "warmup": 0.1},
-}
-
-
-def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = None, *, threads: int = 1) -> Trainer:
-    """A trainer at step 0."""
-    network = build(settings.model, len(corpus.vocabulary), backend or NumpyBackend())
-    return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
-
-
-def settings_for(dtype: str, cell: str) -> Config:
-    """A tiny network."""
-    return config.build(config.merged(TINY, {"model": {"dtype": dtype, "cell": cell}}))
+from charrnn import config
+from charrnn.backend import one_thread
+from charrnn.training.step import CAPACITY
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -74,14 +40,6 @@ def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str,
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     assert everything or losses[1][-1] < losses[1][0] - 0.1
     assert not np.array_equal(there.average, there.vector) or not everything
-
-
-def text_corpus(words: str) -> text.Corpus:
-    """A corpus of three documents, so that states are dropped inside the chunks too."""
-    builder = text.build.Builder()
-    for part in (words[:100], words[100:333], words[333:]):
-        builder.document([text.sources.piece_of(part)])
-    return builder.corpus("test")
 
 
 WAITS = (
@@ -195,11 +153,6 @@ def test_threads_and_limits_are_given_back(text: str) -> None:
     subject.step()
     subject.close()
     assert limits() == before
-
-
-def text_from(words: str) -> text.Corpus:
-    """A corpus of one document."""
-    return text.from_text(words)
 
 
 def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
