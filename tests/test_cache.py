@@ -14,13 +14,12 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_corpus import check
+from texts import TEXT, check
 
 from charrnn import files
 from charrnn.errors import TextError
 from charrnn.text import Corpus, cache, entry, from_files, from_text, sources
 
-TEXT = "she sells sea shells, ¡olé! 😀\n" * 40
 CHILD = """
 import sys
 from charrnn.text import cache, from_files, sources

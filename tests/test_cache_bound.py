@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cache import TEXT
-from test_corpus import caching, check
+from texts import TEXT, caching, check
 
 from charrnn.errors import TextError
 from charrnn.text import cache, entry, from_files, from_text

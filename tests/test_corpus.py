@@ -1,13 +1,11 @@
 """A corpus is the same by whichever way it is made: from memory, spilled to the disk, or mapped from the cache."""
 
 import gzip
-import hashlib
 import io
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -17,60 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from texts import MARK, caching, check, expected, files
 
 from charrnn.errors import TextError
-from charrnn.text import Corpus, cache, from_files, from_text, sources, vocabulary
+from charrnn.text import cache, from_files, from_text, sources, vocabulary
 
 modest = settings(deadline=None, max_examples=60)
 ALPHABETS = ["ab \n", "\0aé", "aé\u0416", "x日\u4e00😀\U0010ffff", "".join(chr(n) for n in range(32, 900))]
 texts = st.sampled_from(ALPHABETS).flatmap(lambda letters: st.text(letters, max_size=60))
-MARK = "\ufeff".encode()
-
-
-@contextmanager
-def caching(*, small: int = 3, block: int = 7) -> Iterator[Path]:
-    """A cache of its own for texts above `small` bytes, read `block` bytes at a time; gives its directory."""
-    with (
-        TemporaryDirectory() as folder,
-        mock.patch.dict(os.environ, XDG_CACHE_HOME=folder),
-        mock.patch.object(cache, "SMALL", small),
-        mock.patch.object(sources, "BLOCK", block),
-    ):
-        yield Path(folder, "charrnn")
-
-
-@contextmanager
-def files(*contents: bytes, suffix: str = ".txt") -> Iterator[list[str]]:
-    """Files with these bytes, in order."""
-    with TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{n:03}{suffix}") for n in range(len(contents))]
-        for path, content in zip(paths, contents, strict=True):
-            path.write_bytes(content)
-        yield [str(path) for path in paths]
-
-
-def expected(*contents: str) -> SimpleNamespace:
-    """What a corpus of these documents is, in plain Python."""
-    whole = "".join(contents)
-    characters = sorted(set(whole))
-    number = {character: n for n, character in enumerate(characters)}
-    return SimpleNamespace(
-        ids=[number[c] for c in whole],
-        starts=tuple(len("".join(contents[:n])) for n, content in enumerate(contents) if content),
-        characters="".join(characters),
-        counts=tuple(whole.count(c) for c in characters),
-        sha256=hashlib.sha256(b"".join(c.encode() + b"\xff" for c in contents if c)).hexdigest(),
-        dtype=np.uint8 if len(characters) <= 256 else np.uint16 if len(characters) <= 65536 else np.uint32,
-    )
-
-
-def check(corpus: Corpus, *contents: str) -> None:
-    """`corpus` is that of these documents."""
-    right = expected(*contents)
-    assert corpus.ids.tolist() == right.ids
-    assert corpus.ids.dtype == right.dtype
-    assert (tuple(corpus.starts), corpus.sha256) == (right.starts, right.sha256)
-    assert (corpus.vocabulary.characters, corpus.vocabulary.counts) == (right.characters, right.counts)
 
 
 @modest

@@ -14,7 +14,7 @@ import pytest
 from commands import TEXT, TINY, Call
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_corpus import caching, check, files
+from texts import caching, check, files
 from trainers import settings_for
 
 import charrnn

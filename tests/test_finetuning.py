@@ -15,7 +15,7 @@ import pytest
 from commands import TEXT, TINY, TRAIN, Call
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_corpus import caching, expected, files
+from texts import caching, expected, files
 
 import charrnn
 from charrnn import checkpoint, seeds
