@@ -1,27 +1,16 @@
 """Split and streams, against plain-Python oracles: the sweep is min-char-rnn's."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from texts import documents
 
 from charrnn.backend.arrays import Backend
 from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.text import Corpus, Part, Streams, fitted, from_files, from_text, streams
+from charrnn.text import Corpus, Part, Streams, fitted, from_text, streams
 
 modest = settings(deadline=None, max_examples=60)
-
-
-def documents(*contents: str) -> Corpus:
-    """The corpus of one file for each string."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{n:03}.txt") for n in range(len(contents))]
-        for path, content in zip(paths, contents, strict=True):
-            path.write_bytes(content.encode())
-        return from_files(map(str, paths))
 
 
 @modest

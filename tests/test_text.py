@@ -3,9 +3,7 @@
 import gzip
 import io
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -14,34 +12,18 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from texts import MARK, documents, files
 
 from charrnn.errors import TextError
-from charrnn.text import Corpus, blocks, expand, from_files, from_text, sources
+from charrnn.text import blocks, expand, from_files, from_text, sources
 
 modest = settings(deadline=None, max_examples=60)
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
-MARK = "\ufeff".encode()
-
-
-@contextmanager
-def files(*contents: bytes, suffix: str = ".txt") -> Iterator[list[str]]:
-    """Files with these bytes, in order."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{n:03}{suffix}") for n in range(len(contents))]
-        for path, content in zip(paths, contents, strict=True):
-            path.write_bytes(content)
-        yield [str(path) for path in paths]
 
 
 def block_size(size: int) -> mock._patch:
     """Read `size` bytes or characters at a time."""
     return mock.patch.object(sources, "BLOCK", size)
-
-
-def documents(*contents: str) -> Corpus:
-    """The corpus of one file for each string."""
-    with files(*(content.encode() for content in contents)) as names:
-        return from_files(names)
 
 
 @modest

@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-from charrnn.text import Corpus, cache, sources
+from charrnn.text import Corpus, cache, from_files, sources
 
 TEXT = "she sells sea shells, ¡olé! 😀\n" * 40
 MARK = "\ufeff".encode()
@@ -39,6 +39,12 @@ def files(*contents: bytes, suffix: str = ".txt") -> Iterator[list[str]]:
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
         yield [str(path) for path in paths]
+
+
+def documents(*contents: str) -> Corpus:
+    """The corpus of one file for each string."""
+    with files(*(content.encode() for content in contents)) as names:
+        return from_files(names)
 
 
 def expected(*contents: str) -> SimpleNamespace:
