@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import modest
 
 from charrnn.config import Config, build, checked, dump, merged, parse_settings, presets, read, table
 from charrnn.errors import ConfigError
 
-modest = settings(deadline=None, max_examples=60)
 CONFIGS = Path(__file__).parent.parent / "configs"
 KEYS = [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(s.default)]
 

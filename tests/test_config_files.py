@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_config import CONFIGS, KEYS, filled, modest, words
+from properties import modest
+from test_config import CONFIGS, KEYS, filled, words
 
 from charrnn.config import build, parse_settings, read, table
 from charrnn.errors import ConfigError

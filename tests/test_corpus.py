@@ -13,14 +13,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from properties import modest
 from texts import MARK, caching, check, expected, files
 
 from charrnn.errors import TextError
 from charrnn.text import cache, from_files, from_text, sources, vocabulary
 
-modest = settings(deadline=None, max_examples=60)
 ALPHABETS = ["ab \n", "\0aé", "aé\u0416", "x日\u4e00😀\U0010ffff", "".join(chr(n) for n in range(32, 900))]
 texts = st.sampled_from(ALPHABETS).flatmap(lambda letters: st.text(letters, max_size=60))
 

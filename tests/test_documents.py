@@ -14,6 +14,7 @@ import pytest
 from commands import TEXT, TINY, Call
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from properties import modest
 from texts import caching, check, files
 from trainers import settings_for
 
@@ -27,7 +28,7 @@ from charrnn.text.documents import parted
 from charrnn.training import masks
 from charrnn.training.resolve import start
 
-modest = settings(deadline=None, max_examples=150)
+many = settings(modest, max_examples=150)
 separators = st.text("ab\n", min_size=1, max_size=3) | st.sampled_from(["é", "é\n", "😀😀", "<|end|>"])
 FIT = [*TINY, "--steps=4", "--set=log.sample_every=0"]
 BOOK = "".join(f"chapter {n}: {TEXT[n : n + 40]}\n\n" for n in range(20))
@@ -53,7 +54,7 @@ def documents(text: str, separator: str) -> list[str]:
     return [*result, text[first:]] if text[first:] else result
 
 
-@modest
+@many
 @given(separated(), st.lists(st.integers(0, 30)))
 @example(("ab--cd", "--"), [3])
 @example(("------a------b--", "--"), [1, 2, 3, 4, 5, 6, 7, 8])
@@ -77,7 +78,7 @@ def test_documents_are_found_in_any_blocks(case: tuple[str, str], cuts: list[int
     assert begins(text, separator).tolist() == [len("".join(expected[:n])) for n in range(1, len(expected))]
 
 
-@modest
+@many
 @given(separated(), st.text("ab\n", min_size=2, max_size=9), st.integers(1, 9))
 @example(("a\n\nb", "\n"), "ab", 1)
 def test_parted_files_are_the_corpus_of_their_documents(case: tuple[str, str], other: str, block: int) -> None:
@@ -102,7 +103,7 @@ def test_line_ends_are_what_they_are() -> None:
     assert from_text("ab\r\n\r\ncd", separator="\r\n\r\n").starts.tolist() == [0, 6]
 
 
-@modest
+@many
 @given(st.sets(st.integers(1, 60), max_size=9), st.lists(st.integers(0, 60), min_size=1, max_size=9))
 def test_a_part_knows_where_documents_begin(starts: set[int], positions: list[int]) -> None:
     """At the first character and at each start; and no start is left over behind the head of a part."""

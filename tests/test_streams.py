@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from properties import modest
 from texts import documents
 
 from charrnn.backend.arrays import Backend
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.text import Corpus, Part, Streams, fitted, from_text, streams
-
-modest = settings(deadline=None, max_examples=60)
 
 
 @modest

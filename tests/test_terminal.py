@@ -17,7 +17,7 @@ from commands import BUFFERED, TRAIN, Call
 from hypothesis import given
 from hypothesis import strategies as st
 from nasty import outcome
-from test_text import modest
+from properties import modest
 
 import charrnn
 from charrnn import cli

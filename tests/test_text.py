@@ -10,14 +10,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from properties import modest
 from texts import MARK, documents, files
 
 from charrnn.errors import TextError
 from charrnn.text import blocks, expand, from_files, from_text, sources
 
-modest = settings(deadline=None, max_examples=60)
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
