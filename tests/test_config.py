@@ -1,6 +1,5 @@
 """Configuration files and settings: what is accepted comes back unchanged, every mistake is named."""
 
-import dataclasses
 import datetime
 import math
 import tempfile
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from configurations import CONFIGS, KEYS, filled, words
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import modest
@@ -17,10 +17,6 @@ from properties import modest
 from charrnn.config import Config, build, checked, dump, merged, parse_settings, presets, read, table
 from charrnn.errors import ConfigError
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-KEYS = [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in dataclasses.fields(s.default)]
-
-words = st.text(st.characters(codec="utf-8"), max_size=20)
 below_one = st.floats(0, 1, exclude_max=True)
 positive = st.floats(0, exclude_min=True, allow_infinity=False)
 clip = st.floats(0, allow_infinity=False)
@@ -50,17 +46,6 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 tables = st.fixed_dictionaries(
     {}, optional={name: st.fixed_dictionaries({}, optional=keys) for name, keys in VALUES.items()}
 )
-
-
-def filled(said: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every key with its value in `said`, else its default, each of the default's type."""
-    result: dict[str, dict[str, Any]] = {}
-    for section in dataclasses.fields(Config):
-        result[section.name] = {}
-        for field in dataclasses.fields(section.default):
-            value = said.get(section.name, {}).get(field.name, field.default)
-            result[section.name][field.name] = type(field.default)(value)
-    return result
 
 
 def test_quickstart_is_the_default() -> None:

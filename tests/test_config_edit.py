@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_config import CONFIGS
+from configurations import CONFIGS
 
 from charrnn.config import edited, merged, parse
 from charrnn.errors import ConfigError

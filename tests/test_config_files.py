@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from configurations import CONFIGS, KEYS, filled, words
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import modest
-from test_config import CONFIGS, KEYS, filled, words
 
 from charrnn.config import build, parse_settings, read, table
 from charrnn.errors import ConfigError
