@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import NO_GPU, TEXT, Call
-from test_comparison import LINES, trained
+from compared import LINES, trained
 
 import charrnn
 from charrnn import checkpoint

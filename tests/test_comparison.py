@@ -8,27 +8,16 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import TEXT
+from compared import LINES, trained
 
 import charrnn
 from charrnn import checkpoint
 from charrnn.comparison import Row, Text, ranked
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.training import logs
-
-KEYS = {"model.hidden_size": 8, "train.seq_length": 8, "train.batch_size": 2, "train.device": "cpu"}
-OFTEN = {"log.every": 5, "log.eval_every": 5, "log.keep": 9, "log.sample_every": 0}
-
-
-def trained(folder: Path, name: str, steps: int = 10, text: str = TEXT, **keys: Any) -> Path:
-    """The run `name` in `folder`, on the file t.txt beside it."""
-    (folder / "t.txt").write_text(text)
-    settings = KEYS | OFTEN | {"train.steps": steps} | {k.replace("_", ".", 1): v for k, v in keys.items()}
-    charrnn.train(files=[folder / "t.txt"], settings=settings, out=folder / name)
-    return folder / name
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +73,6 @@ def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) 
         assert (one.text == other.text, one.best, other.best) == (False, (), ())
         assert words in other.text.name
         assert words not in one.text.name
-
-
-LINES = [
-    {"event": "eval", "step": 0, "seconds": 1.0, "val_loss": 0.1},
-    {"event": "train", "step": 5, "seconds": 30.0, "chars_per_second": 10.0},
-    {"event": "eval", "step": 5, "seconds": 31.0, "val_loss": 2.5},
-    {"event": "train", "step": 8, "seconds": 60.0, "chars_per_second": 40.0},
-    {"event": "eval", "step": 8, "seconds": 61.0, "val_loss": 2.25},
-    {"event": "guard", "step": 9, "seconds": 70.0},
-    {"event": "train", "step": 20, "seconds": 90.0, "chars_per_second": 20.0},
-]
 
 
 def test_what_the_metrics_hold_of_a_run_on_its_way(run: Path) -> None:
