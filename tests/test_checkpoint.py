@@ -12,51 +12,28 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from example_checkpoint import CHARACTERS, LAYOUT, example
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import api
 from charrnn import checkpoint as checkpoints
-from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.checkpoint import Best, Checkpoint, Meta
+from charrnn.checkpoint import Best
 from charrnn.checkpoint.file import content
-from charrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.errors import CheckpointError
-from charrnn.model import build
-from charrnn.text import Vocabulary
-
-MODEL = ModelConfig(hidden_size=3, num_layers=2, dtype="float64")
-CHARACTERS = '\n"\\ab\x85é\u2028日🙂'
-LAYOUT = build(MODEL, len(CHARACTERS), NumpyBackend()).layout
-CONFIG = Config(
-    DataConfig(files=("/tmp/é.txt", "b")), MODEL, TrainConfig(batch_size=2), OptimizerConfig(name="adagrad")
-)
-VOCABULARY = Vocabulary(CHARACTERS, tuple(range(1, len(CHARACTERS) + 1)))
-META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(5, 1 / 3), 2**40)
-
-
-def made(**meta: Any) -> Checkpoint:
-    """A checkpoint with every kind of tensor, the parameters counted 1, 2, 3, ..."""
-    vectors = {}
-    for prefix in ("parameters", "optimizer/memory"):
-        for name, shape in LAYOUT.shapes:
-            vectors[f"{prefix}/{name}"] = np.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 7
-    others = {"state/hidden": np.full((2, 2, 3), -0.5), "guard/scale": np.array(0.25), "guard/bad": np.array(2.0)}
-    return Checkpoint(replace(META, **meta), vectors | others)
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a checkpoint file."""
     path = tmp_path_factory.mktemp("good") / "a.safetensors"
-    checkpoints.save(path, made())
+    checkpoints.save(path, example())
     return path.read_bytes()
 
 
@@ -73,7 +50,7 @@ def refused(path: Path, *fragments: str) -> None:
 @pytest.mark.parametrize("best", [None, Best(5, 1 / 3)])
 def test_round_trip(tmp_path: Path, best: Best | None) -> None:
     """Loading gives the metadata and, bit for bit, every tensor that was saved; `flat` and `named` are inverses."""
-    path, saved = tmp_path / "a.safetensors", made(best=best)
+    path, saved = tmp_path / "a.safetensors", example(best=best)
     checkpoints.save(path, saved)
     loaded = checkpoints.load(path)
     assert loaded.meta == saved.meta
@@ -240,7 +217,7 @@ def test_not_a_checkpoint(tmp_path: Path, content: bytes) -> None:
 def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """Where the disk is full the error says so, the file that was there stays as it was, and nothing is left over."""
     path = tmp_path / "a.safetensors"
-    checkpoints.save(path, made())
+    checkpoints.save(path, example())
     before = path.read_bytes()
 
     def full(*_: object) -> None:
@@ -248,6 +225,6 @@ def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(broken, full)
     with pytest.raises(CheckpointError, match=r"^cannot write .*a.safetensors: No space left on device$"):
-        checkpoints.save(path, made(step=8))
+        checkpoints.save(path, example(step=8))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

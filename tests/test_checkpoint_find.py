@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_checkpoint import made
+from example_checkpoint import example
 
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Best
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "checkpoints").mkdir()
     for step in (0, 2, 4, 6):
         best = Best(min(step, 2), 1.0)
-        checkpoints.save(checkpoints.path_of(tmp_path, step), made(step=step, best=best))
+        checkpoints.save(checkpoints.path_of(tmp_path, step), example(step=step, best=best))
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_best_without_its_file_is_the_last(run: Path) -> None:
     """Where the best checkpoint was deleted, or nothing was ever evaluated, best means last."""
     checkpoints.path_of(run, 2).unlink()
     assert checkpoints.find(run)[1].meta.step == 6
-    checkpoints.save(checkpoints.path_of(run, 8), made(step=8, best=None))
+    checkpoints.save(checkpoints.path_of(run, 8), example(step=8, best=None))
     assert checkpoints.find(run)[1].meta.step == 8
 
 

@@ -1,0 +1,33 @@
+"""A checkpoint of a small network, made up, with every kind of tensor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.checkpoint import Best, Checkpoint, Meta
+from charrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from charrnn.model import build
+from charrnn.text import Vocabulary
+
+MODEL = ModelConfig(hidden_size=3, num_layers=2, dtype="float64")
+CHARACTERS = '\n"\\ab\x85é\u2028日🙂'
+LAYOUT = build(MODEL, len(CHARACTERS), NumpyBackend()).layout
+CONFIG = Config(
+    DataConfig(files=("/tmp/é.txt", "b")), MODEL, TrainConfig(batch_size=2), OptimizerConfig(name="adagrad")
+)
+VOCABULARY = Vocabulary(CHARACTERS, tuple(range(1, len(CHARACTERS) + 1)))
+META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(5, 1 / 3), 2**40)
+
+
+def example(**meta: Any) -> Checkpoint:
+    """A checkpoint with every kind of tensor, the parameters counted 1, 2, 3, ..."""
+    vectors = {}
+    for prefix in ("parameters", "optimizer/memory"):
+        for name, shape in LAYOUT.shapes:
+            vectors[f"{prefix}/{name}"] = np.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 7
+    others = {"state/hidden": np.full((2, 2, 3), -0.5), "guard/scale": np.array(0.25), "guard/bad": np.array(2.0)}
+    return Checkpoint(replace(META, **meta), vectors | others)
