@@ -23,7 +23,7 @@ from charrnn.model import Chunk, Workspace, build
 from charrnn.text import cache, sources
 from charrnn.training import beside
 
-pytest.register_assert_rewrite("nasty", "texts")
+pytest.register_assert_rewrite("nasty", "splits", "texts")
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
 

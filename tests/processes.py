@@ -7,6 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+PATIENCE = 60.0
+"""Seconds after which a process that does not answer is a failure; none is ever waited for so long."""
+
 KEYS = {
     **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},
     **{"model.cell": "lstm", "model.dropout": 0.2, "model.recurrent_dropout": 0.2, "optimizer.average": 0.9},

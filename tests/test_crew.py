@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 
 from charrnn.backend import Crew, Workers
 from charrnn.backend import crew as crews
 from charrnn.backend.crew import shared_zeros
-
-PATIENCE = 60
-"""Seconds after which a helper that does not answer is a failure; none is ever waited for so long."""
 
 pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this system")
 

@@ -8,7 +8,7 @@ import threading
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from test_crew import PATIENCE
+from processes import PATIENCE
 from trainers import poisoning
 
 from charrnn import config, text

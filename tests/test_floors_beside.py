@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TEXT
+from processes import PATIENCE
 from runs import TINY, run
+from splits import expected, split
 
 from charrnn import text
-from charrnn.floors import Counting, Floors, Split, ngram, process, split_of
+from charrnn.floors import Counting, Floors, process, split_of
 from charrnn.training import Counted, Request, beside, prepare
-
-TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
-PATIENCE = 60.0
 
 needs_scripts = pytest.mark.skipif(os.name != "posix", reason="the stand-in for the interpreter is a script")
 
@@ -35,14 +35,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A text file."""
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT)
-    return path
-
-
-@pytest.fixture
 def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is called in place of Python to count: a script that a test fills; at first it waits for ever."""
     path = tmp_path / "interpreter"
@@ -50,19 +42,6 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.chmod(0o755)
     monkeypatch.setattr(process.sys, "executable", str(path))
     return path
-
-
-def split(content: str = TEXT, fraction: float = 0.2) -> Split:
-    """The split of a text."""
-    corpus = text.from_text(content)
-    found = split_of(corpus, fraction, corpus.split(fraction)[1])
-    assert found is not None
-    return found
-
-
-def expected(of: Split) -> Floors:
-    """The floors of a split, counted here."""
-    return Floors.of(of, list(ngram.losses(of.counted, of.predicted, of.V)))
 
 
 def descriptors() -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import TRAIN, Call
 from runs import TINY, last_bytes, run
-from test_floors_beside import expected, split
+from splits import expected, split
 
 from charrnn import config, text
 from charrnn.floors import Counting, announcement, split_of, verdict

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_floors_beside import TEXT, expected, split
+from conftest import TEXT
+from splits import expected, split
 
 from charrnn import text
 from charrnn.floors import result, split_of, store

@@ -1,0 +1,21 @@
+"""The split of a text, and its floors counted here."""
+
+from __future__ import annotations
+
+from conftest import TEXT
+
+from charrnn import text
+from charrnn.floors import Floors, Split, ngram, split_of
+
+
+def split(content: str = TEXT, fraction: float = 0.2) -> Split:
+    """The split of a text."""
+    corpus = text.from_text(content)
+    found = split_of(corpus, fraction, corpus.split(fraction)[1])
+    assert found is not None
+    return found
+
+
+def expected(of: Split) -> Floors:
+    """The floors of a split, counted here."""
+    return Floors.of(of, list(ngram.losses(of.counted, of.predicted, of.V)))
