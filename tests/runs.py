@@ -15,6 +15,8 @@ TINY = {
     "optimizer": {"name": "adagrad", "learning_rate": 0.05, "clip_norm": 3.0, "schedule": "constant", "warmup": 0.0},
     "log": {"every": 4, "eval_every": 10, "sample_every": 10, "checkpoint_every": 8, "sample_length": 30, "keep": 50},
 }
+FEW = {"train": {"steps": 6, "shards": 1}, "log": {"every": 1, "eval_every": 3, "sample_every": 2, "keep": 2}}
+OFTEN = {"log": {"checkpoint_every": 2, "keep_samples": 2}}
 
 
 def run(out: Path | None, corpus: Path, *tables: dict, **request: object) -> list[object]:

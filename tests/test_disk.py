@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import stat
@@ -12,22 +11,19 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from breaking import touching
+from damage import BIAS, rebuilt
 from processes import words
-from runs import TINY, contents, run
+from runs import FEW, OFTEN, TINY, contents, run
 
 from charrnn import checkpoint, cli
-from charrnn.checkpoint.file import FORMAT, content
+from charrnn.checkpoint.file import FORMAT
 from charrnn.errors import CheckpointError
 from charrnn.training import Request, prepare
-
-FEW = {"train": {"steps": 6, "shards": 1}, "log": {"every": 1, "eval_every": 3, "sample_every": 2, "keep": 2}}
-OFTEN = {"log": {"checkpoint_every": 2, "keep_samples": 2}}
 
 
 def full_from(moment: int, names: tuple[str, ...] = ("write", "fsync", "replace", "mkdir")) -> Callable[[str], None]:
@@ -113,20 +109,6 @@ def test_a_directory_that_vanishes(tmp_path: Path, corpus: Path) -> None:
 # -- a checkpoint that is damaged ---
 
 
-def values_of(good: bytes) -> dict[str, Any]:
-    """The metadata of a checkpoint file."""
-    size = int.from_bytes(good[:8], "little")
-    return json.loads(json.loads(good[8 : 8 + size])["__metadata__"]["charrnn"])
-
-
-def rebuilt(good: bytes, change: Callable[[dict[str, np.ndarray]], object], **meta: Any) -> bytes:
-    """A checkpoint file with other tensors and metadata, and the right digest of them."""
-    tensors = safetensors.numpy.load(good)
-    change(tensors)
-    values = values_of(good) | {"content": content(tensors)} | meta
-    return safetensors.numpy.save(tensors, {"charrnn": json.dumps(values)})
-
-
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
     """A file of which one tensor is another."""
     return lambda good: rebuilt(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
@@ -142,7 +124,6 @@ def flipped(good: bytes, place: int) -> bytes:
     return good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]
 
 
-BIAS = "parameters/output.b_y"
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda good: good[:0],
     "cut in the header's size": lambda good: good[:5],

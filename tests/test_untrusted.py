@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from damage import BIAS, rebuilt
 from runs import run
-from test_disk import BIAS, rebuilt
 
 from charrnn import api, checkpoint
 from charrnn.errors import CheckpointError
