@@ -53,12 +53,18 @@ def patience() -> Iterator[None]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a cache that every text over 100 bytes goes to."""
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a cache of the test's own, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "charrnn"
+
+
+@pytest.fixture
+def home(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a cache that every text over 100 bytes goes to."""
     monkeypatch.setattr(cache, "SMALL", 100)
     monkeypatch.setattr(sources, "BLOCK", 64)
-    return tmp_path / "home" / "charrnn"
+    return fresh_cache
 
 
 @pytest.fixture

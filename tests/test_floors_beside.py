@@ -26,12 +26,10 @@ needs_scripts = pytest.mark.skipif(os.name != "posix", reason="the stand-in for 
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, which does not exist yet, and a folder for temporary files."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+def temporary(fresh_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, and a folder for temporary files."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    return tmp_path / "home" / "charrnn"
 
 
 @pytest.fixture
@@ -131,14 +129,14 @@ def test_it_ends_by_itself_if_its_parent_is_killed(tmp_path: Path, corpus: Path)
 
 @needs_scripts
 @pytest.mark.parametrize("script", ["exit 1", "echo what", "echo '[1.5, NaN]'", "echo '[-1.0]'", "echo '[]'", "echo 2"])
-def test_an_answer_that_is_none_is_no_error(interpreter: Path, home: Path, script: str) -> None:
+def test_an_answer_that_is_none_is_no_error(interpreter: Path, fresh_cache: Path, script: str) -> None:
     """Whatever else the process does or says, there are no floors, now and later, and none are kept."""
     interpreter.write_text(f"#!/bin/sh\n{script}\n")
     with Counting(split()) as counting:
         counting.start()
         assert counting.result(PATIENCE) is None
         assert counting.result(PATIENCE) is None
-    assert not home.exists()
+    assert not fresh_cache.exists()
 
 
 def test_a_process_that_cannot_be_started_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,7 @@ from charrnn import config, text
 from charrnn.floors import Counting, announcement, split_of, verdict
 from charrnn.training import Counted, Ended, Request, beside, prepare
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, which does not exist yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home" / "charrnn"
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 def test_a_run_is_told_its_floors(tmp_path: Path, corpus: Path) -> None:
@@ -81,10 +76,10 @@ def test_nothing_is_begun_before_the_first_step(tmp_path: Path, corpus: Path, mo
     assert min(started[started.index(12) :]) == 12
 
 
-def test_without_a_directory_nothing_is_counted(corpus: Path, home: Path) -> None:
+def test_without_a_directory_nothing_is_counted(corpus: Path, fresh_cache: Path) -> None:
     """A run that writes nothing has no floors and leaves the cache alone."""
     assert not any(isinstance(event, Counted) for event in run(None, corpus))
-    assert not home.exists()
+    assert not fresh_cache.exists()
 
 
 def test_an_old_answer_does_not_stay(tmp_path: Path, corpus: Path) -> None:
@@ -111,11 +106,11 @@ def test_train_says_what_must_be_beaten_and_where_it_stands(call: Call, tmp_path
     assert outs[1].index(announcement(expected(of))) == 2
 
 
-def test_the_cache_lists_and_clears_them(call: Call, home: Path) -> None:
+def test_the_cache_lists_and_clears_them(call: Call, fresh_cache: Path) -> None:
     """Their number stands in the total, and --clear removes them with what a killed process left."""
     call(*TRAIN, "--out=r")
-    (home / f".{'0' * 64}.floors.json.0123abcd.tmp").write_text("{")
+    (fresh_cache / f".{'0' * 64}.floors.json.0123abcd.tmp").write_text("{")
     assert call("cache")[0].splitlines()[1:] == ["total: 0 texts, 0.0 MB, and the floors of 1 split"]
     assert call("cache", "--clear")[0].splitlines()[1:] == ["removed: 0 texts, 0.0 MB, and the floors of 1 split"]
-    assert list(home.iterdir()) == []
+    assert list(fresh_cache.iterdir()) == []
     assert call("cache")[0].splitlines()[1:] == ["total: 0 texts, 0.0 MB"]

@@ -14,15 +14,10 @@ from splits import expected, split
 from charrnn import text
 from charrnn.floors import result, split_of, store
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the test's own, which does not exist yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    return tmp_path / "home" / "charrnn"
+pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
-def test_what_is_kept_is_found_by_content(home: Path) -> None:
+def test_what_is_kept_is_found_by_content(fresh_cache: Path) -> None:
     """The same split again finds it; another text, cut, vocabulary or limit does not, nor does a damaged file."""
     of = split()
     floors = expected(of)
@@ -37,10 +32,10 @@ def test_what_is_kept_is_found_by_content(home: Path) -> None:
     ]
     assert len({other.key for other in (of, *others)}) == 6
     assert [store.get(other) for other in others] == [None] * 5
-    (path,) = home.iterdir()
-    path.rename(home / f"{others[1].key}.floors.json")
+    (path,) = fresh_cache.iterdir()
+    path.rename(fresh_cache / f"{others[1].key}.floors.json")
     assert store.get(others[1]) is None
-    whole = (home / f"{others[1].key}.floors.json").read_bytes()
+    whole = (fresh_cache / f"{others[1].key}.floors.json").read_bytes()
     for damaged in (whole[:-9], b"", b"[]", b"\xff", whole.replace(b"[", b"[-"), whole.replace(b"[", b'["", ')):
         path.write_bytes(damaged)
         assert store.get(of) is None
@@ -56,33 +51,33 @@ def test_another_method_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.get(of) is None
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory in the file's place, a file in the cache's, a user without a home: floors are just not kept."""
     of = split()
-    (home / f"{of.key}.floors.json").mkdir(parents=True)
+    (fresh_cache / f"{of.key}.floors.json").mkdir(parents=True)
     store.put(of, expected(of))
-    assert [path.name for path in home.iterdir()] == [f"{of.key}.floors.json"]
+    assert [path.name for path in fresh_cache.iterdir()] == [f"{of.key}.floors.json"]
     assert store.get(of) is None
-    (home / f"{of.key}.floors.json").rmdir()
-    home.rmdir()
-    home.write_text("no directory")
+    (fresh_cache / f"{of.key}.floors.json").rmdir()
+    fresh_cache.rmdir()
+    fresh_cache.write_text("no directory")
     store.put(of, expected(of))
     assert store.get(of) is None
-    assert home.read_text() == "no directory"
+    assert fresh_cache.read_text() == "no directory"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: exec("raise RuntimeError"))
     store.put(of, expected(of))
     assert store.get(of) is None
 
 
-def test_files_are_few(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_few(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit those written longest ago go."""
     monkeypatch.setattr(store, "KEPT", 2)
     splits = [split(TEXT + "x" * n) for n in range(4)]
     for n, of in enumerate(splits):
         store.put(of, expected(of))
-        os.utime(home / f"{of.key}.floors.json", (n, n))
-    assert {path.name for path in home.iterdir()} == {f"{of.key}.floors.json" for of in splits[2:]}
+        os.utime(fresh_cache / f"{of.key}.floors.json", (n, n))
+    assert {path.name for path in fresh_cache.iterdir()} == {f"{of.key}.floors.json" for of in splits[2:]}
 
 
 def test_a_part_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
