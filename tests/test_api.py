@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import NO_GPU, TEXT
 
 import charrnn
 from charrnn import api
@@ -19,7 +20,6 @@ from charrnn.checkpoint import path_of
 from charrnn.errors import CheckpointError, ConfigError, DeviceError, DivergedError, TextError
 from charrnn.training import Ended, Evaluated, Event, Sampled, Snapshot, Trained
 
-TEXT = "she sells sea shells by the sea shore;\nthe shells she sells are sea shells, sure.\n" * 5
 SMALL = {
     "model.hidden_size": 8,
     "model.dtype": "float64",
@@ -36,7 +36,6 @@ SMALL = {
     "log.eval_every": 10,
     "log.sample_length": 20,
 }
-NO_GPU = "no GPU here: buy one"
 
 
 @pytest.fixture(scope="module")
