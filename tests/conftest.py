@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import NO_GPU, Call
+from commands import NO_GPU, TRAIN, Call
 from commands import TEXT as SHELLS
+from finetuning import FRENCH
 from namespaces import Case, parameters
 from textbook import example
 
@@ -178,3 +179,12 @@ def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
         return out, last if status in (2, 3) else err
 
     return run
+
+
+@pytest.fixture
+def source(call: Call, tmp_path: Path) -> Path:
+    """A directory with the run `old` on t.txt, and the texts old.txt (known characters only) and new.txt."""
+    (tmp_path / "old.txt").write_text("he sells bells\n" * 30)
+    (tmp_path / "new.txt").write_text(FRENCH)
+    call(*TRAIN, "--steps=40", "--out=old", "--set=model.num_layers=2", "--set=model.cell=gru")
+    return tmp_path

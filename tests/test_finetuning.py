@@ -2,79 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 from commands import TEXT, TINY, TRAIN, Call
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from texts import caching, expected, files
+from finetuning import FRENCH, TUNE
 
 import charrnn
 from charrnn import checkpoint, seeds
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.checkpoint import Checkpoint
 from charrnn.model import build, initial
-from charrnn.text import cache, from_files, from_text, sources, widened
 
-NEW = ["--device=cpu", "--set=train.seq_length=8", "--set=train.batch_size=2", "--set=log.sample_every=0"]
-TUNE = [*NEW, "--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--steps=10"]
-FRENCH = "sèche, l'été, les halles; hé! les elles\n" * 9
 STRANGE = sorted(set(FRENCH) - set(TEXT), key=lambda c: (-FRENCH.count(c), c))
-
-
-@pytest.fixture
-def source(call: Call, tmp_path: Path) -> Path:
-    """A directory with the run `old` on t.txt, and the texts old.txt (known characters only) and new.txt."""
-    (tmp_path / "old.txt").write_text("he sells bells\n" * 30)
-    (tmp_path / "new.txt").write_text(FRENCH)
-    call(*TRAIN, "--steps=40", "--out=old", "--set=model.num_layers=2", "--set=model.cell=gru")
-    return tmp_path
 
 
 def tensors(run: Path, step: int) -> dict[str, np.ndarray]:
     """The parameters in a checkpoint."""
     saved = checkpoint.load(checkpoint.path_of(run, step)).tensors
     return {name.partition("/")[2]: array for name, array in saved.items() if name.startswith("parameters/")}
-
-
-def content(run: Path, step: int) -> tuple[object, ...]:
-    """All that is in a checkpoint, but for the name that the text was read by."""
-    saved = checkpoint.load(checkpoint.path_of(run, step))
-    return checkpoint.content(saved.tensors), replace(saved.meta, corpus="")
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.text("ab\né日😀", min_size=2, max_size=40), st.text("a\0cé日\U0010ffff", max_size=6), st.integers(1, 9))
-@example("ab", "".join(chr(n) for n in range(300, 600)), 3)
-def test_a_corpus_in_a_wider_vocabulary(text: str, more: str, block: int) -> None:
-    """In memory and in the cache: the union, sorted; ids by it; 0 for characters that the text lacks; the same hash."""
-    union = sorted({*text, *more})
-    with files(text.encode()) as names:
-        for small in (10**6, 1):
-            with caching(small=small, block=block), mock.patch("charrnn.text.widening.BLOCK", block):
-                corpora = [widened(from_files(names), more)]
-                if small == 1:
-                    with mock.patch.object(cache, "put", side_effect=AssertionError("made again")):
-                        corpora.append(widened(from_files(names), more))
-                    assert from_files(names).vocabulary.characters == "".join(sorted(set(text)))
-                    other = widened(from_files(names), more + "\1")
-                    assert other.vocabulary.characters == "".join(sorted({*union, "\1"}))
-                    assert other.vocabulary.decode(other.ids) == text
-                for corpus in corpora:
-                    assert corpus.vocabulary.characters == "".join(union)
-                    assert corpus.vocabulary.counts == tuple(map(text.count, union))
-                    assert corpus.ids.tolist() == [union.index(c) for c in text]
-                    assert corpus.ids.dtype == corpus.vocabulary.dtype
-                    assert (corpus.sha256, corpus.starts.tolist()) == (expected(text).sha256, [0])
-                    assert corpus.vocabulary.used == from_text(text).vocabulary
 
 
 def test_at_step_0_it_is_the_old_network(call: Call, source: Path) -> None:
@@ -191,63 +141,6 @@ def test_what_does_not_fit_is_one_line(call: Call, source: Path) -> None:
     assert {p: p.read_bytes() for p in source.rglob("*") if p.is_file()} == before
 
 
-def test_resumed_without_its_source(call: Call, source: Path) -> None:
-    """Stopped and resumed, the source gone, it is the uninterrupted run to the bit; and so by its configuration."""
-    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary"]
-    call(*words, "--out=whole")
-    call(*words, "--out=parts", "--stop-after=3")
-    call("train", "--config=whole/config.toml", "--out=again")
-    recorded = tomllib.loads((source / "whole" / "config.toml").read_text())
-    assert recorded["train"]["init_from"] == str(source / "old")
-    assert recorded["train"]["grow_vocabulary"] is True
-    (source / "old").rename(source / "gone")
-    call("train", "--resume", "--out=parts", "--stop-after=3")
-    assert "passed over" not in call(*words, "--out=parts", "--resume")[1]
-    assert "resuming parts at step 10" in call(*words, "--out=parts", "--resume")[0]
-    for run in ("parts", "again"):
-        assert (source / run / "config.toml").read_bytes() == (source / "whole" / "config.toml").read_bytes()
-        for step in (0, 5, 10):
-            assert content(source / run, step) == content(source / "whole", step)
-    tail = charrnn.load("whole", device="cpu").evaluate(FRENCH[int(len(FRENCH) * 0.9) :])
-    assert json.loads(call("eval", "parts", "--json")[0])["nats_per_char"] == tail.nats_per_char
-
-
-def test_resume_looks_at_no_source(call: Call, source: Path) -> None:
-    """Another source, beside a checkpoint, is passed over with a line; texts are compared by their own characters."""
-    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new", "--stop-after=5")
-    _, err = call("train", "--resume", "--out=new", "--init-from=t.txt")
-    assert "--init-from t.txt is passed over: the run goes on from its own checkpoint" in err.splitlines()
-    (source / "other.txt").write_text("he tells bells\n" * 30)
-    _, err = call("train", "other.txt", "--resume", "--out=new", status=2)
-    assert "old.txt had 450 characters, other.txt has 450; new: 't'" in err
-    assert "missing" not in err
-
-
-def test_a_start_cut_short_begins_from_its_source(call: Call, source: Path) -> None:
-    """Before the first checkpoint, --resume starts from the source, whether it is named again or only recorded."""
-    words = ["train", "old.txt", *TUNE, "--init-from=old"]
-    call(*words, "--out=whole")
-    for run, command in (("a", [*words, "--resume"]), ("b", ["train", "--resume"])):
-        (source / run).mkdir()
-        shutil.copy(source / "whole" / "config.toml", source / run)
-        assert "weights: from " in call(*command, f"--out={run}")[1]
-        assert content(source / run, 10) == content(source / "whole", 10)
-
-
-def test_a_configuration_knows_its_source(call: Call, source: Path) -> None:
-    """Once the source has other weights, its configuration is refused; naming the source again takes it as it is."""
-    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
-    call("train", "--resume", "--out=old", "--steps=45")
-    best = charrnn.load("old", device="cpu")
-    assert best.step == 45
-    _, err = call("train", "--config=new/config.toml", "--out=again", status=2)
-    assert "is not the checkpoint that this configuration began from (train.init_sha256)" in err
-    _, err = call("train", "--config=new/config.toml", "--out=again", "--init-from=old")
-    assert "weights: from old at step 45; " in err
-    recorded = tomllib.loads((source / "again" / "config.toml").read_text())["train"]["init_sha256"]
-    assert recorded == checkpoint.content(checkpoint.load(checkpoint.path_of(source / "old", 45)).tensors)
-
-
 def test_another_type_is_said(call: Call, source: Path) -> None:
     """Weights are taken over in the run's own type, and the note says that they were rounded."""
     _, err = call("train", "old.txt", *TUNE, "--init-from=old", "--out=double", "--set=model.dtype=float64")
@@ -281,24 +174,3 @@ def test_characters_that_the_text_lacks_begin_no_sample(source: Path) -> None:
         charrnn.train("eelsX\n" * 20, settings=keys, init_from=source / "old")
     model = charrnn.train("eelsX\n" * 20, settings=keys, init_from=source / "old", grow_vocabulary=True)
     assert "X" in model.vocabulary.characters
-
-
-def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text from the cache gives the run that the same text in memory gives, resumed and evaluated too."""
-    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--document-separator", r"\n"]
-    call(*words, "--out=memory")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(source / "home"))
-    monkeypatch.setattr(cache, "SMALL", 100)
-    monkeypatch.setattr(sources, "BLOCK", 64)
-    call(*words, "--out=mapped", "--stop-after=4")
-    call("train", "--resume", "--out=mapped")
-    assert len(list((source / "home" / "charrnn").glob("*.ids"))) == 2
-    last = Path("checkpoints", "step-00000010.safetensors")
-    assert (source / "mapped" / last).read_bytes() == (source / "memory" / last).read_bytes()
-    assert call("eval", "mapped")[0].partition("checkpoint")[0] == call("eval", "memory")[0].partition("checkpoint")[0]
-
-
-def test_tune_measures_the_shape_of_the_source(call: Call, source: Path) -> None:
-    """The network that `tune` measures is the one that `train` would make."""
-    out, _ = call("tune", "old.txt", *TUNE[:3], "--set=train.init_from=old", "--seconds=0.01")
-    assert "through gru, 2 x 8, float32" in out
