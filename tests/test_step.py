@@ -1,9 +1,8 @@
-"""The training step: alike on every namespace and at any number of threads, never waiting, and min-char-rnn exactly."""
+"""The training step: alike on every namespace, and never waiting."""
 
 from __future__ import annotations
 
 import gc
-import threading
 import tracemalloc
 from itertools import pairwise
 
@@ -83,34 +82,6 @@ def test_a_step_never_waits(
     assert np.isnan(subject.drain()[-1].loss) == poison
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int, cell: str) -> None:
-    """The same configuration has bit-identical parameters and losses at any number of threads."""
-    settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}, "model": {"cell": cell}}))
-    one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
-    for _ in range(12):
-        one.step()
-        many.step()
-    many.close()
-    assert np.array_equal(one.vector, many.vector)
-    assert one.drain() == many.drain()
-
-
-def test_shards_change_only_rounding(text: str) -> None:
-    """One, two and three shards of uneven width compute the same gradient."""
-    vectors = []
-    for shards in (1, 2, 3):
-        settings = config.build(
-            config.merged(TINY, {"train": {"shards": shards, "batch_size": 7}, "model": {"dtype": "float64"}})
-        )
-        subject = trainer(settings, text_corpus(text))
-        for _ in range(10):
-            subject.step()
-        vectors.append(subject.vector.copy())
-    assert close(vectors[1], vectors[0], 1e-10)
-    assert close(vectors[2], vectors[0], 1e-10)
-
-
 @pytest.mark.parametrize("more", [{}, EVERYTHING, {"optimizer": {"name": "rmsprop"}}])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_step_changes_nothing_but_the_position(
@@ -139,52 +110,6 @@ def test_a_bad_step_changes_nothing_but_the_position(
     subject.step()
     assert not np.array_equal(before[0][0], subject.vector)
     assert int(subject.guard.bad) == 0
-
-
-def test_threads_and_limits_are_given_back(text: str) -> None:
-    """BLAS has the process's own number of threads again after a step."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def limits() -> list[int]:
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-
-    before = limits()
-    subject = trainer(config.build(TINY), text_corpus(text), threads=2)
-    subject.step()
-    subject.close()
-    assert limits() == before
-
-
-def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
-    """Whoever leaves last gives the process its own limits back, in whatever order they came, whatever their thread."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def limits() -> list[int]:
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-
-    entered, left, seen = threading.Event(), threading.Event(), []
-
-    def other() -> None:
-        with one_thread:
-            entered.set()
-            left.wait(60)
-            seen.append(limits())
-
-    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
-        before = limits()
-        thread = threading.Thread(target=other)
-        with one_thread:
-            thread.start()
-            entered.wait(60)
-        left.set()
-        thread.join()
-        assert seen == [[1] * len(before)]
-        assert limits() == before == [3] * len(before)
-        thread = threading.Thread(target=lambda: seen.append((one_thread.__enter__(), limits(), one_thread.__exit__())))
-        thread.start()
-        thread.join()
-        assert seen[1][1] == [1] * len(before)
-        assert limits() == before
 
 
 def test_losses_are_kept_until_read(text: str) -> None:
