@@ -1,142 +1,23 @@
-"""Sampling: the choice of a character against exact arithmetic, stop strings, and whole texts against a plain loop."""
+"""Sampling: stop strings, and whole texts against a plain loop."""
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
-from decimal import Decimal
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.config import ModelConfig
-from charrnn.errors import ConfigError
 from charrnn.model import build
-from charrnn.sampling import Settings, choose, pieces
-from charrnn.sampling.distribution import truncated
+from charrnn.sampling import Settings, pieces
 from charrnn.sampling.generate import Stopper
 from charrnn.text import Vocabulary
-
-BELOW_ONE = math.nextafter(1, 0)
-MODERATE = st.lists(st.integers(-40, 40).map(lambda n: n / 8), min_size=1, max_size=7)
-HUGE = st.lists(st.floats(-1e300, 1e300) | st.sampled_from([0.0, 1e300, -1e300, 5e-324]), min_size=1, max_size=7)
-UNIFORM = st.floats(0, BELOW_ONE) | st.sampled_from([0.0, BELOW_ONE])
-TEMPERATURE = st.floats(1e-300, 1e300) | st.sampled_from([1e-300, 0.8, 1.0, 1e300])
-
-
-def chosen(logits: list[float], u: float, **settings: Any) -> int:
-    """The one id that `choose` gives for one stream."""
-    with np.errstate(over="ignore"):
-        ids = choose(np.array([logits]), np.array([u]), Settings(**settings))
-    assert ids.shape == (1,)
-    return int(ids[0])
-
-
-def intervals(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[tuple[int, Decimal, Decimal]]:
-    """For each id that may be chosen the stretch of u that chooses it, in 28 digits: softmax, top-k, then top-p."""
-    weights = [(Decimal(z) / Decimal(temperature)).exp() for z in logits]
-    ranked = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: top_k or None]
-    total, above, kept = sum(weights[i] for i in ranked), Decimal(0), []
-    for i in ranked:
-        share = above / total
-        assume(top_p == 1 or share == Decimal(top_p) or abs(share - Decimal(top_p)) > 1e-9)  # else rounding decides
-        if share < Decimal(top_p) or top_p == 1:
-            kept.append(i)
-        above += weights[i]
-    total, end = sum(weights[i] for i in kept), Decimal(0)
-    return [(i, end, end := end + weights[i] / total) for i in sorted(kept)]
-
-
-@given(HUGE, UNIFORM, TEMPERATURE, st.integers(0, 8), st.floats(0, 1, exclude_min=True))
-@example([1e300, -1e300], BELOW_ONE, 1e-300, 0, 1.0)
-@example([1.0, 2.0], 0.0, 1e300, 1, 1.0)
-@example([0.0, 2.0**53, -1.0, 0.0], 0.875, 2.0**52, 3, 1.0)
-@example([-1.0, 0.0, -1.0], BELOW_ONE, 0.8, 0, 5e-324)
-def test_choice_is_never_impossible(
-    logits: list[float], u: float, temperature: float, top_k: int, top_p: float
-) -> None:
-    """For any finite logits and any settings the weights are finite and the chosen character is among the possible."""
-    settings = Settings(temperature, top_k, top_p)
-    with np.errstate(over="ignore"):
-        weights = truncated(np.array([logits]), np.array([max(logits)]), settings)[0]
-    assert all(0 <= w <= 1 for w in weights)
-    assert max(weights) == 1
-    i = chosen(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
-    assert weights[i] > 0
-    behind = [Fraction(z) - Fraction(logits[i]) for z in logits]
-    assert max(behind) <= 746 * Fraction(temperature)  # exp(-746) is 0 in float64
-    assert top_k == 0 or sum(b > 0 for b in behind) < top_k
-
-
-@given(MODERATE, st.sampled_from([0.25, 0.8, 1.0, 3.0]), st.integers(0, 8), st.floats(0.01, 1))
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 1.0)
-@example([0.0, 1.0, 2.0], 1.0, 0, 0.7)
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 0, 0.5)
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 0.5)
-def test_choice_is_the_inverse_cdf(logits: list[float], temperature: float, top_k: int, top_p: float) -> None:
-    """u in the stretch that exact softmax, top-k and top-p give a character chooses this one, from edge to edge."""
-    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    expected = intervals(logits, temperature, top_k, top_p)
-    for i, first, last in expected:
-        margin = min(Decimal("1e-12"), (last - first) / 4)
-        for u in (first + margin, (first + last) / 2, last - margin):
-            assert chosen(logits, float(u), **settings) == i
-    assert chosen(logits, 0.0, **settings) == expected[0][0]
-    assert chosen(logits, BELOW_ONE, **settings) == expected[-1][0]
-
-
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-def test_frequencies_follow_the_softmax(temperature: float) -> None:
-    """Of N evenly spread uniforms each of several streams gives a character its share of the softmax, to one of N."""
-    logits, N = [[0.3, -1.2, 2.0, 0.0], [5.0, 4.9, -3.0, 4.0]], 1009
-    us = [(n + 0.5) / N for n in range(N)]
-    drawn = [choose(np.array(logits), np.array([u, u]), Settings(temperature)) for u in us]
-    for b, row in enumerate(logits):
-        exps = [math.exp(z / temperature) for z in row]
-        cumulative = [sum(exps[: i + 1]) / sum(exps) for i in range(4)]
-        expected = [next(i for i in range(4) if cumulative[i] > u) for u in us]
-        assert [int(ids[b]) for ids in drawn] == expected
-        for i in range(4):
-            assert abs(expected.count(i) - N * exps[i] / sum(exps)) <= 1
-
-
-@given(HUGE, UNIFORM)
-def test_temperature_zero_is_the_first_maximum(logits: list[float], u: float) -> None:
-    """Temperature 0 takes the likeliest character, of equals the first, whatever the uniform number."""
-    assert chosen(logits, u, temperature=0) == logits.index(max(logits))
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_numbers_of_an_overflown_network_are_no_obstacle(temperature: float) -> None:
-    """NaN is the least likely, infinity the likeliest, also when they are all there is; other streams do not notice."""
-    nan, inf, sure = math.nan, math.inf, {"temperature": temperature}
-    assert chosen([nan, 3.0, nan], 0.5, **sure) == 1
-    assert chosen([5.0, inf, nan, -inf], 0.5, **sure) == 1
-    assert chosen([-inf, -inf], 0.25, **sure) == 0
-    assert chosen([nan, nan], BELOW_ONE, **sure) == (1 if temperature else 0)
-    logits = np.array([[nan, 3.0, 4.0], [0.5, 1.0, 0.0]])
-    with np.errstate(over="ignore"):
-        both = choose(logits, np.array([0.9, 0.9]), Settings(temperature))
-    assert both.tolist() == [2, chosen([0.5, 1.0, 0.0], 0.9, **sure)]
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("temperature", v) for v in (math.nan, math.inf, -math.inf, -0.1)]
-    + [("top_k", -1)]
-    + [("top_p", v) for v in (math.nan, math.inf, -0.5, 0.0, 1.0000001)],
-)
-def test_settings_refuse(option: str, value: float) -> None:
-    """A setting that is not finite, negative or out of its bounds is an error naming option and value."""
-    with pytest.raises(ConfigError, match=f"^--{option.replace('_', '-')} must be .*not {value}$"):
-        Settings(**{option: value})
 
 
 @given(st.text("ab", max_size=40), st.text("ab", max_size=5), st.lists(st.integers(1, 7), max_size=40))
@@ -153,9 +34,6 @@ def test_stopper_is_split(text: str, stop: str, cuts: list[int]) -> None:
         assert len(out) > min(fed, len(expected)) - max(1, len(stop))
         assert stopper.done == bool(stop and stop in text[:fed])
     assert out + stopper.rest() == expected
-
-
-# -- whole texts ---
 
 
 @pytest.fixture(scope="module")
