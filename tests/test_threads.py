@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import close
 from trainers import TINY, text_corpus, trainer
 
@@ -41,13 +42,13 @@ def test_shards_change_only_rounding(text: str) -> None:
     assert close(vectors[2], vectors[0], 1e-10)
 
 
+def limits(kind: str | None = None) -> list[int]:
+    """How many threads each pool of this process may have, of one kind or of all."""
+    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if kind in (None, pool["user_api"])]
+
+
 def test_threads_and_limits_are_given_back(text: str) -> None:
     """BLAS has the process's own number of threads again after a step."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def limits() -> list[int]:
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-
     before = limits()
     subject = trainer(config.build(TINY), text_corpus(text), threads=2)
     subject.step()
@@ -57,21 +58,16 @@ def test_threads_and_limits_are_given_back(text: str) -> None:
 
 def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
     """Whoever leaves last gives the process its own limits back, in whatever order they came, whatever their thread."""
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def limits() -> list[int]:
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-
     entered, left, seen = threading.Event(), threading.Event(), []
 
     def other() -> None:
         with one_thread:
             entered.set()
             left.wait(60)
-            seen.append(limits())
+            seen.append(limits("blas"))
 
     with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
-        before = limits()
+        before = limits("blas")
         thread = threading.Thread(target=other)
         with one_thread:
             thread.start()
@@ -79,9 +75,11 @@ def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
         left.set()
         thread.join()
         assert seen == [[1] * len(before)]
-        assert limits() == before == [3] * len(before)
-        thread = threading.Thread(target=lambda: seen.append((one_thread.__enter__(), limits(), one_thread.__exit__())))
+        assert limits("blas") == before == [3] * len(before)
+        thread = threading.Thread(
+            target=lambda: seen.append((one_thread.__enter__(), limits("blas"), one_thread.__exit__()))
+        )
         thread.start()
         thread.join()
         assert seen[1][1] == [1] * len(before)
-        assert limits() == before
+        assert limits("blas") == before
