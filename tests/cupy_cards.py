@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import cupy_arrays
 import cupy_double
 import numpy as np
 
@@ -17,7 +18,7 @@ from charrnn.backend import cupy_backend
 @contextmanager
 def seen() -> Iterator[None]:
     """Python may wait for values, as outside a step it does."""
-    with patch.multiple(cupy_double.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_double.WAITING}):
+    with patch.multiple(cupy_arrays.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_arrays.WAITING}):
         yield
 
 
@@ -26,13 +27,13 @@ def limited(free: int) -> Iterator[None]:
     """A machine with a stand-in that has no more than `free` bytes for arrays."""
     taken = Counter[int]()
 
-    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_double.DeviceArray:
+    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:
         array = np.zeros(shape, dtype)
         if sum(taken.values()) + array.nbytes > free:
             raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
         taken[id(array)] = array.nbytes
         weakref.finalize(array, taken.pop, id(array))
-        return cupy_double.device(array)
+        return cupy_arrays.device(array)
 
     usable = patch.object(cupy_backend, "problem", lambda _=None: None)
     with cupy_double.installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import cuda_cpu
-import cupy_double
+import cupy_arrays
 import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
@@ -196,10 +196,10 @@ def test_texts_are_the_cpu_s(device: Backend, cell: str, said: Settings) -> None
 def block(device: Backend, cell: str, *, N: int, B: int = 2, V: int = 9, said: Settings = ALL) -> list[str]:
     """What a block of N characters asks of the device."""
     writer = Writer(*network(device, cell, V=V, dtype="float32"), np.zeros((2, B), int))
-    cupy_double.log.clear()
+    cupy_arrays.log.clear()
     ids = writer.write(np.random.default_rng(1).random((N, B)), said)
     assert ids.shape == (N, B)
-    return list(cupy_double.log)
+    return list(cupy_arrays.log)
 
 
 def test_a_block_waits_once_and_a_character_is_few_launches(device: Backend, cell: str) -> None:

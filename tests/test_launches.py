@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cuda_cpu
-import cupy_double
+import cupy_arrays
 import numpy as np
 import pytest
 from conftest import close
@@ -20,9 +20,9 @@ def launches(subject: Trainer, steps: int) -> list[int]:
     """Of each step."""
     counts = []
     for _ in range(steps):
-        cupy_double.log.clear()
+        cupy_arrays.log.clear()
         subject.step()
-        counts.append(len(cupy_double.log))
+        counts.append(len(cupy_arrays.log))
     return counts
 
 
@@ -33,7 +33,7 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
         launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), double()), 12)[1:]
         for T in (3, 17)
     ]
-    assert max(map(max, counts)) <= MOST, cupy_double.log
+    assert max(map(max, counts)) <= MOST, cupy_arrays.log
     assert min(counts[0]) == min(counts[1])
 
 
@@ -41,7 +41,7 @@ def test_a_step_that_waited_would_be_seen(text: str) -> None:
     """The stand-in refuses what waits."""
     subject = trainer(one_layer("rnn", 3), text_corpus(text), double())
     for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
-        with pytest.raises(cupy_double.WaitError):
+        with pytest.raises(cupy_arrays.WaitError):
             wait(subject.vector[0])
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 from unittest.mock import patch
 
+import cupy_arrays
 import cupy_cards
 import cupy_double
 import numpy as np
@@ -135,9 +136,9 @@ def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.
         first = data.draw(st.integers(0, N - 1))
         last = data.draw(st.integers(first, N))
         assert np.array_equal(backend.to_host(rows.read(first, last)), table[first:last])
-        cupy_double.log.clear()
+        cupy_arrays.log.clear()
         rows.read(first, last)
-        assert not cupy_double.log
+        assert not cupy_arrays.log
     assert rows.count == N or rows.count * table[:1].nbytes <= max(most, table[:1].nbytes)
 
 
