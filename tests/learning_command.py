@@ -1,0 +1,12 @@
+"""`benchmarks/learning.py` as a command."""
+
+from __future__ import annotations
+
+import learning
+import pytest
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The program with these arguments."""
+    monkeypatch.setattr("sys.argv", ["learning.py", *words])
+    return learning.main()
