@@ -1,4 +1,4 @@
-"""Arrays of a GPU that is not there: NumPy's, which count what they are asked for and refuse what would wait."""
+"""Arrays of a fake GPU: NumPy's, which count what they are asked for and refuse what would wait."""
 
 from __future__ import annotations
 

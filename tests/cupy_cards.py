@@ -1,4 +1,4 @@
-"""Stand-ins for a GPU under other conditions than those of `cupy_double`."""
+"""Fake GPUs under other conditions than those of `cupy_double`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def seen() -> Iterator[None]:
 
 @contextmanager
 def limited(free: int) -> Iterator[None]:
-    """A machine with a stand-in that has no more than `free` bytes for arrays."""
+    """A machine with a fake GPU that has no more than `free` bytes for arrays."""
     taken = Counter[int]()
 
     def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:

@@ -1,4 +1,4 @@
-"""A stand-in for CuPy on machines without a GPU.
+"""A fake CuPy for machines without a GPU.
 
 It computes with NumPy, runs kernels on the CPU, counts what a GPU would be asked to do, and refuses what would wait.
 """

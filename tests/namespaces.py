@@ -82,7 +82,7 @@ def gpu() -> Backend:
     return cupy_backend.CupyBackend(0)
 
 
-def double() -> Backend:
+def fake_gpu() -> Backend:
     """The backend of a GPU with everything as there, kernels included, but for the GPU."""
     if cuda_cpu.compiler is None:
         pytest.skip("there is no g++")
@@ -110,7 +110,7 @@ CASES = [
     Case("strict-device1", lambda: strict("device1"), "float64"),
     Case("strict-no-float64", lambda: strict("no_float64"), "float32"),
     Case("torch-cpu", torch_cpu, "float64"),
-    Case("cupy-double", double, "float64"),
+    Case("cupy-double", fake_gpu, "float64"),
     Case("cupy-float64", gpu, "float64"),
     Case("cupy-float32", gpu, "float32"),
 ]

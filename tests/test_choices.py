@@ -1,4 +1,4 @@
-"""The kernel that chooses characters beside the host's choice, and whole texts of a stand-in GPU that never waits."""
+"""The kernel that chooses characters beside the host's choice, and whole texts of a fake GPU that never waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from namespaces import double
+from namespaces import fake_gpu
 
 from charrnn.backend.arrays import Backend
 from charrnn.backend.numpy_backend import NumpyBackend
@@ -33,8 +33,8 @@ ALL = Settings(temperature=1.0)
 
 @pytest.fixture(scope="module")
 def device() -> Backend:
-    """The stand-in."""
-    return double()
+    """The fake one."""
+    return fake_gpu()
 
 
 def on_device(device: Backend, logits: np.ndarray, uniforms: np.ndarray, said: Settings) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which device computes, and why: every way in which a GPU can be missing or broken, and a stand-in that works."""
+"""Which device computes, and why: every way in which a GPU can be missing or broken, and a fake one that works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from charrnn.training import Request, Trained, prepare, tuning
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Install a stand-in as the wheels named."""
+    """Install a fake CuPy as the wheels named."""
 
     def wheels(module: ModuleType | None, *names: str) -> None:
         def version(name: str) -> str:
@@ -125,7 +125,7 @@ def picky(module: ModuleType) -> type:
 
 
 def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:
-    """A run on the (stand-in) GPU has one shard, says its device everywhere, and resumes on the CPU."""
+    """A run on the (fake) GPU has one shard, says its device everywhere, and resumes on the CPU."""
     install(cupy_double.module(), "cupy-cuda13x")
     (tmp_path / "t.txt").write_text(text)
     options = {

@@ -1,4 +1,4 @@
-"""How often a training step calls on the GPU, counted on a stand-in: the less, the longer the device has work ahead."""
+"""How often a training step calls on the GPU, counted on a fake one: the less, the longer the device has work ahead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import cupy_arrays
 import numpy as np
 import pytest
 from conftest import close
-from namespaces import double
+from namespaces import fake_gpu
 from trainers import EVERYTHING, one_layer, text_corpus, trainer
 
 from charrnn import config
@@ -30,7 +30,7 @@ def launches(subject: Trainer, steps: int) -> list[int]:
 def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, name: str) -> None:
     """At most 40 for any T, with states that are dropped inside the chunk and without; and none waits."""
     counts = [
-        launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), double()), 12)[1:]
+        launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), fake_gpu()), 12)[1:]
         for T in (3, 17)
     ]
     assert max(map(max, counts)) <= MOST, cupy_arrays.log
@@ -38,8 +38,8 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
 
 
 def test_a_step_that_waited_would_be_seen(text: str) -> None:
-    """The stand-in refuses what waits."""
-    subject = trainer(one_layer("rnn", 3), text_corpus(text), double())
+    """The fake GPU refuses what waits."""
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
     for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
         with pytest.raises(cupy_arrays.WaitError):
             wait(subject.vector[0])
@@ -49,7 +49,7 @@ def test_a_step_that_waited_would_be_seen(text: str) -> None:
 def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table) -> None:
     """Same seed, same weights, batches and masks on both: float32 losses agree to 1e-4 over twenty steps."""
     said = one_layer(cell, 9, **more)
-    here, there = trainer(said, text_corpus(text)), trainer(said, text_corpus(text), double())
+    here, there = trainer(said, text_corpus(text)), trainer(said, text_corpus(text), fake_gpu())
     host = there.network.backend.to_host
     assert np.array_equal(here.vector, host(there.vector))
     for _ in range(20):
@@ -62,7 +62,7 @@ def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Tabl
 
 def test_the_guard_judges_alike(text: str) -> None:
     """A gradient that is not finite changes nothing, halves the rate and, three times in a row, shuts the guard."""
-    subject = trainer(one_layer("rnn", 3), text_corpus(text), double())
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
     host = subject.network.backend.to_host
     subject.step()
     before, weight = host(subject.vector), subject.params["output.W_hy"]
@@ -81,7 +81,7 @@ def test_the_guard_judges_alike(text: str) -> None:
 
 def test_a_kernel_without_room_gives_way_to_the_loop(text: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that could not all be there at once are never launched: the same weights come of many launches."""
-    expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), double()) for _ in range(2))
+    expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), fake_gpu()) for _ in range(2))
     few = launches(expected, 2)
     monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
     many = launches(subject, 2)

@@ -14,7 +14,7 @@ import pytest
 from commands import Call
 from hypothesis import given
 from hypothesis import strategies as st
-from namespaces import double
+from namespaces import fake_gpu
 from trainers import one_layer, text_corpus, trainer
 
 from charrnn import config
@@ -43,7 +43,7 @@ def test_what_a_run_needs_is_what_it_takes(
         text += "".join(map(chr, range(0x4E00, 0x4E00 + V)))
     more = {"model": {"hidden_size": H, "dropout": dropout}, "train": {"batch_size": B}, "log": {"eval_every": 0}}
     said, corpus = one_layer(cell, T, **more), text_corpus(text * 9)
-    gpu = double()
+    gpu = fake_gpu()
     trainer(said, corpus, gpu).step()  # what is imported and cached once is no part of it
     tracemalloc.start()
     subject = trainer(said, corpus, gpu)
@@ -122,7 +122,7 @@ def test_limit_and_precision_reach_the_library() -> None:
 def test_a_card_too_old_for_the_kernels_keeps_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pascal can launch cooperatively and has not the instructions."""
     monkeypatch.setattr(cupy_double.Device, "compute_capability", "61")
-    old = double()
+    old = fake_gpu()
     assert old.recurrence(CELLS["rnn"]) is CELLS["rnn"]
     assert "too old" in old.recurrence_in_words(CELLS["rnn"], 4, 8, "float32")
 
@@ -130,7 +130,7 @@ def test_a_card_too_old_for_the_kernels_keeps_the_loop(monkeypatch: pytest.Monke
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 300), st.data())
 def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.DataObject) -> None:
     """Any stretch of rows, in any order, whatever fits on the device at once; what is there is not brought again."""
-    table, backend = np.arange(N * B, dtype=np.uint16).reshape(B, N).T, double()
+    table, backend = np.arange(N * B, dtype=np.uint16).reshape(B, N).T, fake_gpu()
     rows = Rows(backend, table, most)
     for _ in range(6):
         first = data.draw(st.integers(0, N - 1))

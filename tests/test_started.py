@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 from commands import TINY, Call
-from namespaces import double
+from namespaces import fake_gpu
 
 from charrnn.model.cells import CELLS
 
@@ -56,7 +56,7 @@ def test_a_cell_without_a_kernel_keeps_its_loop() -> None:
     """A cell that somebody adds computes on a GPU before it has a kernel."""
     mine = ModuleType("mine")
     vars(mine).update(vars(CELLS["rnn"]), NAME="mine")
-    backend = double()
+    backend = fake_gpu()
     assert backend.recurrence(mine) is mine
     assert backend.recurrence_in_words(mine, 4, 8, "float32") == "one operation after another: this cell has no kernel"
     assert backend.recurrence(CELLS["rnn"]) is not CELLS["rnn"]
