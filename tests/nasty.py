@@ -55,8 +55,8 @@ MOST = {"--length": 1000, "--count": 100, "--steps": 20, "--layers": 4, "--secon
 MOST |= {"model.hidden_size": 64, "model.num_layers": 4, "train.steps": 20, "log.sample_length": 100}
 """What more would be honest work, and none of it is drawn unless it is out of all bounds."""
 UNBOUNDED = ("--length", "--count")
-PLAIN = {"run": "r", "words": "r", "file": "t.txt", "files": "t.txt", "--file": "t.txt", "--prompt-file": "empty"}
-PLAIN |= {"--checkpoint": "last", "--device": "cpu", "--encoding": "latin-1", "--prompt": "she", "--init-from": "r"}
+USUAL = {"run": "r", "words": "r", "file": "t.txt", "files": "t.txt", "--file": "t.txt", "--prompt-file": "empty"}
+USUAL |= {"--checkpoint": "last", "--device": "cpu", "--encoding": "latin-1", "--prompt": "she", "--init-from": "r"}
 """What most values are, so that commands come as far as to the others."""
 
 
@@ -149,8 +149,8 @@ def setting(random: Random) -> str:
 def value(random: Random, parameter: click.Parameter) -> str:
     """A value of an option or argument, by its declared type as by its name."""
     name, kind = parameter.opts[0], parameter.type
-    if name in PLAIN and random.random() < 0.7:
-        return PLAIN[name]
+    if name in USUAL and random.random() < 0.7:
+        return USUAL[name]
     if name in ("--out", "--write", "--set"):
         return {"--out": random.choice(OUT), "--write": random.choice(WRITE), "--set": setting(random)}[name]
     if isinstance(kind, click.Choice):

@@ -29,6 +29,6 @@ def started(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def made(*command: str) -> None:
+def finished(*command: str) -> None:
     """Run `charrnn` to its end."""
     subprocess.run([sys.executable, "-m", "charrnn", *command], check=True, capture_output=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from processes import made, started, words
+from processes import finished, started, words
 from runs import TINY, run
 
 from charrnn import api, checkpoint
@@ -53,10 +53,10 @@ def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
                 said = second.communicate()[0]
             assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
             assert second.returncode == 2
-        made("sample", "r", "--length=5")
-        made("eval", "r")
+        finished("sample", "r", "--length=5")
+        finished("eval", "r")
         assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    made("train", "--out", "r", "--resume", "--stop-after=1")
+    finished("train", "--out", "r", "--resume", "--stop-after=1")
     assert not (place / "r" / lock.PID).exists()
 
 

@@ -19,7 +19,7 @@ from charrnn.checkpoint.file import FORMAT
 from charrnn.errors import CheckpointError
 
 
-def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+def other_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
     """A file of which one tensor is another."""
     return lambda good: rebuilt(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
 
@@ -49,11 +49,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "flipped in the last tensor": lambda good: flipped(good, len(good) - 1),
     "a header of absurd size": lambda good: (2**62).to_bytes(8, "little") + good[8:],
     "zeros": lambda good: bytes(len(good)),
-    "another type": changed(BIAS, lambda tensor: tensor.astype(np.float64)),
-    "another shape": changed(BIAS, lambda tensor: tensor[:-1]),
-    "a parameter that is NaN": changed(BIAS, lambda tensor: tensor * np.float32("nan")),
-    "a memory that is infinite": changed("optimizer/memory/output.b_y", lambda tensor: tensor + np.float32("inf")),
-    "a state that is NaN": changed("state/hidden", lambda tensor: tensor * np.float32("nan")),
+    "another type": other_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
+    "another shape": other_tensor(BIAS, lambda tensor: tensor[:-1]),
+    "a parameter that is NaN": other_tensor(BIAS, lambda tensor: tensor * np.float32("nan")),
+    "a memory that is infinite": other_tensor("optimizer/memory/output.b_y", lambda tensor: tensor + np.float32("inf")),
+    "a state that is NaN": other_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
     "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
     "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
 }

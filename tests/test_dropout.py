@@ -64,18 +64,18 @@ def seen(subject: Masks, step: int, columns: slice) -> list[np.ndarray]:
     return [mask.characters.copy(), mask.outputs.copy(), mask.connections.copy()]
 
 
-def made(text: str, settings: dict[str, Any]) -> Masks:
+def masks_of(text: str, settings: dict[str, Any]) -> Masks:
     """The masks of a tiny run on a text."""
     return trainer(run(settings), text_corpus(text)).masks
 
 
 def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In any order, in blocks of any size, whole or sliced, a step's masks are the same; another's, or seed's, not."""
-    first = made(text, {})
+    first = masks_of(text, {})
     steps = [0, 1, 7, 250, 251, 3]
     found = {number: seen(first, number, slice(0, 4)) for number in steps}
     monkeypatch.setattr(masks, "AHEAD", 1)
-    second, other = made(text, {}), made(text, {"train": {"seed": 4}})
+    second, other = masks_of(text, {}), masks_of(text, {"train": {"seed": 4}})
     assert (first.ahead, second.ahead) == (100, 1)
     for number in reversed(steps):
         for whole, left, right in zip(
@@ -95,7 +95,7 @@ def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytes
 
 def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
     """A fifth of the characters, 0.4 of the outputs and 0.3 of the weights go; what is kept is scaled to the mean."""
-    subject = made(text, {"model": {"hidden_size": 200}, "train": {"batch_size": 16}})
+    subject = masks_of(text, {"model": {"hidden_size": 200}, "train": {"batch_size": 16}})
     found = [seen(subject, number, slice(0, 16)) for number in range(10)]
     hidden, outputs, weights = (np.stack([masks[i] for masks in found]) for i in range(3))
     assert hidden.mean() == pytest.approx(0.2, abs=0.03)

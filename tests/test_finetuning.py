@@ -114,7 +114,7 @@ ERRORS: list[tuple[list[str], str]] = [
 ]
 
 
-def changed(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: str) -> None:
+def altered_copy(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: str) -> None:
     """Copy the run `old` to `run`, with all its weights changed in the last checkpoint."""
     shutil.copytree(run.parent / "old", run)
     path = checkpoint.path_of(run, 40)
@@ -128,8 +128,8 @@ def changed(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: str) 
 
 def test_what_does_not_fit_is_one_line(call: Call, source: Path) -> None:
     """Every source that is none, or does not fit, is an error that says so; the source is left as it was."""
-    changed(source / "nan", lambda array: array * np.float32("nan"))
-    changed(source / "huge", lambda array: array.astype("float64") * 1e300, dtype="float64")
+    altered_copy(source / "nan", lambda array: array * np.float32("nan"))
+    altered_copy(source / "huge", lambda array: array.astype("float64") * 1e300, dtype="float64")
     shutil.copytree(source / "old", source / "torn")
     for path in (source / "torn" / "checkpoints").iterdir():
         content = path.read_bytes()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import made, started, words
+from processes import finished, started, words
 from runs import contents
 
 from charrnn import checkpoint
@@ -54,7 +54,7 @@ def test_killed_at_every_touch_of_the_disk(place: Path) -> None:
     command = words(
         train_steps=4, train_shards=1, log_every=1, log_eval_every=3, log_sample_every=1, log_checkpoint_every=2
     )
-    made(*command, "--out", "whole")
+    finished(*command, "--out", "whole")
     tried = trials(place, "-", command)
     assert len(tried) > 80
     assert {first for first, *_ in tried} == {-9}
@@ -69,8 +69,8 @@ def test_killed_while_it_replaces_another_run(place: Path) -> None:
     """With --overwrite the old run stays, newest checkpoint and all, until it is gone: --resume never mixes the two."""
     command = words(train_steps=4, train_shards=1, train_seed=6, log_checkpoint_every=2)
     other = {"log_checkpoint_every": 1, "log_keep": 9, "train_seed": 5, "model_input_std": 1.0}
-    made(*words(train_steps=4, train_shards=1, **other), "--out", "old")
-    made(*command, "--out", "whole")
+    finished(*words(train_steps=4, train_shards=1, **other), "--out", "old")
+    finished(*command, "--out", "whole")
     newest = Path("checkpoints", "step-00000004.safetensors")
     old, whole = (place / "old" / newest).read_bytes(), contents(place / "whole")
     tried = trials(place, "old", command)

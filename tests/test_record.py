@@ -24,7 +24,7 @@ def corpus(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def made(name: str, order: int) -> Path:
+def run_directory(name: str, order: int) -> Path:
     """A run directory that was written at a given time."""
     path = Path("runs") / name
     path.mkdir(parents=True)
@@ -37,8 +37,8 @@ def made(name: str, order: int) -> Path:
 def test_a_new_run_gets_a_name_of_its_own(corpus: Path) -> None:
     """Without --out a run is named after its text and numbered, so that none is lost; --overwrite takes the first."""
     assert default_out(str(corpus), resume=False, overwrite=False) == Path("runs/my-text")
-    made("my-text", 1)
-    made("my-text-2", 2)
+    run_directory("my-text", 1)
+    run_directory("my-text-2", 2)
     assert default_out(str(corpus), resume=False, overwrite=False) == Path("runs/my-text-3")
     assert default_out(str(corpus), resume=False, overwrite=True) == Path("runs/my-text")
     assert default_out("../..", resume=False, overwrite=False) == Path("runs/run")
@@ -50,10 +50,10 @@ def test_resume_finds_the_run_that_was_written_last(corpus: Path) -> None:
     with pytest.raises(CheckpointError, match="no run"):
         default_out(None, resume=True, overwrite=False)
     assert default_out(str(corpus), resume=True, overwrite=False) == Path("runs/my-text")
-    made("my-text", 5)
-    made("my-text-2", 3)
-    made("other", 9)
-    made("my-text-er", 11)
+    run_directory("my-text", 5)
+    run_directory("my-text-2", 3)
+    run_directory("other", 9)
+    run_directory("my-text-er", 11)
     assert default_out(str(corpus), resume=True, overwrite=False) == Path("runs/my-text")
     assert default_out(None, resume=True, overwrite=False) == Path("runs/my-text-er")
 
