@@ -16,14 +16,14 @@ def main() -> None:
     """Run the program as if it had been called itself."""
     sys.path[:0] = [str(TESTS.parent), str(TESTS)]
     import cupy_cards
-    import cupy_double
+    import fake_cupy
 
     del sys.argv[0]
     if sys.argv[0] == "--free":
         card = cupy_cards.limited(int(sys.argv[1]))
         del sys.argv[:2]
     else:
-        card = cupy_double.installed()
+        card = fake_cupy.installed()
     with card, cupy_cards.seen():
         if sys.argv[0].endswith(".py"):
             sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))

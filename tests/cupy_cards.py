@@ -1,4 +1,4 @@
-"""Fake GPUs under other conditions than those of `cupy_double`."""
+"""Fake GPUs under other conditions than those of `fake_cupy`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import cupy_arrays
-import cupy_double
+import fake_cupy
 import numpy as np
 
 from charrnn.backend import cupy_backend
@@ -36,5 +36,5 @@ def limited(free: int) -> Iterator[None]:
         return cupy_arrays.device(array)
 
     usable = patch.object(cupy_backend, "problem", lambda _=None: None)
-    with cupy_double.installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
+    with fake_cupy.installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
         yield

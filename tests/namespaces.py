@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cuda_cpu
-import cupy_double
+import fake_cupy
 import numpy as np
 import pytest
 
@@ -86,7 +86,7 @@ def fake_gpu() -> Backend:
     """The backend of a GPU with everything as there, kernels included, but for the GPU."""
     if cuda_cpu.compiler is None:
         pytest.skip("there is no g++")
-    return cupy_double.backend()
+    return fake_cupy.backend()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-import cupy_double
+import fake_cupy
 import pytest
 
 from charrnn import backend
@@ -30,13 +30,13 @@ def install(monkeypatch: pytest.MonkeyPatch) -> object:
 
         monkeypatch.setattr(cupy_backend.metadata, "version", version)
         monkeypatch.setitem(sys.modules, "cupy", module)  # None makes the import fail
-        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", cupy_double.namespace())
+        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", fake_cupy.namespace())
 
     return wheels
 
 
-OLD = cupy_double.CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
-NONE = cupy_double.CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+OLD = fake_cupy.CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+NONE = fake_cupy.CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared object file\nmore lines")
 
 
@@ -44,13 +44,13 @@ LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared o
     ("module", "wheels", "device", "words"),
     [
         (None, (), "cuda", ["not installed", "cuda13"]),
-        (cupy_double.module(), ("cupy-cuda12x", "cupy-cuda13x"), "cuda", ["two CuPy packages", "uninstall"]),
+        (fake_cupy.module(), ("cupy-cuda12x", "cupy-cuda13x"), "cuda", ["two CuPy packages", "uninstall"]),
         (None, ("cupy-cuda13x",), "cuda", ["cannot be imported", "cuda13"]),
-        (cupy_double.module(failure=OLD), ("cupy-cuda13x",), "cuda", ["no NVIDIA driver", "newer driver"]),
-        (cupy_double.module(failure=NONE), ("cupy-cuda13x",), "cuda", ["cudaErrorNoDevice", "nvidia-smi"]),
-        (cupy_double.module(count=0), ("cupy-cuda13x",), "cuda", ["no GPU", "nvidia-smi"]),
-        (cupy_double.module(count=2), ("cupy-cuda13x",), "cuda:2", ["no cuda:2", "cuda:0, cuda:1"]),
-        (cupy_double.module(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
+        (fake_cupy.module(failure=OLD), ("cupy-cuda13x",), "cuda", ["no NVIDIA driver", "newer driver"]),
+        (fake_cupy.module(failure=NONE), ("cupy-cuda13x",), "cuda", ["cudaErrorNoDevice", "nvidia-smi"]),
+        (fake_cupy.module(count=0), ("cupy-cuda13x",), "cuda", ["no GPU", "nvidia-smi"]),
+        (fake_cupy.module(count=2), ("cupy-cuda13x",), "cuda:2", ["no cuda:2", "cuda:0, cuda:1"]),
+        (fake_cupy.module(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
     ],
 )
 def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
@@ -78,7 +78,7 @@ def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
 
 def test_a_gpu_that_computes_is_taken(install: object) -> None:
     """`auto` and `cuda` take the first GPU, `cuda:1` the second; the report lists both."""
-    install(cupy_double.module(count=2), "cupy-cuda13x")
+    install(fake_cupy.module(count=2), "cupy-cuda13x")
     assert [backend.choose(d).backend.name for d in ("auto", "cuda", "cuda:1", "cpu")] == [
         "cuda:0",
         "cuda:0",
@@ -93,7 +93,7 @@ def test_a_gpu_that_computes_is_taken(install: object) -> None:
 
 def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
     """`auto` takes the first GPU that computes, not the first there is, and the report has a verdict for each."""
-    module = cupy_double.module(count=2)
+    module = fake_cupy.module(count=2)
     module.cuda.Device = picky(module)
     install(module, "cupy-cuda13x")
     assert backend.choose("auto").backend.name == "cuda:1"
@@ -107,7 +107,7 @@ def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
 def picky(module: ModuleType) -> type:
     """A device type whose first device has no kernels."""
 
-    class Device(cupy_double.Device):
+    class Device(fake_cupy.Device):
         """Entering card 0 fails."""
 
         def __init__(self, index: int) -> None:
@@ -126,7 +126,7 @@ def picky(module: ModuleType) -> type:
 
 def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:
     """A run on the (fake) GPU has one shard, says its device everywhere, and resumes on the CPU."""
-    install(cupy_double.module(), "cupy-cuda13x")
+    install(fake_cupy.module(), "cupy-cuda13x")
     (tmp_path / "t.txt").write_text(text)
     options = {
         "model": {"hidden_size": 8},
@@ -149,7 +149,7 @@ def test_each_gpu_is_tuned_or_named_with_its_trouble(
     install: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU that computes is measured in one shard on its own card; of one that does not, the reason is kept."""
-    module, used = cupy_double.module(count=3), []
+    module, used = fake_cupy.module(count=3), []
     picky_device = picky(module)
 
     class Device(picky_device):

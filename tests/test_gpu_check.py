@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import cuda_cpu
 import cupy_arrays
-import cupy_double
+import fake_cupy
 import gpu_kernels
 import gpu_memory
 import gpu_steps
@@ -141,7 +141,7 @@ def test_how_a_run_without_memory_must_end(status: int, stderr: str, words: str 
 def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Kernels that add in another order are told from those that do not."""
     monkeypatch.setattr(gpu_kernels, "CELLS", {"rnn": CELLS["rnn"]})
-    wrong = gpu_kernels.stress(cupy_double.backend(), gpu_kernels.SMALL, 1, {"CHUNK": 4})
+    wrong = gpu_kernels.stress(fake_cupy.backend(), gpu_kernels.SMALL, 1, {"CHUNK": 4})
     assert wrong == ["rnn, float32, weights on chip", "rnn, float32, weights from L2"]
     assert capsys.readouterr().out.count("1 of 1 runs differ") == 2
 
@@ -150,8 +150,8 @@ def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
     """Neither recurrence nor loss nor update; the same steps with kernels do."""
     counts = []
-    with cupy_double.installed():
-        for device in (Plain(0), cupy_double.backend()):
+    with fake_cupy.installed():
+        for device in (Plain(0), fake_cupy.backend()):
             subject = trainer(device, TINY.table)
             cupy_arrays.log.clear()
             losses(subject, 2)
@@ -190,7 +190,7 @@ def test_what_does_not_fit_into_the_time_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(gpu_table, "time", clock)
     monkeypatch.setattr(gpu_table, "TINY", [("rnn", H, 4, 3) for H in (8, 16, 32)])
     monkeypatch.setattr(sys, "argv", ["", "--standing-in", "--seconds", "1", "--json", str(tmp_path / "t.json")])
-    with cupy_double.installed():
+    with fake_cupy.installed():
         assert gpu_table.main() == 0
     result = json.loads((tmp_path / "t.json").read_text())
     assert {line["row"] for line in result["rows"]} == {"training 8"}

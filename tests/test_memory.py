@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import cupy_arrays
 import cupy_cards
-import cupy_double
+import fake_cupy
 import numpy as np
 import pytest
 from commands import Call
@@ -110,8 +110,8 @@ def test_limit_and_precision_reach_the_library() -> None:
     """The pool gets the limit, which bounds what counts as free, and products their precision; who says neither, as
     when a model is loaded beside a run, changes neither.
     """
-    cupy = cupy_double.module(free=2**30)
-    with patch.dict("sys.modules", {"cupy": cupy, "array_api_compat.cupy": cupy_double.namespace()}):
+    cupy = fake_cupy.module(free=2**30)
+    with patch.dict("sys.modules", {"cupy": cupy, "array_api_compat.cupy": fake_cupy.namespace()}):
         limited = CupyBackend(0, precision="tf32", memory=2**20)
         assert limited.free_bytes() == 2**20
         assert CupyBackend(0).free_bytes() == 2**20
@@ -121,7 +121,7 @@ def test_limit_and_precision_reach_the_library() -> None:
 
 def test_a_card_too_old_for_the_kernels_keeps_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pascal can launch cooperatively and has not the instructions."""
-    monkeypatch.setattr(cupy_double.Device, "compute_capability", "61")
+    monkeypatch.setattr(fake_cupy.Device, "compute_capability", "61")
     old = fake_gpu()
     assert old.recurrence(CELLS["rnn"]) is CELLS["rnn"]
     assert "too old" in old.recurrence_in_words(CELLS["rnn"], 4, 8, "float32")

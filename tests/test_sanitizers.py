@@ -39,8 +39,8 @@ print("agreed")
 """
 CHOICE = """
 from functools import partial
-import cupy_double, test_choices
-cupy_double.RawModule = partial(cupy_double.RawModule, flags={flags})
+import fake_cupy, test_choices
+fake_cupy.RawModule = partial(fake_cupy.RawModule, flags={flags})
 said = test_choices.Settings(temperature=1, top_k=20, top_p=0.7)
 test_choices.test_usual_logits_give_the_same_ids(test_choices.fake_gpu(), 65, "float32", said)
 print("agreed")
