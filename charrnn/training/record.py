@@ -146,9 +146,11 @@ class Recorder:
     def record(self, event: Event) -> None:
         """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
 
-        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe.
+        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe. Nothing is
+        written into a directory that this process holds no longer.
         """
-        with refusing(self.run, safe):
+        with refusing(self.run, self.safe):
+            self.lock.confirm()
             if isinstance(event, Metric):
                 line = json.dumps(as_json(event), allow_nan=False).encode() + b"\n"
                 files.write_whole(self.metrics, line)
@@ -164,29 +166,31 @@ class Recorder:
         """Save a checkpoint, then remove what is no longer kept."""
         for log in (self.metrics, self.samples):
             os.fsync(log.fileno())
+        self.lock.confirm()  # each of these may have taken a while
         checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
+        self.lock.confirm()
         self.samples.close()  # Windows replaces no open file
         tidy(self.run, self.log, saved.meta)
         self.samples = appended(self.run / SAMPLES)
 
+    def safe(self) -> str:
+        """The end of an error: up to where the run can go on. Where it is held no longer, that alone is the error."""
+        self.lock.confirm()
+        saved = checkpoint.steps(self.run)
+        if not saved:
+            return "; nothing of this run was saved yet"
+        return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+
 
 @contextmanager
-def refusing(run: Path, remedy: Callable[[Path], str] = lambda _: "") -> Iterator[None]:
+def refusing(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
     """What the file system refuses, as a `CheckpointError` that ends with a remedy."""
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"cannot write to {run}: {error.strerror or error}{remedy(run)}") from None
+        raise CheckpointError(f"cannot write to {run}: {error.strerror or error}{remedy()}") from None
     except CheckpointError as error:
-        raise CheckpointError(f"{error}{remedy(run)}") from None
-
-
-def safe(run: Path) -> str:
-    """The end of an error: up to where a run can go on."""
-    saved = checkpoint.steps(run)
-    if not saved:
-        return "; nothing of this run was saved yet"
-    return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+        raise CheckpointError(f"{error}{remedy()}") from None
 
 
 def appended(log: Path) -> FileIO:
