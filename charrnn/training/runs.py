@@ -25,20 +25,25 @@ def started(run: Path) -> bool:
         return False
 
 
+def cut_short(run: Path) -> bool:
+    """Whether there is nothing in `run` but what a start leaves that ended before it wrote its configuration."""
+    return all(path.name == lock.PID or files.left_over(path, OURS) for path in run.iterdir())
+
+
 def check(run: Path, *, overwrite: bool, resume: bool) -> None:
     """Raise `CheckpointError` where a run in `run` would lose something or mix with something else."""
     if run.exists() and not run.is_dir():
         raise CheckpointError(f"{run} is not a directory: name another --out")
-    # This is all that a start leaves which was cut short before it wrote its configuration.
-    if not run.is_dir() or all(p.name == lock.PID or files.left_over(p, OURS) for p in run.iterdir()):
+    if not run.is_dir():
         return
-    if not started(run):
+    begun = started(run)
+    if not begun and not cut_short(run):
         raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
-    if not (overwrite or resume):
+    lock.check(run)
+    if begun and not (overwrite or resume):
         raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
     if files.leads_out(run / checkpoint.FOLDER, run):
         raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
-    lock.check(run)
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
