@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from test_concurrency import LOCKS, killed, until
 from test_kill import started, words
+from test_replaced_runs import tree
+from test_training import TINY, run
 
+from charrnn import checkpoint, config
 from charrnn.errors import CheckpointError
 from charrnn.training import Request, lock, prepare
 
@@ -28,3 +31,32 @@ def test_the_same_command_again_is_told_who_trains(place: Path) -> None:
         with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training into new"):
             prepare(Request(files=("no such text",), out=Path("new"), **how))
     held.close()
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("said", ["[train]\nsteps = 3\n", "", "whole"])
+def test_a_project_of_the_user_is_no_run(tmp_path: Path, corpus: Path, how: dict[str, bool], said: str) -> None:
+    """Files named as ours beside a configuration that no start has written stay, whatever the command."""
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("corpus.txt", "samples.txt", "metrics.jsonl"):
+        (project / name).write_text("precious")
+    (project / "config.toml").write_text(config.dump(config.Config()) if said == "whole" else said)
+    before = tree(project)
+    with pytest.raises(CheckpointError, match="not a run directory, so it is left alone"):
+        run(project, corpus, **how)
+    assert tree(project) == before
+    assert set(project.iterdir()) == set(before)
+
+
+def test_a_start_of_before_its_text_was_kept(tmp_path: Path, text: str) -> None:
+    """A start with a text in no file is a run before and after that text is there."""
+    request = {"text": text, "out": tmp_path / "a", "options": TINY}
+    list(prepare(Request(**request)).events())
+    whole = checkpoint.content(checkpoint.find(tmp_path / "a", "last")[1].tensors)
+    for left in ({"config.toml"}, {"config.toml", "corpus.txt"}):
+        for path in tree(tmp_path / "a"):
+            if path.name not in left:
+                path.unlink()
+        list(prepare(Request(resume=True, **request)).events())
+        assert checkpoint.content(checkpoint.find(tmp_path / "a", "last")[1].tensors) == whole

@@ -7,22 +7,25 @@ from contextlib import suppress
 from pathlib import Path
 
 from charrnn import checkpoint, config, files
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError
 from charrnn.text import EMBEDDED
 from charrnn.training import lock
-from charrnn.training.record import CONFIG, OURS
+from charrnn.training.record import CONFIG, CORPUS, OURS
 
 RUNS = Path("runs")
 
 
 def started(run: Path) -> bool:
-    """Whether `run` is a run directory: it has a checkpoint, or a configuration that is ours."""
+    """Whether `run` is a run directory: it has a checkpoint, or a start has written its whole configuration.
+
+    A start that has kept a text has also named it there; any other text beside a configuration is somebody's own.
+    """
     if checkpoint.steps(run):
         return True
-    try:
-        return (run / CONFIG).is_file() and bool(config.read(str(run / CONFIG)))
-    except ConfigError:
+    if not config.whole(run / CONFIG):
         return False
+    named = config.read(str(run / CONFIG))["data"]["files"]
+    return not (run / CORPUS).exists() or CORPUS in (Path(name).name for name in named)
 
 
 def cut_short(run: Path) -> bool:
