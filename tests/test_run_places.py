@@ -13,7 +13,7 @@ from test_training import TINY, run
 
 from charrnn import checkpoint, config
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, lock, prepare
+from charrnn.training import Request, default_out, lock, prepare
 
 
 @LOCKS
@@ -60,3 +60,26 @@ def test_a_start_of_before_its_text_was_kept(tmp_path: Path, text: str) -> None:
                 path.unlink()
         list(prepare(Request(resume=True, **request)).events())
         assert checkpoint.content(checkpoint.find(tmp_path / "a", "last")[1].tensors) == whole
+
+
+def test_a_start_cut_short_is_found_without_out(place: Path, corpus: Path) -> None:
+    """--resume finds it where the text says its name, though an older run is finished; of other texts it knows none."""
+
+    def found(text: str | None) -> Path:
+        return default_out(text, resume=True, overwrite=False)
+
+    first, cut = Path("runs", "t"), Path("runs", "t-2")
+    run(first, corpus)
+    for path in (first, *first.rglob("*")):
+        os.utime(path, (5, 5))
+    assert default_out("t.txt", resume=False, overwrite=False) == cut
+    cut.mkdir()
+    for left in ((), (lock.PID,), (lock.PID, ".config.toml.0123abcd.tmp")):
+        for name in left:
+            (cut / name).touch()
+        assert found("t.txt") == cut
+        assert found(None) == found("text.txt").with_name("t") == first
+    (cut / "notes").touch()
+    assert found("t.txt") == first
+    (Path("runs") / "python-topics").mkdir()
+    assert found(None) == Path("runs", "python-topics")

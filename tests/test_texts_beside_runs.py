@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import TINY as SMALL
 from commands import Call
+from test_kill import made
 from test_training import TINY, run
 
 from charrnn import checkpoint, config
@@ -17,7 +18,7 @@ from charrnn.text import expand
 from charrnn.training import Request, prepare
 
 SCRIPT = """
-import os, sys
+import os, shutil, sys
 from itertools import count
 from pathlib import Path
 from charrnn import checkpoint
@@ -26,11 +27,13 @@ for module in ("charrnn.api", "charrnn.cli.progress"):
     import_module(module)
 words, out = sys.argv[2:], Path(sys.argv[1])
 home = Path.cwd()
-for moment in count():
+for moment in count(1):  # before the first nothing is there
     place = home / f"killed {moment}"
     (place / "sub").mkdir(parents=True)
     for name in ("a.txt", "sub/b.txt"):
-        (place / name).write_bytes((home / name).read_bytes())
+        shutil.copy(home / name, place / name)
+    if (home / "runs").exists():
+        shutil.copytree(home / "runs", place / "runs")
     os.chdir(place)
     first = forked(words, moment)
     begun = checkpoint.steps(out)
@@ -45,27 +48,31 @@ assert first == -9
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed here by SIGKILL")
 @pytest.mark.parametrize(
     ("texts", "out"),
-    [(".", "r"), ("**/*", "r")],
+    [("a.txt", "runs/a-2"), (".", "runs/run"), (".", "r"), ("**/*", "r")],
 )
-def test_the_same_command_and_resume(tmp_path: Path, texts: str, out: str) -> None:
+def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: str, out: str) -> None:
     """Killed before its first checkpoint, with or without --out, a run is resumed where it was, on the same text."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.txt").write_text("the cat sat on the mat; " * 9)
     (tmp_path / "sub" / "b.txt").write_text("the dog sat on the log; " * 9)
-    options = [*SMALL, "--steps=2", "--set=log.sample_every=1", "--set=log.sample_length=5", "--set=train.shards=1"]
+    options = [*SMALL, "--steps=2", "--set=log.sample_every=1", "--set=data.val_fraction=0"]
     command = ["train", texts, *options, *[f"--out={out}"] * (out == "r")]
+    if out == "runs/a-2":  # an older run that is finished
+        made(*command)
     script = [sys.executable, "-c", SCRIPT, out, *command]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folders = sorted(tmp_path.glob("killed *"))
     assert len(folders) > 20
     for folder in folders:
-        assert [path.parent.relative_to(folder) for path in folder.rglob("config.toml")] == [Path(out)], folder
+        assert {path.parent for path in folder.rglob("config.toml")} == {folder / out, *folder.glob("runs/a")}, folder
         saved = checkpoint.find(folder / out, "last")[1].meta
         expected = [folder / "a.txt"] + [folder / "sub" / "b.txt"] * (texts in (".", "**/*"))
         assert saved.config.data.files == tuple(map(str, expected)), folder
-        assert saved.step == 2
+        assert saved.step == 2, folder
+        assert not list((folder / out).glob(".*")), folder
 
 
 def test_a_glob_passes_over_runs(call: Call, tmp_path: Path) -> None:

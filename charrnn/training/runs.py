@@ -54,15 +54,18 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
 
     Args:
         corpus: the text's name; None where none was given.
-        resume: the one of them that was written last, of any text where none was given.
+        resume: the one of them that was written last, of any text where none was given. A start that ended before it
+            wrote its configuration counts by its name.
         overwrite: the first.
 
     Raises `CheckpointError` if no text was given and there is no run to resume.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(corpus or EMBEDDED).name.split(".")[0]).strip("-.") or "run"
     if resume:
-        pattern = re.compile(rf"{re.escape(name)}(-\d+)?" if corpus else ".*")
-        found = [path for path in RUNS.glob("*/") if started(path) and pattern.fullmatch(path.name)]
+        own = re.compile(rf"{re.escape(name)}(-\d+)?")
+        named = [path for path in RUNS.glob("*/") if own.fullmatch(path.name)]
+        found = [path for path in (named if corpus else RUNS.glob("*/")) if started(path)]
+        found += filter(cut_short, named)
         if not found and corpus is None:
             raise CheckpointError(f"there is no run in {RUNS}/ to resume: add --out DIR")
         if found:
@@ -75,9 +78,9 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
 
 
 def written(run: Path) -> int:
-    """When something in `run` was written last; what vanishes meanwhile does not count."""
-    times = [0]
+    """When something in `run` was written last, or an empty one made; what vanishes meanwhile does not count."""
+    times = []
     for path in run.iterdir():
         with suppress(FileNotFoundError):
             times.append(path.lstat().st_mtime_ns)
-    return max(times)
+    return max(times, default=run.lstat().st_mtime_ns)
