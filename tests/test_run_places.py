@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from commands import TINY as SMALL
+from commands import TRAIN, Call
 from test_concurrency import LOCKS, killed, until
 from test_kill import started, words
 from test_replaced_runs import tree
@@ -83,3 +85,26 @@ def test_a_start_cut_short_is_found_without_out(place: Path, corpus: Path) -> No
     assert found("t.txt") == first
     (Path("runs") / "python-topics").mkdir()
     assert found(None) == Path("runs", "python-topics")
+
+
+@pytest.mark.parametrize(
+    "name", ["r/samples.txt", "r/metrics.jsonl", "r/config.toml", "r/checkpoints/notes.txt", "link.txt", "r/../r/*.txt"]
+)
+def test_a_text_that_the_run_would_write_over(call: Call, tmp_path: Path, name: str) -> None:
+    """A text that is one of the files of the run is refused before anything is written; one of the user's is not."""
+    call(*TRAIN, "--out=r")
+    (tmp_path / "r" / "checkpoints" / "notes.txt").write_text("notes of mine\n" * 9)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "r" / "samples.txt")
+    before = tree(tmp_path)
+    line = call("train", name, *SMALL, "--out=r", "--overwrite", "--steps=1", status=2)[1]
+    assert "is written by the run in r" in line or "only runs have written" in line
+    assert tree(tmp_path) == before
+
+
+def test_a_text_beside_the_files_of_a_run(call: Call, tmp_path: Path) -> None:
+    """What else lies in a run directory is left as it is, so it may be the text; the files of another run may, too."""
+    call(*TRAIN, "--out=r")
+    (tmp_path / "r" / "mine.txt").write_text("notes of mine\n" * 9)
+    call("train", "r/mine.txt", *SMALL, "--out=r", "--overwrite", "--steps=1")
+    assert (tmp_path / "r" / "mine.txt").read_text() == "notes of mine\n" * 9
+    call("train", "r/config.toml", *SMALL, "--out=s", "--steps=1")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from charrnn import checkpoint, config, files
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, TextError
 from charrnn.text import EMBEDDED
 from charrnn.training import lock
 from charrnn.training.record import CONFIG, CORPUS, OURS
@@ -47,6 +49,16 @@ def check(run: Path, *, overwrite: bool, resume: bool) -> None:
         raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
     if files.leads_out(run / checkpoint.FOLDER, run):
         raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
+
+
+def apart(run: Path, names: Iterable[str]) -> None:
+    """Raise `TextError` for a text that the run in `run` would write over; the one that it keeps itself is none."""
+    home = Path(os.path.realpath(run))
+    for name in names:
+        path = Path(os.path.realpath(name))
+        ours = path.parent == home and path.name != CORPUS and OURS(path.name)
+        if ours or path.is_relative_to(home / checkpoint.FOLDER):
+            raise TextError(f"{name} is written by the run in {run}: copy it to learn it, or name another --out")
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:

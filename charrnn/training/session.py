@@ -150,6 +150,8 @@ def prepare(request: Request) -> Session:
     corpus = read_corpus(request.text, request.files, request.out, table, saved)
     corpus = source.widened(corpus, table) if source else corpus
     files, loose = recorded_files(request.text, request.files, request.out, table)
+    if request.out is not None:
+        runs.apart(request.out, files)
     recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
     wanted = config.build(config.merged(table, {"data": recorded}))
     choice = device(wanted, fallback=request.fallback)
