@@ -23,7 +23,7 @@ from charrnn.cli.common import (
     settings_option,
     unescaped,
 )
-from charrnn.cli.terminal import note, say
+from charrnn.cli.terminal import note
 
 DIVERGED = 3
 
@@ -122,7 +122,8 @@ def train_command(
                 interrupted=lambda: interruption.signal is not None,
             )
         )
-        reason = Printer(session, interruption).run()
+        printer = Printer(session, interruption)
+        reason = printer.run()
     status = {"diverged": DIVERGED, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
     assert session.out is not None
     if reason in ("interrupted", "stop_after", "time"):
@@ -132,9 +133,9 @@ def train_command(
             "charrnn: training diverged: three steps in a row had a loss or gradient that is not finite; "
             "lower optimizer.learning_rate (the last finite parameters are saved)"
         )
-    say(f"run: {session.out}")
+    printer.show(f"run: {session.out}")
     if steps(session.out):
-        say(f"sample from it: {command_line('sample', session.out)}")
+        printer.show(f"sample from it: {command_line('sample', session.out)}")
     return status
 
 
