@@ -1,4 +1,4 @@
-"""Standard output that cannot be written costs no training."""
+"""Standard output that cannot be written, and a current directory that is gone: a line each, and nothing lost."""
 
 from __future__ import annotations
 
@@ -53,3 +53,15 @@ def test_output_without_room_from_the_start(call: Call, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "charrnn: No space left on device"
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows removes no directory that somebody is in")
+@pytest.mark.parametrize("command", [["train", "t.txt"], ["sample", "../q"], ["train"]])
+def test_a_current_directory_that_is_gone(call: Call, tmp_path: Path, command: list[str]) -> None:
+    """The line says what is gone: it is not the text, nor the run."""
+    call(*TRAIN, "--steps=1", "--out=q")
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    line = "charrnn: the current directory is gone: change to one that is there"
+    assert call(*command, status=2)[1] == line
