@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
+
+from charrnn.training import lock
 
 PATIENCE = 60.0
 """Seconds after which a process that does not answer is a failure; none is ever waited for so long."""
+
+LOCKS = pytest.mark.skipif(lock.fcntl is None, reason="directories cannot be locked here")
+"""What needs a directory that can be locked."""
 
 KEYS = {
     **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},
@@ -32,3 +41,19 @@ def started(*command: str) -> subprocess.Popen[str]:
 def finished(*command: str) -> None:
     """Run `charrnn` to its end."""
     subprocess.run([sys.executable, "-m", "charrnn", *command], check=True, capture_output=True)
+
+
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that is dead afterwards, whatever happens."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(process: subprocess.Popen[str], word: str) -> None:
+    """Read what a process says until a line has `word` in it."""
+    assert process.stdout is not None
+    assert any(word in line for line in process.stdout), "it ended before"

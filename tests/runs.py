@@ -44,3 +44,8 @@ def contents(run: Path) -> dict[str, Any]:
         {k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines
     ]
     return found
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    """Every file below `folder`."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

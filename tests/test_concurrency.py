@@ -7,37 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from processes import finished, started, words
-from runs import TINY, run
+from processes import LOCKS, finished, killed, started, until, words
+from runs import TINY, run, tree
 
 from charrnn import api, checkpoint
 from charrnn.checkpoint import directory
 from charrnn.errors import CheckpointError
 from charrnn.training import Request, lock, prepare
 from charrnn.training.lock import Lock
-
-LOCKS = pytest.mark.skipif(lock.fcntl is None, reason="directories cannot be locked here")
-
-
-@contextmanager
-def killed(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that is dead afterwards, whatever happens."""
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(process: subprocess.Popen[str], word: str) -> None:
-    """Read what a process says until a line has `word` in it."""
-    assert process.stdout is not None
-    assert any(word in line for line in process.stdout), "it ended before"
 
 
 @LOCKS
@@ -47,7 +27,7 @@ def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
     with killed(started(*command, "--out", "r", "--threads=2")) as first:
         until(first, "loss")
         os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
-        before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        before = tree(place)
         for option in ("--resume", "--overwrite"):
             with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
                 said = second.communicate()[0]
@@ -55,7 +35,7 @@ def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
             assert second.returncode == 2
         finished("sample", "r", "--length=5")
         finished("eval", "r")
-        assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        assert before == tree(place)
     finished("train", "--out", "r", "--resume", "--stop-after=1")
     assert not (place / "r" / lock.PID).exists()
 

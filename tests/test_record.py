@@ -29,7 +29,7 @@ def run_directory(name: str, order: int) -> Path:
     path = Path("runs") / name
     path.mkdir(parents=True)
     for file in (record.CONFIG, record.METRICS):
-        (path / file).write_text("[train]\n")
+        (path / file).write_text(config.dump(config.Config()))
         os.utime(path / file, (order, order))
     return path
 

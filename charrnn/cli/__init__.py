@@ -80,15 +80,21 @@ def main() -> NoReturn:
         status = fail(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         status = fail("interrupted", 130)
-    except OSError as error:  # a name that is too long; nameless: a full disk behind standard output
-        if error.filename is None:
-            abandon_output()
-        where = f"{error.filename}: " if error.filename else ""
-        status = fail(f"{where}{error.strerror or error}", 2)
+    except OSError as error:
+        status = fail(refused(error), 2)
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
         status = fail(f"out of memory{why}: lower train.batch_size, train.seq_length or model.hidden_size", 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def refused(error: OSError) -> str:
+    """What the system refused: a name that is too long; nameless, a current directory, or room for standard output."""
+    if error.filename is None and isinstance(error, FileNotFoundError):
+        return "the current directory is gone: change to one that is there"
+    if error.filename is None:
+        abandon_output()
+    return f"{error.filename}: " * bool(error.filename) + (error.strerror or str(error))
 
 
 def fail(message: str, status: int) -> int:

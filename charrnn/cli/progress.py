@@ -27,7 +27,7 @@ class Printer:
         if self.session.finished:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
             way = "stopped early; --set train.patience=N with a larger N goes on" if early else "--steps extends it"
-            say(f"this run is finished: {done:,} steps are done ({way})")
+            self.show(f"this run is finished: {done:,} steps are done ({way})")
             list(self.session.events())
             return "steps"
         ended: Ended | None = None
@@ -46,13 +46,21 @@ class Printer:
         return ended.reason
 
     def show(self, line: str) -> None:
-        """Print a line above the bar. If nobody reads on, as in `| head`, the run saves and ends."""
+        """Print a line above the bar.
+
+        If nobody reads on, as in `| head`, the run saves and ends. If only the disk is full, it goes on: what is not
+        printed is in the metrics, and whoever left it alone wants the network.
+        """
         try:
             with Bar.external_write_mode():
                 say(line)
         except BrokenPipeError:
             abandon_output()
             self.interruption.signal = BROKEN_PIPE
+        except OSError as error:
+            abandon_output()
+            reason = error.strerror or error
+            note(f"standard output cannot be written ({reason}): the rest of it is lost, the run is not")
 
     def introduce(self) -> None:
         """Say what was decided."""
@@ -100,9 +108,9 @@ class Printer:
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
         words |= {"time": "stopped by --minutes", "patience": "stopped early (train.patience)"}
-        say(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
+        self.show(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
         if best and self.floors is not None:
-            say(verdict(best.val_loss, self.floors))
+            self.show(verdict(best.val_loss, self.floors))
 
 
 def clock(seconds: float) -> str:

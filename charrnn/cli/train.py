@@ -23,12 +23,12 @@ from charrnn.cli.common import (
     settings_option,
     unescaped,
 )
-from charrnn.cli.terminal import note, say
+from charrnn.cli.terminal import note
 from charrnn.errors import DivergedError
 
 if TYPE_CHECKING:
+    from charrnn.cli.progress import Printer
     from charrnn.config import Table
-    from charrnn.training import Session
 
 
 @click.command("train")
@@ -113,8 +113,9 @@ def train_command(
                 interrupted=lambda: interruption.signal is not None,
             )
         )
-        reason = Printer(session, interruption).run()
-    return conclude(session, reason, interruption)
+        printer = Printer(session, interruption)
+        reason = printer.run()
+    return conclude(printer, reason)
 
 
 def table_of(document_separator: str | None, encoding: str | None, grow_vocabulary: bool, **keys: Any) -> Table:
@@ -129,11 +130,12 @@ def table_of(document_separator: str | None, encoding: str | None, grow_vocabula
     return config.merged(*(config.keyed(key, value, f"--{option}") for key, value, option in named))
 
 
-def conclude(session: Session, reason: str, interruption: Interruption) -> int:
+def conclude(printer: Printer, reason: str) -> int:
     """Say how to go on after the end of a run; the status to end with."""
     from charrnn.checkpoint import steps
 
-    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + (interruption.signal or 0)}.get(reason, 0)
+    session, signalled = printer.session, printer.interruption.signal or 0
+    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signalled}.get(reason, 0)
     assert session.out is not None
     if reason in ("interrupted", "stop_after", "time"):
         note(f"resume: {command_line('train', '--resume', '--out', session.out)}")
@@ -142,9 +144,9 @@ def conclude(session: Session, reason: str, interruption: Interruption) -> int:
             "charrnn: training diverged: three steps in a row had a loss or gradient that is not finite; "
             "lower optimizer.learning_rate (the last finite parameters are saved)"
         )
-    say(f"run: {session.out}")
+    printer.show(f"run: {session.out}")
     if steps(session.out):
-        say(f"sample from it: {command_line('sample', session.out)}")
+        printer.show(f"sample from it: {command_line('sample', session.out)}")
     return status
 
 

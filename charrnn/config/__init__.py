@@ -1,7 +1,20 @@
 """Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
 
 from charrnn.config.edit import edited
-from charrnn.config.files import Table, build, checked, dump, keyed, merged, parse, parse_settings, presets, read, table
+from charrnn.config.files import (
+    Table,
+    build,
+    checked,
+    dump,
+    keyed,
+    merged,
+    parse,
+    parse_settings,
+    presets,
+    read,
+    table,
+    whole,
+)
 from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig, size
 
 __all__ = [
@@ -24,4 +37,5 @@ __all__ = [
     "read",
     "size",
     "table",
+    "whole",
 ]

@@ -78,6 +78,15 @@ def read(name: str) -> Table:
     return parse(content, str(path))
 
 
+def whole(path: Path) -> bool:
+    """Whether the file at `path` is a configuration with every key, as that of a run is."""
+    try:
+        found = read(str(path)) if path.is_file() else {}
+    except ConfigError:
+        return False
+    return found == table(build(found))
+
+
 def parse(content: bytes, place: str) -> Table:
     """The checked table of a TOML file's content; a `ConfigError` names `place`."""
     try:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import glob
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
+from charrnn import config
 from charrnn.errors import TextError
 from charrnn.text.sources import opened
+
+LEFT = {"config.toml", "metrics.jsonl", "samples.txt"}
+"""What a run that was cut short before its first checkpoint has written, but for its text."""
 
 
 def expand(names: list[str]) -> list[str]:
@@ -37,14 +43,35 @@ def meant(name: str) -> list[str]:
         raise TextError("an empty name is no file")
     check_name(name)
     path = Path(name)
-    if path.is_dir() and name != "-":
-        # What runs have written is nobody's text.
-        runs = {log.parent for log in path.rglob("metrics.jsonl") if (log.parent / "checkpoints").is_dir()}
-        found = [p for p in sorted(path.rglob("*")) if runs.isdisjoint(p.parents)]
-        return [str(p) for p in found if is_text(p, below=path)]
-    if name == "-" or path.exists():
+    if name == "-" or (path.exists() and not path.is_dir()):
         return [name]
-    return [match for match in sorted(set(matches(name))) if Path(match).is_file()]
+    if path.is_dir():
+        return [each for each in apart_from_runs(name, map(str, sorted(path.rglob("*")))) if is_text(each, below=path)]
+    return apart_from_runs(name, (match for match in sorted(set(matches(name))) if Path(match).is_file()))
+
+
+def apart_from_runs(name: str, found: Iterable[str]) -> list[str]:
+    """What a glob or a directory has `found`, without what runs have written there, which is nobody's text.
+
+    Raises `TextError` if that was all.
+    """
+    path = Path(name)
+    top = path if path.is_dir() else Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+    @cache
+    def of_run(folder: Path) -> bool:
+        return (folder / "metrics.jsonl").is_file() and (folder / "checkpoints").is_dir()
+
+    def written(path: Path) -> bool:
+        # A start has no checkpoints yet. Its configuration tells it; but a user may have a whole one beside his texts.
+        begun = path.name in LEFT and config.whole(path.with_name("config.toml"))
+        return begun or any(of_run(folder) for folder in path.parents if folder.is_relative_to(top))
+
+    every = list(found)
+    kept = [each for each in every if not written(Path(each))]
+    if every and not kept:
+        raise TextError(f"{name}: only runs have written there, and that is no text: name the files")
+    return kept
 
 
 def matches(pattern: str) -> Iterator[str]:
@@ -72,12 +99,13 @@ def check_name(name: str) -> None:
         raise TextError(f"{name!a}: this path is not valid Unicode; rename the file or the directory") from None
 
 
-def is_text(path: Path, *, below: Path) -> bool:
+def is_text(name: str, *, below: Path) -> bool:
     """Whether a file found in a directory looks like text: not hidden, and no NUL byte in its first block."""
+    path = Path(name)
     if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
         return False
     try:
-        with opened(str(path)) as stream:
+        with opened(name) as stream:
             return b"\0" not in stream.read(4096)
     except (OSError, EOFError, zlib.error):
         return False

@@ -15,7 +15,8 @@ from charrnn.training.events import (
 )
 from charrnn.training.guard import LIMIT
 from charrnn.training.protocols import evaluated
-from charrnn.training.record import default_out, located
+from charrnn.training.record import located
+from charrnn.training.runs import default_out
 from charrnn.training.session import Request, Session, prepare
 
 __all__ = [

@@ -37,17 +37,26 @@ class Lock:
         self.path, self.stream = run / PID, taken(run)
         HELD.add(self)
 
+    def confirm(self) -> None:
+        """Raise `CheckpointError` where what is at the path now is no longer what this process holds."""
+        if not current(self.stream, self.path):
+            raise CheckpointError(
+                f"{self.path.parent}, or its {PID}, was moved, removed or replaced while this process trained: "
+                "go on with --resume where the run is now, or start anew"
+            )
+
     def close(self) -> None:
-        """Let others train into it."""
+        """Let others train into it. A file that somebody put in the place of this one stays."""
         HELD.discard(self)
         if self.stream.closed:
             return
         try:
-            if fcntl is not None:
+            ours = current(self.stream, self.path)
+            if ours and fcntl is not None:
                 self.path.unlink(missing_ok=True)
         finally:
             self.stream.close()
-        if fcntl is None:
+        if ours and fcntl is None:
             self.path.unlink(missing_ok=True)
 
 
@@ -127,10 +136,10 @@ def free(stream: FileIO, *, shared: bool) -> bool:
 
 
 def current(stream: FileIO, path: Path) -> bool:
-    """Whether an open file is still the one at `path`: whoever held it before may have removed it."""
+    """Whether an open file is still the one at `path`: anybody may have removed it."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from io import FileIO
@@ -14,76 +13,15 @@ from charrnn import checkpoint, config, files
 from charrnn.checkpoint import Checkpoint, Meta
 from charrnn.config import Config
 from charrnn.config.schema import LogConfig
-from charrnn.errors import CheckpointError, ConfigError
-from charrnn.text import EMBEDDED, Corpus
-from charrnn.training import lock, logs
+from charrnn.errors import CheckpointError
+from charrnn.text import Corpus
+from charrnn.training import logs
 from charrnn.training.events import Counted, Event, Metric, Sampled, Snapshot, as_json
 from charrnn.training.lock import Lock
 from charrnn.training.logs import METRICS, SAMPLES
 
-RUNS = Path("runs")
 CONFIG, CORPUS, FLOORS = "config.toml", "corpus.txt", "floors.json"
 OURS = {CONFIG, METRICS, SAMPLES, CORPUS, FLOORS}.__contains__
-
-
-def started(run: Path) -> bool:
-    """Whether `run` is a run directory: it has a checkpoint, or a configuration that is ours."""
-    if checkpoint.steps(run):
-        return True
-    try:
-        return (run / CONFIG).is_file() and bool(config.read(str(run / CONFIG)))
-    except ConfigError:
-        return False
-
-
-def check(run: Path, *, overwrite: bool, resume: bool) -> None:
-    """Raise `CheckpointError` where a run in `run` would lose something or mix with something else."""
-    if run.exists() and not run.is_dir():
-        raise CheckpointError(f"{run} is not a directory: name another --out")
-    # This is all that a start leaves which was cut short before it wrote its configuration.
-    if not run.is_dir() or all(p.name == lock.PID or files.left_over(p, OURS) for p in run.iterdir()):
-        return
-    if not started(run):
-        raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
-    if not (overwrite or resume):
-        raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
-    if files.leads_out(run / checkpoint.FOLDER, run):
-        raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
-    lock.check(run)
-
-
-def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
-    """Where a run is when nobody says: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
-
-    Args:
-        corpus: the text's name; None where none was given.
-        resume: the one of them that was written last, of any text where none was given.
-        overwrite: the first.
-
-    Raises `CheckpointError` if no text was given and there is no run to resume.
-    """
-    name = re.sub(r"[^\w.-]+", "-", Path(corpus or EMBEDDED).name.split(".")[0]).strip("-.") or "run"
-    if resume:
-        pattern = re.compile(rf"{re.escape(name)}(-\d+)?" if corpus else ".*")
-        found = [path for path in RUNS.glob("*/") if started(path) and pattern.fullmatch(path.name)]
-        if not found and corpus is None:
-            raise CheckpointError(f"there is no run in {RUNS}/ to resume: add --out DIR")
-        if found:
-            return max(found, key=written)
-    number, path = 1, RUNS / name
-    while path.exists() and not overwrite:
-        number += 1
-        path = RUNS / f"{name}-{number}"
-    return path
-
-
-def written(run: Path) -> int:
-    """When something in `run` was written last; what vanishes meanwhile does not count."""
-    times = [0]
-    for path in run.iterdir():
-        with suppress(FileNotFoundError):
-            times.append(path.lstat().st_mtime_ns)
-    return max(times)
 
 
 def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
@@ -146,9 +84,11 @@ class Recorder:
     def record(self, event: Event) -> None:
         """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
 
-        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe.
+        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe. Nothing is
+        written into a directory that this process holds no longer.
         """
-        with refusing(self.run, safe):
+        with refusing(self.run, self.safe):
+            self.lock.confirm()
             if isinstance(event, Metric):
                 line = json.dumps(as_json(event), allow_nan=False).encode() + b"\n"
                 files.write_whole(self.metrics, line)
@@ -164,29 +104,31 @@ class Recorder:
         """Save a checkpoint, then remove what is no longer kept."""
         for log in (self.metrics, self.samples):
             os.fsync(log.fileno())
+        self.lock.confirm()  # each of these may have taken a while
         checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
+        self.lock.confirm()
         self.samples.close()  # Windows replaces no open file
         tidy(self.run, self.log, saved.meta)
         self.samples = appended(self.run / SAMPLES)
 
+    def safe(self) -> str:
+        """The end of an error: up to where the run can go on. Where it is held no longer, that alone is the error."""
+        self.lock.confirm()
+        saved = checkpoint.steps(self.run)
+        if not saved:
+            return "; nothing of this run was saved yet"
+        return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+
 
 @contextmanager
-def refusing(run: Path, remedy: Callable[[Path], str] = lambda _: "") -> Iterator[None]:
+def refusing(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
     """What the file system refuses, as a `CheckpointError` that ends with a remedy."""
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"cannot write to {run}: {error.strerror or error}{remedy(run)}") from None
+        raise CheckpointError(f"cannot write to {run}: {error.strerror or error}{remedy()}") from None
     except CheckpointError as error:
-        raise CheckpointError(f"{error}{remedy(run)}") from None
-
-
-def safe(run: Path) -> str:
-    """The end of an error: up to where a run can go on."""
-    saved = checkpoint.steps(run)
-    if not saved:
-        return "; nothing of this run was saved yet"
-    return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+        raise CheckpointError(f"{error}{remedy()}") from None
 
 
 def appended(log: Path) -> FileIO:

@@ -15,7 +15,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.model import Network, build
 from charrnn.text import Corpus
-from charrnn.training import beside, finetuning, logs, memory, record
+from charrnn.training import beside, finetuning, logs, memory, record, runs
 from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -139,7 +139,7 @@ def prepare(request: Request) -> Session:
     if not request.resume:  # before anyone is told to overwrite it
         finetuning.apart(config.merged(request.preset, request.options), request.out)
     if request.out is not None:
-        record.check(request.out, overwrite=request.overwrite, resume=request.resume)
+        runs.check(request.out, overwrite=request.overwrite, resume=request.resume)
     seen = checkpoint.marks(request.out) if request.out else []
     found = checkpoint.last(request.out, resumed=True) if request.resume and request.out else None
     saved = found[1] if found else None
@@ -151,6 +151,8 @@ def prepare(request: Request) -> Session:
     corpus = read_corpus(request.text, request.files, request.out, table, saved)
     corpus = source.widened(corpus, table) if source else corpus
     files, loose = recorded_files(request.text, request.files, request.out, table)
+    if request.out is not None:
+        runs.apart(request.out, files)
     recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
     wanted = config.build(config.merged(table, {"data": recorded}))
     choice = device(wanted, fallback=request.fallback)
@@ -211,7 +213,7 @@ def check_resumed(request: Request, table: Table) -> None:
 
 def planned(request: Request) -> bool:
     """Whether the planned total comes from `minutes`: nobody says it, and no start of this run has written it down."""
-    begun = request.resume and request.out is not None and record.started(request.out)
+    begun = request.resume and request.out is not None and runs.started(request.out)
     return request.minutes is not None and not begun and "steps" not in request.options.get("train", {})
 
 
@@ -219,7 +221,7 @@ def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
     """What the run in `out` was started with: from its checkpoint, or its config.toml if it has none yet."""
     if saved is not None:
         return config.table(saved.meta.config)
-    if request.resume and request.out and record.started(request.out):
+    if request.resume and request.out and runs.started(request.out):
         return config.read(str(request.out / record.CONFIG))
     return {}
 
