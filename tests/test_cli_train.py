@@ -17,6 +17,7 @@ from commands import BUFFERED, TEXT, TINY, TRAIN, Call, metrics
 
 from charrnn import checkpoint
 from charrnn.cli.train import interruptible
+from charrnn.training import resolve
 
 
 def test_train_records_its_run(call: Call, tmp_path: Path) -> None:
@@ -169,3 +170,15 @@ def test_divergence_ends_with_status_3(call: Call, tmp_path: Path) -> None:
     assert {type(m[key]) for m in guards for key in ("loss", "grad_norm")} <= {str, float}
     assert len(call("sample", "r", "--checkpoint=last", "--length=20", "--seed=1")[0]) == 21
     assert "the network overflows" in call("eval", "r", "--checkpoint=last", status=2)[1]
+
+
+def test_a_plan_that_took_less_time_is_said(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine was slower while it was measured, the end comes early: for how many steps there was room."""
+    monkeypatch.setattr(resolve, "pace", lambda *_: 2.0)
+    out, _ = call("train", "t.txt", "--out=r", "--minutes=1", *TINY)
+    found = re.search(r"^planned for 0:5\d: the machine was slower .* --steps (\d+) instead", out, re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) > 200
+    monkeypatch.setattr(resolve, "pace", lambda *_: 1e9)
+    out, _ = call("train", "t.txt", "--out=s", "--minutes=0.02", *TINY)
+    assert "planned for" not in out

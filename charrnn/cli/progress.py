@@ -11,6 +11,8 @@ from charrnn.floors import Floors, announcement, verdict
 from charrnn.training import LIMIT, Counted, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
+ENOUGH = 0.8
+"""Of the time that steps were planned for: what ends before that is worth a word."""
 
 
 class Printer:
@@ -109,6 +111,13 @@ class Printer:
         words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
         words |= {"time": "stopped by --minutes", "patience": "stopped early (train.patience)"}
         self.show(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
+        planned = self.session.seconds
+        if event.reason == "steps" and event.at.seconds < ENOUGH * planned:
+            more = int(event.at.step * planned / max(event.at.seconds, 1e-9))
+            self.show(
+                f"planned for {clock(planned)}: the machine was slower while it was measured; "
+                f"--steps {more} instead of --minutes takes about as long"
+            )
         if best and self.floors is not None:
             self.show(verdict(best.val_loss, self.floors))
 

@@ -96,6 +96,7 @@ class Session:
         loose: whether the text is in no file and has to be kept in the run directory.
         within: makes a context in which exhausted memory is an error that says what would fit.
         seen: the checkpoints that were in `out` before.
+        seconds: which the steps were planned to take; 0 where nobody planned them.
     """
 
     config: Config
@@ -109,6 +110,7 @@ class Session:
     loose: bool
     within: Callable[[], AbstractContextManager[None]]
     seen: Marks = field(default_factory=list)
+    seconds: float = 0.0
 
     def events(self) -> Iterator[Event]:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
@@ -164,7 +166,7 @@ def prepare(request: Request) -> Session:
     network = build(settings.model, len(corpus.vocabulary), choice.backend)
     workers = choice.backend.workers(request.threads)
     progress = progress_of(saved, len(corpus.vocabulary), logs.seconds(request.out) if request.out else 0.0)
-    free, known = choice.backend.free_bytes(), len(corpus.vocabulary)
+    free, known, left = choice.backend.free_bytes(), len(corpus.vocabulary), 0.0
     plans = planned(request)
     within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
     with within():
@@ -182,7 +184,8 @@ def prepare(request: Request) -> Session:
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, within, seen)
+    lines, out = tuple(notices), request.out
+    return Session(settings, corpus, network, lines, finished, loop, out, saved, loose, within, seen, left)
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
