@@ -84,7 +84,8 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
 
     Args:
         where: the path.
-        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated), `last` or a step.
+        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated, or where that one
+            cannot be read), `last` or a step.
 
     Raises `CheckpointError` if there is no such checkpoint.
     """
@@ -117,10 +118,21 @@ def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
     found = last(run)
     if found is None:
         raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")
-    best = found[1].meta.best
-    if which == "best" and best and best.step in available and best.step != found[1].meta.step:
-        return path_of(run, best.step), read(run, best.step), found[2]
-    return found
+    path, newest, notices = found
+    best = newest.meta.best
+    if which == "last" or best is None or best.step == newest.meta.step:
+        return found
+    instead = f"the best checkpoint (step {best.step}) {{}}: using step {newest.meta.step} instead"
+    if best.step not in steps(run):
+        if steps(run) != available:  # pruned, because there is a better one
+            raise GoneError(instead.format("was pruned"))
+        return path, newest, [*notices, instead.format("is missing")]
+    try:
+        return path_of(run, best.step), read(run, best.step), notices
+    except GoneError:
+        raise
+    except CheckpointError as error:
+        return path, newest, [*notices, f"{error}; {instead.format('cannot be read')}"]
 
 
 def set_aside(run: Path, step: int) -> None:
