@@ -180,6 +180,9 @@ def prepare(request: Request) -> Session:
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
+    if saved is not None and request.out is not None and not finished:
+        kept = checkpoint.aside(request.out, saved.meta.step)
+        notices += [f"{path} is not used: it is kept as {name.name}" for path, name in kept]
     return Session(settings, corpus, network, tuple(notices), finished, loop, request.out, saved, loose, within, seen)
 
 
