@@ -166,6 +166,7 @@ class Model:
         corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
         if self.corpus is None and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.widened(corpus, self.vocabulary.characters).split(data.val_fraction)[1]
-        assert part is not None
+        part = texts.known(corpus, self.vocabulary).split(data.val_fraction)[1]
+        if part is None:
+            raise TextError(f"of {corpus.name} nothing is held out: name a text to evaluate")
         return part

@@ -7,7 +7,7 @@ from charrnn.text.names import check_name, expand
 from charrnn.text.sources import EMBEDDED, blocks
 from charrnn.text.streams import Streams, fitted, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
-from charrnn.text.widening import widened
+from charrnn.text.widening import known, widened
 
 __all__ = [
     "EMBEDDED",
@@ -23,6 +23,7 @@ __all__ = [
     "fitted",
     "from_files",
     "from_text",
+    "known",
     "streams",
     "widened",
 ]

@@ -44,7 +44,7 @@ def read_corpus(
         raise CheckpointError(
             f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
         )
-    return replace(text.widened(corpus, saved.meta.vocabulary.characters), name=saved.meta.corpus)
+    return replace(text.known(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
 
 
 def recorded_files(
