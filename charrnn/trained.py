@@ -18,7 +18,7 @@ from charrnn.errors import ConfigError, TextError
 from charrnn.model import Network, Views
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
-from charrnn.training import Dynamic, Evaluation, evaluated, located, surprises
+from charrnn.training import Dynamic, Evaluation, evaluated, own_text, surprises
 
 
 class Options(TypedDict, total=False):
@@ -163,7 +163,10 @@ class Model:
             raise TextError("nobody knows which text these weights were trained on: name a text to evaluate")
         if data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
-        corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
+        try:
+            corpus = self.corpus or own_text(run, data, self.vocabulary)
+        except TextError as error:
+            raise TextError(f"{error}: name a text to evaluate") from None
         if self.corpus is None and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
         part = texts.known(corpus, self.vocabulary).split(data.val_fraction)[1]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from commands import TINY, Call
-from test_disk import rebuilt, values_of
+from crafted import NEWEST, craft
 
 from charrnn import checkpoint
 from charrnn.backend.numpy_backend import NumpyBackend
 from charrnn.errors import CheckpointError
 from charrnn.model import build
 
-NEWEST = Path("r/checkpoints/step-00000010.safetensors")
 NEW = [*TINY, "--steps=0", "--out=x"]
 COMMANDS = {
     "sample": ["sample", "r", "--length=5"],
@@ -30,62 +26,32 @@ COMMANDS = {
 }
 
 
-@pytest.fixture
-def craft(call: Call, trained: Path) -> Callable[..., None]:
-    """Make the run `r`, whose only checkpoint has other metadata, and tensors cut to `known` characters."""
-
-    def made(known: int | None = None, **meta: Any) -> None:
-        shutil.rmtree("r", ignore_errors=True)
-        shutil.copytree(trained / "r", "r")
-        good = NEWEST.read_bytes()
-        for path in NEWEST.parent.iterdir():
-            path.unlink()
-        NEWEST.write_bytes(rebuilt(good, lambda tensors: cut(tensors, known), **meta))
-
-    return made
-
-
-def cut(tensors: dict[str, np.ndarray], known: int | None) -> None:
-    """Leave `known` characters of a network of one layer."""
-    for name, tensor in tensors.items() if known is not None else ():
-        if name.endswith("layer0.W_xh"):
-            tensors[name] = tensor[:known].copy()
-        elif "/output." in name:
-            tensors[name] = tensor[..., :known].copy()
-
-
-def told(**data: Any) -> dict[str, Any]:
-    """The configuration of the crafted run, with other keys of [data]."""
-    config = values_of(NEWEST.read_bytes())["config"]
-    return {"config": config | {"data": config["data"] | data}}
-
-
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("sha256", [[], {}, None, 5, "", "0" * 63, "A" * 64, "0" * 64 + "\n"], ids=repr)
-def test_a_hash_that_is_none(call: Call, craft: Callable[..., None], words: list[str], sha256: Any) -> None:
+def test_a_hash_that_is_none(call: Call, trained: Path, words: list[str], sha256: Any) -> None:
     """The hash of the text is 64 hexadecimal digits, or the checkpoint is damaged."""
-    craft(sha256=sha256)
+    craft(trained, sha256=sha256)
     assert "damaged" in call(*words, status=2)[1]
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("name", [[], {}, None, 5], ids=repr)
-def test_a_name_that_is_none(call: Call, craft: Callable[..., None], words: list[str], name: Any) -> None:
+def test_a_name_that_is_none(call: Call, trained: Path, words: list[str], name: Any) -> None:
     """The name of the text is a string, or the checkpoint is damaged."""
-    craft(corpus=name)
+    craft(trained, corpus=name)
     assert "damaged" in call(*words, status=2)[1]
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-def test_no_characters(call: Call, craft: Callable[..., None], words: list[str]) -> None:
+def test_no_characters(call: Call, trained: Path, words: list[str]) -> None:
     """A network that knows no character is none."""
-    craft(0, vocabulary={"characters": "", "counts": []})
+    craft(trained, 0, vocabulary={"characters": "", "counts": []})
     assert "its vocabulary is damaged" in call(*words, status=2)[1]
 
 
-def test_fewer_characters_than_the_text_has(call: Call, craft: Callable[..., None]) -> None:
+def test_fewer_characters_than_the_text_has(call: Call, trained: Path) -> None:
     """The text that the hash names has more characters than the vocabulary: nothing is evaluated, nor resumed."""
-    craft(1, vocabulary={"characters": "s", "counts": [400]})
+    craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
     assert "t.txt has other characters than the checkpoint says" in call("eval", "r", status=2)[1]
     assert "t.txt has other characters than the checkpoint says" in call(*COMMANDS["resume"], status=2)[1]
     assert "t.txt has other characters than the checkpoint says" in call("compare", "r")[0]
@@ -93,17 +59,17 @@ def test_fewer_characters_than_the_text_has(call: Call, craft: Callable[..., Non
 
 
 @pytest.mark.parametrize("fraction", [0.999999999, 1e-300])
-def test_a_split_of_nothing(call: Call, craft: Callable[..., None], fraction: float) -> None:
+def test_a_split_of_nothing(call: Call, trained: Path, fraction: float) -> None:
     """A share of the text that leaves one of its parts empty holds nothing out."""
-    craft()
-    craft(**told(val_fraction=fraction))
+    craft(trained, data={"val_fraction": fraction})
     assert "t.txt nothing is held out: name a text to evaluate" in call("eval", "r", status=2)[1]
     assert "nothing is held out" in call("compare", "r")[0]
 
 
-def test_tensors_are_not_stretched(craft: Callable[..., None]) -> None:
+def test_tensors_are_not_stretched(trained: Path, place: Path) -> None:
     """Weights of one row do not fill a layout of eleven, as broadcasting would have them."""
-    craft(1, vocabulary={"characters": "s", "counts": [400]})
+    assert Path.cwd() == place
+    craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
     saved = checkpoint.load(NEWEST)
     layout = build(saved.meta.config.model, 11, NumpyBackend()).layout
     with pytest.raises(CheckpointError, match=r"parameters/layer0\.W_xh is of shape \[1, 8\], not \[11, 8\]"):

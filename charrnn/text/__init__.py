@@ -4,7 +4,7 @@ from charrnn.text.build import from_files, from_text
 from charrnn.text.corpus import Corpus, Part
 from charrnn.text.documents import begins
 from charrnn.text.names import check_name, expand
-from charrnn.text.sources import EMBEDDED, blocks
+from charrnn.text.sources import EMBEDDED, blocks, plain
 from charrnn.text.streams import Streams, fitted, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.text.widening import known, widened
@@ -24,6 +24,7 @@ __all__ = [
     "from_files",
     "from_text",
     "known",
+    "plain",
     "streams",
     "widened",
 ]

@@ -147,11 +147,12 @@ def prepare(request: Request) -> Session:
     table = said(request, saved, notices)
     source = finetuning.source(table, request.out, notices) if saved is None else None
     table = source.shaped(table) if source else table
-    corpus = read_corpus(request.text, request.files, request.out, table, saved)
+    recorded = "files" not in config.merged(request.preset, request.options).get("data", {})
+    corpus = read_corpus(request.text, request.files, request.out, table, saved, recorded=recorded)
     corpus = source.widened(corpus, table) if source else corpus
     files, loose = recorded_files(request.text, request.files, request.out, table)
-    recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
-    wanted = config.build(config.merged(table, {"data": recorded}))
+    data = {"files": files} | ({"encoding": "utf-8"} if loose else {})
+    wanted = config.build(config.merged(table, {"data": data}))
     choice = device(wanted, fallback=request.fallback)
     notices.append(choice.reason)
     notices += documents(corpus, wanted.data.document_separator)
