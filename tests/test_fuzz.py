@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from crafted import mutated
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from nasty import BASE, Outcome, bytes_of, check, command_line, damaged, outcome, toml, tree, world
@@ -138,6 +139,27 @@ def test_any_run_directory(here: Path, random: Random, place: str, words: str) -
         path = here / "fuzzed" / place
         path.write_bytes(damaged(random, path.read_bytes() or b"\n"))
         assert tried(words.split(), here).status == 0
+    finally:
+        shutil.rmtree(here / "fuzzed")
+
+
+CRAFTED = [
+    *("sample fuzzed --length=9", "eval fuzzed", "eval fuzzed t.txt --dynamic", "score fuzzed t.txt", "compare fuzzed"),
+    *("compare fuzzed --no-eval", "train --resume --out=fuzzed --steps=5", "train t.txt --init-from=fuzzed --out=out"),
+]
+
+
+@fuzz(200)
+@given(randoms, st.sampled_from(CRAFTED))
+def test_any_metadata(here: Path, random: Random, words: str) -> None:
+    """A run whose checkpoint says anything of itself, with the right digest, is used or refused in one line."""
+    shutil.copytree(here / "r", here / "fuzzed")
+    try:
+        for path in (here / "fuzzed" / "checkpoints").iterdir():
+            if path.name != RUN.name:
+                path.unlink()
+        (here / "fuzzed" / RUN.relative_to("r")).write_bytes(mutated(random, RUN.read_bytes()))
+        tried([*words.split(), *(["--device=cpu", "--set=train.steps=0"] if "init" in words else [])], here)
     finally:
         shutil.rmtree(here / "fuzzed")
 
