@@ -14,7 +14,7 @@ from charrnn import seeds
 from charrnn import text as texts
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
-from charrnn.errors import ConfigError, TextError
+from charrnn.errors import ConfigError, OverflowingError, TextError
 from charrnn.model import Network, Views
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
@@ -80,7 +80,7 @@ class Model:
             seed: of the random numbers; None, the default, draws one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
 
-        Raises `ConfigError` or `TextError`.
+        Raises `ConfigError` or `TextError`, and `OverflowingError` for a network whose numbers overflow.
         """
         return "".join(self.stream(prompt, **options))
 
@@ -146,10 +146,16 @@ class Model:
         return evaluated(self.network, self.params, part, window=window, dynamic=dynamic, memory=self.memory)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
-        """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state."""
+        """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state.
+
+        Raises `OverflowingError` for a network whose numbers do.
+        """
         part = self.part(text, unknown)
         blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
-        return np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+        nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+        if np.isnan(nats).any():
+            raise OverflowingError
+        return nats
 
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
