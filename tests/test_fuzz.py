@@ -18,7 +18,7 @@ import pytest
 from crafted import mutated
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from nasty import BASE, Outcome, bytes_of, check, command_line, damaged, outcome, toml, tree, world
+from nasty import BASE, Outcome, bytes_of, check, command_line, damaged, in_time, outcome, toml, tree, world
 
 from charrnn import config, opening
 from charrnn.errors import ConfigError, TextError
@@ -198,7 +198,8 @@ def test_any_configuration(here: Path, random: Random, keys: bool) -> None:
     Path("fuzzed").write_bytes(toml(random) if keys else bytes_of(random))
     found, error = None, ""
     try:
-        found = config.build(config.read("./fuzzed"))
+        with in_time():
+            found = config.build(config.read("./fuzzed"))
     except ConfigError as refused:
         error = str(refused)
     if found is not None:
@@ -227,7 +228,7 @@ NESTING = {
 def test_configurations_that_nest(content: str, tmp_path: Path) -> None:
     """Keys of very many parts, brackets without end and enormous values are one short line, in little memory."""
     (tmp_path / "c.toml").write_text(content)
-    with pytest.raises(ConfigError) as caught:
+    with in_time(), pytest.raises(ConfigError) as caught:
         config.read(str(tmp_path / "c.toml"))
     assert len(str(caught.value)) < 500
     with pytest.raises(ConfigError):
@@ -254,7 +255,8 @@ def test_any_bytes_in_any_encoding(tmp_path_factory: pytest.TempPathFactory, con
     path.write_bytes(content)
     error = ""
     try:
-        assert all(blocks(str(path), encoding))
+        with in_time():
+            assert all(blocks(str(path), encoding))
     except TextError as refused:
         error = str(refused)
     assert str(path) in error or "there is no text encoding" in error or not error

@@ -23,8 +23,8 @@ Table = dict[str, dict[str, Any]]
 
 SECTIONS: dict[str, Any] = {section.name: type(section.default) for section in dataclasses.fields(Config)}
 FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
-LONGEST = 64 << 20
-"""Bytes of a configuration, which may name a great many files."""
+LONGEST = 2 << 20
+"""Bytes of a configuration: it may name tens of thousands of files, and any so long is read in seconds."""
 SHOWN = 200
 """Characters of a value, or of somebody's words, in an error."""
 
