@@ -23,6 +23,15 @@ class CheckpointError(CharrnnError):
     """A checkpoint or run directory that is missing, damaged or of another network."""
 
 
+class OverflowingError(CheckpointError):
+    """A network whose parameters are finite, but so large that what it makes of them is not."""
+
+    def __init__(self, remedy: str = "take") -> None:
+        super().__init__(
+            f"the network overflows: its parameters are finite, but too large; {remedy} an earlier checkpoint"
+        )
+
+
 class DivergedError(CharrnnError):
     """Training stopped by the guard: too many steps in a row had a loss or gradient that is not finite."""
 

@@ -14,11 +14,11 @@ from charrnn import seeds
 from charrnn import text as texts
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
-from charrnn.errors import ConfigError, TextError
+from charrnn.errors import ConfigError, OverflowingError, TextError
 from charrnn.model import Network, Views
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
-from charrnn.training import Dynamic, Evaluation, evaluated, located, surprises
+from charrnn.training import Dynamic, Evaluation, evaluated, own_text, surprises
 
 
 class Options(TypedDict, total=False):
@@ -80,7 +80,7 @@ class Model:
             seed: of the random numbers; None, the default, draws one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network never saw.
 
-        Raises `ConfigError` or `TextError`.
+        Raises `ConfigError` or `TextError`, and `OverflowingError` for a network whose numbers overflow.
         """
         return "".join(self.stream(prompt, **options))
 
@@ -146,10 +146,16 @@ class Model:
         return evaluated(self.network, self.params, part, window=window, dynamic=dynamic, memory=self.memory)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
-        """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state."""
+        """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state.
+
+        Raises `OverflowingError` for a network whose numbers do.
+        """
         part = self.part(text, unknown)
         blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
-        return np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+        nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+        if np.isnan(nats).any():
+            raise OverflowingError
+        return nats
 
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
@@ -163,9 +169,13 @@ class Model:
             raise TextError("nobody knows which text these weights were trained on: name a text to evaluate")
         if data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
-        corpus = self.corpus or texts.from_files(located(run, data.files), data.encoding, data.document_separator)
+        try:
+            corpus = self.corpus or own_text(run, data, self.vocabulary)
+        except TextError as error:
+            raise TextError(f"{error}: name a text to evaluate") from None
         if self.corpus is None and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.widened(corpus, self.vocabulary.characters).split(data.val_fraction)[1]
-        assert part is not None
+        part = texts.known(corpus, self.vocabulary).split(data.val_fraction)[1]
+        if part is None:
+            raise TextError(f"of {corpus.name} nothing is held out: name a text to evaluate")
         return part

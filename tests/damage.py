@@ -26,3 +26,8 @@ def rebuilt(good: bytes, change: Callable[[dict[str, np.ndarray]], object], **me
     change(tensors)
     values = values_of(good) | {"content": content(tensors)} | meta
     return safetensors.numpy.save(tensors, {"charrnn": json.dumps(values)})
+
+
+def flipped(good: bytes, place: int) -> bytes:
+    """A file of which one byte is another."""
+    return good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]

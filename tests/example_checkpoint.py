@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.checkpoint import Best, Checkpoint, Meta
+from charrnn.checkpoint import Best, Checkpoint, Meta, path_of, save
 from charrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.model import build
 from charrnn.text import Vocabulary
@@ -31,3 +32,11 @@ def example(**meta: Any) -> Checkpoint:
             vectors[f"{prefix}/{name}"] = np.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 7
     others = {"state/hidden": np.full((2, 2, 3), -0.5), "guard/scale": np.array(0.25), "guard/bad": np.array(2.0)}
     return Checkpoint(replace(META, **meta), vectors | others)
+
+
+def run_of_four(folder: Path) -> Path:
+    """A run directory with checkpoints of steps 0, 2, 4 and 6, of which 2 is the best."""
+    (folder / "checkpoints").mkdir()
+    for step in (0, 2, 4, 6):
+        save(path_of(folder, step), example(step=step, best=Best(min(step, 2), 1.0)))
+    return folder

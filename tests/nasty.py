@@ -7,10 +7,13 @@ import math
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import BinaryIO
+from signal import ITIMER_PROF, ITIMER_REAL, SIGALRM, SIGPROF, setitimer, signal
+from typing import BinaryIO, NoReturn
 from unittest import mock
 
 import click
@@ -54,10 +57,38 @@ BASE = [*(f"--set={word}" for word in SMALL), "--device=cpu"]
 MOST = {"--length": 1000, "--count": 100, "--steps": 20, "--layers": 4, "--seconds": 0, "--minutes": 0}
 MOST |= {"model.hidden_size": 64, "model.num_layers": 4, "train.steps": 20, "log.sample_length": 100}
 """What more would be honest work, and none of it is drawn unless it is out of all bounds."""
-UNBOUNDED = ("--length", "--count")
+UNBOUNDED = ("--length",)
 USUAL = {"run": "r", "words": "r", "file": "t.txt", "files": "t.txt", "--file": "t.txt", "--prompt-file": "empty"}
 USUAL |= {"--checkpoint": "last", "--device": "cpu", "--encoding": "latin-1", "--prompt": "she", "--init-from": "r"}
 """What most values are, so that commands come as far as to the others."""
+
+
+SECONDS, PATIENCE = 5.0, 120.0
+"""What a command may take of the processor, whoever else does, and how long it may wait, before it counts as hung."""
+
+
+class HungError(BaseException):
+    """What was tried does not end; nothing on the way takes this for an error of its own."""
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Raise `HungError` in what takes longer than a command may."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise HungError(f"over {SECONDS} s of processor time" if number == SIGPROF else f"over {PATIENCE} s")
+
+    timers = {ITIMER_PROF: (SIGPROF, SECONDS), ITIMER_REAL: (SIGALRM, PATIENCE)}
+    before = {number: signal(number, end) for number, _ in timers.values()}
+    try:
+        for timer, (_, seconds) in timers.items():
+            setitimer(timer, seconds)
+        yield
+    finally:
+        for timer in timers:
+            setitimer(timer, 0)
+        for number, handler in before.items():
+            signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -88,11 +119,11 @@ def world(folder: Path) -> None:
 
 
 def outcome(words: list[str], stdin: bytes | BinaryIO = b"") -> Outcome:
-    """Run a command in this process. Whatever it raises but its exit is raised here."""
+    """Run a command in this process. Whatever it raises but its exit is raised here, and that it does not end."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     given = io.TextIOWrapper(io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin)
     status = None
-    with mock.patch.multiple(sys, argv=["charrnn", *words], stdin=given, stdout=out, stderr=err):
+    with in_time(), mock.patch.multiple(sys, argv=["charrnn", *words], stdin=given, stdout=out, stderr=err):
         try:
             cli.main()
         except SystemExit as ended:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from example_checkpoint import example
+from example_checkpoint import example, run_of_four
 
 from charrnn import checkpoint as checkpoints
-from charrnn.checkpoint import Best
 from charrnn.errors import CheckpointError
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Path]:
+def run(tmp_path: Path) -> Path:
     """A run directory with checkpoints of steps 0, 2, 4 and 6, of which 2 is the best."""
-    (tmp_path / "checkpoints").mkdir()
-    for step in (0, 2, 4, 6):
-        best = Best(min(step, 2), 1.0)
-        checkpoints.save(checkpoints.path_of(tmp_path, step), example(step=step, best=best))
-    return tmp_path
+    return run_of_four(tmp_path)
 
 
 @pytest.mark.parametrize(("which", "step"), [("best", 2), ("last", 6), ("0", 0), ("4", 4), ("0004", 4)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from damage import BIAS, rebuilt
+from damage import BIAS, flipped, rebuilt
 from runs import FEW, OFTEN, contents, run
 
 from charrnn import checkpoint, cli
@@ -27,11 +27,6 @@ def other_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Calla
 def header(good: bytes) -> int:
     """The byte behind the header."""
     return 8 + int.from_bytes(good[:8], "little")
-
-
-def flipped(good: bytes, place: int) -> bytes:
-    """A file of which one byte is another."""
-    return good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

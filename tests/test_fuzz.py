@@ -15,9 +15,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from crafted import mutated
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from nasty import BASE, Outcome, bytes_of, check, command_line, damaged, outcome, toml, tree, world
+from nasty import BASE, Outcome, bytes_of, check, command_line, damaged, in_time, outcome, toml, tree, world
 
 from charrnn import config, opening
 from charrnn.errors import ConfigError, TextError
@@ -142,6 +143,27 @@ def test_any_run_directory(here: Path, random: Random, place: str, words: str) -
         shutil.rmtree(here / "fuzzed")
 
 
+CRAFTED = [
+    *("sample fuzzed --length=9", "eval fuzzed", "eval fuzzed t.txt --dynamic", "score fuzzed t.txt", "compare fuzzed"),
+    *("compare fuzzed --no-eval", "train --resume --out=fuzzed --steps=5", "train t.txt --init-from=fuzzed --out=out"),
+]
+
+
+@fuzz(200)
+@given(randoms, st.sampled_from(CRAFTED))
+def test_any_metadata(here: Path, random: Random, words: str) -> None:
+    """A run whose checkpoint says anything of itself, with the right digest, is used or refused in one line."""
+    shutil.copytree(here / "r", here / "fuzzed")
+    try:
+        for path in (here / "fuzzed" / "checkpoints").iterdir():
+            if path.name != RUN.name:
+                path.unlink()
+        (here / "fuzzed" / RUN.relative_to("r")).write_bytes(mutated(random, RUN.read_bytes()))
+        tried([*words.split(), *(["--device=cpu", "--set=train.steps=0"] if "init" in words else [])], here)
+    finally:
+        shutil.rmtree(here / "fuzzed")
+
+
 METRIC = '{{"event": "{}", "step": 1, "seconds": 1.0, "chars_per_second": 1.0, "val_loss": 1.0, "{}": {}}}'
 OTHERS = [
     '{"event": "train", "step": 1, "seconds": 1}',
@@ -176,7 +198,8 @@ def test_any_configuration(here: Path, random: Random, keys: bool) -> None:
     Path("fuzzed").write_bytes(toml(random) if keys else bytes_of(random))
     found, error = None, ""
     try:
-        found = config.build(config.read("./fuzzed"))
+        with in_time():
+            found = config.build(config.read("./fuzzed"))
     except ConfigError as refused:
         error = str(refused)
     if found is not None:
@@ -205,7 +228,7 @@ NESTING = {
 def test_configurations_that_nest(content: str, tmp_path: Path) -> None:
     """Keys of very many parts, brackets without end and enormous values are one short line, in little memory."""
     (tmp_path / "c.toml").write_text(content)
-    with pytest.raises(ConfigError) as caught:
+    with in_time(), pytest.raises(ConfigError) as caught:
         config.read(str(tmp_path / "c.toml"))
     assert len(str(caught.value)) < 500
     with pytest.raises(ConfigError):
@@ -232,7 +255,8 @@ def test_any_bytes_in_any_encoding(tmp_path_factory: pytest.TempPathFactory, con
     path.write_bytes(content)
     error = ""
     try:
-        assert all(blocks(str(path), encoding))
+        with in_time():
+            assert all(blocks(str(path), encoding))
     except TextError as refused:
         error = str(refused)
     assert str(path) in error or "there is no text encoding" in error or not error

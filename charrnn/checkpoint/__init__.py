@@ -3,6 +3,7 @@
 from charrnn.checkpoint.directory import (
     FOLDER,
     Marks,
+    aside,
     find,
     is_name,
     last,
@@ -21,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "Marks",
     "Meta",
+    "aside",
     "content",
     "find",
     "is_name",

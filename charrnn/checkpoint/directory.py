@@ -45,12 +45,15 @@ class GoneError(CheckpointError):
 
 
 def read(run: Path, step: int) -> Checkpoint:
-    """The checkpoint of `step`. Raises `CheckpointError` for a damaged one, and one that is not in `run` itself."""
+    """The checkpoint of `step`. Raises `CheckpointError` for one that is damaged, renamed, or not in `run` itself."""
     path = path_of(run, step)
     try:
         if files.leads_out(path, run):
             raise CheckpointError(f"{path} leads out of its run directory, so it is not read: remove the link")
-        return load(path)
+        saved = load(path)
+        if saved.meta.step != step:
+            raise CheckpointError(f"{path} is of step {saved.meta.step}: it was renamed")
+        return saved
     except CheckpointError as error:
         if step not in steps(run):
             raise GoneError(str(error)) from None
@@ -84,7 +87,8 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
 
     Args:
         where: the path.
-        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated), `last` or a step.
+        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated, or where that one
+            cannot be read), `last` or a step.
 
     Raises `CheckpointError` if there is no such checkpoint.
     """
@@ -117,18 +121,33 @@ def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
     found = last(run)
     if found is None:
         raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")
-    best = found[1].meta.best
-    if which == "best" and best and best.step in available and best.step != found[1].meta.step:
-        return path_of(run, best.step), read(run, best.step), found[2]
-    return found
+    path, newest, notices = found
+    best = newest.meta.best
+    if which == "last" or best is None or best.step == newest.meta.step:
+        return found
+    instead = f"the best checkpoint (step {best.step}) {{}}: using step {newest.meta.step} instead"
+    if best.step not in steps(run):
+        if steps(run) != available:  # pruned, because there is a better one
+            raise GoneError(instead.format("was pruned"))
+        return path, newest, [*notices, instead.format("is missing")]
+    try:
+        return path_of(run, best.step), read(run, best.step), notices
+    except GoneError:
+        raise
+    except CheckpointError as error:
+        return path, newest, [*notices, f"{error}; {instead.format('cannot be read')}"]
+
+
+def aside(run: Path, step: int) -> list[tuple[Path, Path]]:
+    """The checkpoints after `step`, which could not be read, and where they are kept then."""
+    paths = [path_of(run, later) for later in steps(run) if later > step]
+    return [(path, path.with_name(path.name + DAMAGED)) for path in paths]
 
 
 def set_aside(run: Path, step: int) -> None:
-    """Rename the checkpoints after `step`, which could not be read, so that new ones do not count them."""
-    for later in steps(run):
-        if later > step:
-            path = path_of(run, later)
-            path.replace(path.with_name(path.name + DAMAGED))
+    """Rename the checkpoints after `step`, so that new ones do not count them."""
+    for path, kept in aside(run, step):
+        path.replace(kept)
 
 
 def unset_aside(run: Path) -> None:

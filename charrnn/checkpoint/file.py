@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
@@ -30,6 +31,7 @@ from charrnn.optim import rule
 from charrnn.text import Vocabulary
 
 FORMAT = 1
+SHA256 = re.compile(r"[0-9a-f]{64}")
 PLAIN = ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size", "stale", "drops")
 FIRST: configuration.Table = {
     "model": {"input_std": 0.1},
@@ -101,10 +103,13 @@ class Checkpoint:
         return dataclasses.replace(self, tensors=kept)
 
     def flat(self, prefix: str, layout: Layout) -> HostArray:
-        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`."""
+        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`. Raises `CheckpointError` for another shape."""
         vector = np.zeros(layout.size, self.meta.config.model.dtype)
         for name, view in layout.views(vector, xp=np).items():
-            view[...] = self.tensors[f"{prefix}/{name}"]
+            tensor = self.tensors[f"{prefix}/{name}"]
+            if tensor.shape != view.shape:
+                raise CheckpointError(f"{prefix}/{name} is of shape {list(tensor.shape)}, not {list(view.shape)}")
+            view[...] = tensor
         return vector
 
     @property
@@ -213,7 +218,8 @@ def decode(values: dict[str, Any]) -> Meta:
         raise UnreadableError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
     vocabulary = Vocabulary(values["vocabulary"]["characters"], tuple(values["vocabulary"]["counts"]))
     vocabulary.characters.encode()  # a string without half characters
-    if list(vocabulary.characters) != sorted(set(vocabulary.characters)) or len(vocabulary.counts) != len(vocabulary):
+    distinct = sorted(set(vocabulary.characters))
+    if not distinct or list(vocabulary.characters) != distinct or len(vocabulary.counts) != len(distinct):
         raise CheckpointError("its vocabulary is damaged")
     values = {"stale": 0, "drops": 0} | values  # not yet in the first files
     whole = [*(values[name] for name in ("step", "chunk", "samples_size", "stale", "drops")), *vocabulary.counts]
@@ -222,7 +228,8 @@ def decode(values: dict[str, Any]) -> Meta:
         whole.append(values["best"]["step"])
         losses.append(values["best"]["val_loss"])
     counted = all(type(n) is int and 0 <= n < 2**63 for n in whole)
-    if not counted or not all(type(x) is float and isfinite(x) for x in losses):
+    named = isinstance(values["corpus"], str) and SHA256.fullmatch(values["sha256"])
+    if not named or not counted or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     values |= {
         "config": configuration.build(

@@ -7,6 +7,9 @@ import click
 from charrnn.cli.common import device_option, fallback_option
 from charrnn.cli.terminal import note, say
 
+MOST_LAYERS = 4
+"""The time goes with their square, and more of them have no other code."""
+
 
 @click.command("devices")
 def devices_command() -> None:
@@ -21,7 +24,7 @@ def devices_command() -> None:
 @device_option
 @fallback_option
 @click.option("--cell", default="rnn", show_default=True, help="rnn, gru or lstm.")
-@click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--layers", type=click.IntRange(1, MOST_LAYERS), default=2, show_default=True, help="Number of layers.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the network and its text.")
 @click.option(
     "--tolerance", type=float, default=1e-6, show_default=True, help="The largest relative error that passes."

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DASHES = "-" * 40
 SIDE_BY_SIDE = 64
 """Most samples made in one batch."""
+MOST = 100_000
+"""Most samples in one go: even those of no character take their time to be parted."""
 
 
 def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
@@ -47,7 +49,7 @@ def loaded(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
     "--top-p", type=float, default=1.0, help="Only the likeliest that reach this probability.  [default: all]"
 )
 @click.option("--stop", default="", metavar="STRING", help="End before this string.")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Number of samples.")
+@click.option("--count", type=click.IntRange(1, MOST), default=1, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers.  [default: a new one, printed]")
 @click.option("-0", "nul", is_flag=True, help="Separate samples by a NUL byte instead of a line of dashes.")
 @text_encoding_option

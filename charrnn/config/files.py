@@ -26,8 +26,8 @@ SECTIONS: dict[str, Any] = {section.name: type(section.default) for section in d
 FIELDS = {f"{name}.{f.name}": f for name, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
 POINT = re.compile(r"^(\s*[+-]?)\.(?=\d)")
 """A number that begins with its point, as TOML does not allow: .3"""
-LONGEST = 64 << 20
-"""Bytes of a configuration, which may name a great many files."""
+LONGEST = 2 << 20
+"""Bytes of a configuration: it may name tens of thousands of files, and any so long is read in seconds."""
 SHOWN = 200
 """Characters of a value, or of somebody's words, in an error."""
 

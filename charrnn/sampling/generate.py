@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from charrnn.backend import Array, cores, one_thread
+from charrnn.errors import OverflowingError
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
 from charrnn.sampling.distribution import HostArray, Settings, choices, first_characters
 from charrnn.text import Ids, Vocabulary
@@ -56,6 +57,13 @@ class Writer:
         hidden = read(self.network, self.params, ids, None, state, self.work)
         self.output.affine(hidden, self.bias, self.logits)
 
+    def check(self) -> None:
+        """Raise `OverflowingError` where the largest logit of a stream is no finite number."""
+        with self.network.backend.quiet():
+            largest = self.network.backend.to_host(self.network.backend.row_max(self.logits))  # sync
+        if not np.isfinite(largest).all():
+            raise OverflowingError
+
     def write(self, uniforms: HostArray, settings: Settings) -> Ids:
         """The next N characters (N, B), chosen by uniforms (N, B). Where the device chooses, it is waited for once."""
         backend, result = self.network.backend, np.empty(uniforms.shape, np.intp)
@@ -80,6 +88,8 @@ def generate(
 
     Yields:
         ids (N, B), the next N characters of each stream: at first one, then more at a time.
+
+    Raises `OverflowingError` for a network whose numbers overflow: the logits that a block begins with are looked at.
     """
     B = prompts.shape[1]
     width = B if network.backend.one_thread_only else GROUP
@@ -98,7 +108,8 @@ def generate(
 
 
 def write(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:
-    """The next characters of one group of streams."""
+    """The next characters of one group of streams. Raises `OverflowingError`."""
+    writer.check()
     return writer.write(uniforms[:, group], settings)
 
 
@@ -157,6 +168,8 @@ def pieces(
 
     Yields:
         The new text of each sample: a character or some, or nothing yet. The prompt is not repeated.
+
+    Raises `OverflowingError` as `generate` does.
     """
     if length == 0:
         return

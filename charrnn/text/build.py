@@ -7,6 +7,7 @@ from the cache, where the next run on the same text finds them by its hash.
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import AnyStr
@@ -41,11 +42,13 @@ class Builder:
             cost no memory until they are written over, so that a short text pays for no table.
         blocks: the provisional ids (N,) in the order of the text, in memory or on the disk.
         starts: where documents begin, 8 bytes each: there may be as many as lines.
+        most: characters from which on no more are taken.
         length: characters so far.
         size: bytes of UTF-8 so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
         self.points: Ids = np.arange(ASCII)
         self.counts: Ids = np.zeros(ASCII, np.int64)
         self.table: Ids = np.zeros(CODE_POINTS, np.intp)
@@ -78,6 +81,7 @@ class Builder:
         """Add the next piece, which begins with the character `position` of its source.
 
         Documents begin at the places `cuts` in it, besides the one at position 0.
+        Raises `TextError` where there are more than `most` characters.
         """
         if piece.text is None:
             assert piece.utf8 is not None
@@ -94,6 +98,8 @@ class Builder:
         self.starts.extend(self.length + place for place in (*([] if position else [0]), *cuts))
         self.length += len(ids)
         self.size += len(utf8)
+        if self.length > self.most:
+            raise TextError(f"the text has more than {self.most:,} characters, too many for what was trained on")
         self.blocks.append(ids.astype(np.min_scalar_type(len(seen) - 1), copy=False))
         if self.size > cache.SMALL and isinstance(self.blocks, list):
             self.blocks = Spill(self.blocks)
@@ -170,13 +176,13 @@ def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corp
         return builder.corpus(name)
 
 
-def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "") -> Corpus:
+def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "", *, most: float = math.inf) -> Corpus:
     """The corpus of files; of the embedded text for no name. See `expand` for the names.
 
     Each file is a document, or holds those that `separator` parts: see `documents.parted`.
 
-    Raises `TextError` for what cannot be found, read or decoded, for fewer than two characters, and for a text that
-    is too large for memory where the cache cannot take it.
+    Raises `TextError` for what cannot be found, read or decoded, for fewer than two characters, for more than `most`,
+    and for a text that is too large for memory where the cache cannot take it.
     """
     files = expand(list(names))
     if not files:
@@ -185,11 +191,11 @@ def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "
     name = "standard input" if name == "-" else name
     sources.decoder_for(encoding)
     size = sources.size_of(files) if sources.is_utf8(encoding) else None
-    if size is not None and size > cache.SMALL and cache.may_have(size, len(BOM) * len(files)):
+    if size is not None and cache.SMALL < size <= 4 * most and cache.may_have(size, len(BOM) * len(files)):
         found = cache.opened(hashed(files, separator), name)
         if found is not None:
             return found
-    with Builder() as builder:
+    with Builder(most) as builder:
         for file in files:
             builder.document(sources.pieces(file, encoding), separator)
         return builder.corpus(name)

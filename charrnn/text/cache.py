@@ -132,7 +132,10 @@ def may_have(size: int, marks: int) -> bool:
 
 
 def opened(sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
-    """The corpus with this hash, mapped and from now on the one used last; None if there is no whole entry of it."""
+    """The corpus with this hash, mapped and from now on the one used last; None if there is no whole entry of it.
+
+    Raises `TextError` for one that is whole, and cannot be mapped.
+    """
     path = path_of(sha256)
     corpus = entry.mapped(path, sha256, name, verify=verify)
     if corpus is not None:
@@ -144,7 +147,7 @@ def opened(sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
 def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
     """Make an entry from its starts and blocks of final ids with their positions, and map it; then `trim`.
 
-    Raises `TextError` where the file system refuses; nothing is left then.
+    Raises `TextError` where the file system refuses, and nothing is left then; and where it cannot be mapped.
     """
     path = path_of(about.sha256)
     with refusing():

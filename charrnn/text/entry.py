@@ -7,6 +7,7 @@ entry.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import struct
@@ -20,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from charrnn import files
+from charrnn.errors import TextError
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Ids, Vocabulary
 
@@ -122,7 +124,8 @@ def described(path: Path) -> About | None:
 def mapped(path: Path, sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
     """The corpus of the entry at `path`, its ids mapped; None if there is no whole entry of this hash.
 
-    It is held for as long as the ids live: see `held`. `verify` reads the ids' checksums.
+    It is held for as long as the ids live: see `held`. `verify` reads the ids' checksums. Raises `TextError` for an
+    entry that is whole, and cannot be mapped.
     """
     try:
         with path.open("rb") as stream:
@@ -139,11 +142,26 @@ def mapped(path: Path, sha256: str, name: str, *, verify: bool = True) -> Corpus
             end = stream.seek(about.length * dtype.itemsize)
             if end + size != about.place + about.documents * START.itemsize or zlib.crc32(stream.read(size)) != cuts:
                 return None
-            whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)  # its own descriptor carries the lock
+            whole = memory_of(stream)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     ids, starts = np.frombuffer(whole, dtype, about.length), np.frombuffer(whole, START, about.documents, about.place)
     return Corpus(name, ids, starts, about.vocabulary, sha256)
+
+
+def memory_of(stream: BinaryIO) -> mmap.mmap:
+    """The whole of an open file, mapped; its own descriptor carries the lock.
+
+    Raises `TextError` where that cannot be, as it says nothing against the file.
+    """
+    try:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        why, remedy = error.strerror, "set XDG_CACHE_HOME to a directory on another file system"
+        if error.errno == errno.ENOMEM:
+            why = f"it takes {stream.seek(0, 2):,} bytes of address space, more than this process may have"
+            remedy = "raise the limit (ulimit -v), or name a part of the text"
+        raise TextError(f"{stream.name} cannot be mapped ({why}): {remedy}") from None
 
 
 def hold(stream: BinaryIO | FileIO, *, exclusive: bool) -> bool:

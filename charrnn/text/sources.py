@@ -8,9 +8,10 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -159,6 +160,23 @@ def size_of(names: list[str]) -> int | None:
     except OSError:
         return None
     return total
+
+
+def plain(names: Iterable[str], characters: int) -> list[str]:
+    """`names` as they are, each of a file: as a run writes them down, without patterns, folders and pipes.
+
+    None is opened. Raises `TextError` for a name of anything else, and for files of fewer bytes than `characters`: in
+    no encoding do they hold so many, and a file of the system that says it is empty may have no end.
+    """
+    names = list(names)
+    for name in names:
+        if name == "-" or not os.path.isfile(name):  # noqa: PTH113 (pathlib's raises for a name that is too long)
+            raise TextError(f"{name}: there is no such file")
+    size = None if any(name.endswith(".gz") for name in names) else sum(Path(name).stat().st_size for name in names)
+    if names and size is not None and size < characters:
+        what = names[0] if len(names) == 1 else f"{len(names)} files"
+        raise TextError(f"{what} is not the text that the run was trained on")
+    return names
 
 
 def is_utf8(encoding: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from charrnn.errors import TextError
 from charrnn.text import cache
 from charrnn.text.corpus import Corpus
 from charrnn.text.entry import About
@@ -34,6 +35,16 @@ def widened(corpus: Corpus, characters: str) -> Corpus:
     about = About(corpus.name, key, size, len(corpus.ids), len(corpus.starts), vocabulary)
     found = cache.opened(key, corpus.name) or cache.put(about, corpus.starts, renumbered(corpus.ids, new))
     return replace(found, sha256=corpus.sha256)
+
+
+def known(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
+    """`corpus` in the vocabulary of a network that was trained on it.
+
+    Raises `TextError` where that counts other characters in it than there are.
+    """
+    if vocabulary.used != corpus.vocabulary.used:
+        raise TextError(f"{corpus.name} has other characters than the checkpoint says: the checkpoint is damaged")
+    return widened(corpus, vocabulary.characters)
 
 
 def renumbered(ids: Ids, new: Ids) -> Iterator[tuple[int, Ids]]:

@@ -1,5 +1,6 @@
 """The loop as a generator of events; sessions, evaluation, guard, the run directory."""
 
+from charrnn.training.corpus import own_text
 from charrnn.training.dynamic import Dynamic
 from charrnn.training.evaluation import Evaluation, surprises
 from charrnn.training.events import (
@@ -15,7 +16,6 @@ from charrnn.training.events import (
 )
 from charrnn.training.guard import LIMIT
 from charrnn.training.protocols import evaluated
-from charrnn.training.record import located
 from charrnn.training.runs import default_out
 from charrnn.training.session import Request, Session, prepare
 
@@ -36,7 +36,7 @@ __all__ = [
     "Trained",
     "default_out",
     "evaluated",
-    "located",
+    "own_text",
     "prepare",
     "surprises",
 ]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from charrnn import text
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import Table
+from charrnn.config import Table, build
+from charrnn.config.schema import DataConfig
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.text import Corpus
+from charrnn.text import Corpus, Vocabulary
 from charrnn.training import record
 
 
 def read_corpus(
-    said: str | None, names: tuple[str, ...], out: Path | None, table: Table, saved: Checkpoint | None = None
+    said: str | None,
+    names: tuple[str, ...],
+    out: Path | None,
+    table: Table,
+    saved: Checkpoint | None = None,
+    *,
+    recorded: bool = False,
 ) -> Corpus:
     """The text that was asked for; when resuming it must be the run's own, and gets the vocabulary that the run has.
 
@@ -24,17 +32,21 @@ def read_corpus(
         out: the run directory, in which they may be now.
         table: the configuration.
         saved: what is resumed, if anything.
+        recorded: whether the names in the table are those that a run wrote down, and that nobody says now.
     """
     data = table.get("data", {})
     separator = data.get("document_separator", "")
     if said is not None:
         corpus = text.from_text(said, separator=separator)
     else:
-        files = names or record.located(out, data.get("files", ()))
-        if "-" in files and len(files) > 1:
-            raise ConfigError("standard input (-) must be the only text")
         try:
-            corpus = text.from_files(files, data.get("encoding", "utf-8"), separator)
+            if recorded and not names:
+                corpus = own_text(out, build({"data": data}).data, saved.meta.vocabulary if saved else None)
+            else:
+                files = names or record.located(out, data.get("files", ()))
+                if "-" in files and len(files) > 1:
+                    raise ConfigError("standard input (-) must be the only text")
+                corpus = text.from_files(files, data.get("encoding", "utf-8"), separator)
         except TextError as error:
             hint = f"; the run in {out} needs its text: name the file" if saved and not names else ""
             raise TextError(f"{error}{hint}") from None
@@ -44,7 +56,24 @@ def read_corpus(
         raise CheckpointError(
             f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
         )
-    return replace(text.widened(corpus, saved.meta.vocabulary.characters), name=saved.meta.corpus)
+    return replace(text.known(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
+
+
+def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) -> Corpus:
+    """The text of the files that a run has written down, wherever they are now.
+
+    The run may come from anybody. So its names mean files and nothing else, and what is too short to be the text that
+    `vocabulary` counts, or more than twice as long, is not read. Whether it is that text is for the caller to say.
+
+    Raises `TextError` for what is no file, and as `text.from_files` does.
+    """
+    characters = sum(vocabulary.counts) if vocabulary is not None else 0
+    try:
+        files = text.plain(record.located(run, data.files), characters)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
+    most = 2 * characters if vocabulary is not None else math.inf
+    return text.from_files(files, data.encoding, data.document_separator, most=most)
 
 
 def recorded_files(

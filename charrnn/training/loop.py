@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ from charrnn import seeds
 from charrnn.backend import one_thread
 from charrnn.checkpoint import Checkpoint, Meta, named
 from charrnn.config import Config
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, OverflowingError
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part
 from charrnn.training import evaluation
@@ -179,20 +180,21 @@ class Loop:
 
     def sampled(self) -> Sampled:
         """A sample from the network as it is, from a stream of its own: training is not disturbed."""
-        text = "".join(
-            text
-            for (text,) in pieces(
-                self.trainer.network,
-                self.trainer.network.views(self.trainer.average),
-                self.corpus.vocabulary,
-                prompt=self.corpus.ids[:0],
-                length=self.config.log.sample_length,
-                count=1,
-                settings=Settings(),
-                stop="",
-                rng=seeds.stream(self.config.train.seed, "training samples", self.trainer.done),
-            )
+        made = pieces(
+            self.trainer.network,
+            self.trainer.network.views(self.trainer.average),
+            self.corpus.vocabulary,
+            prompt=self.corpus.ids[:0],
+            length=self.config.log.sample_length,
+            count=1,
+            settings=Settings(),
+            stop="",
+            rng=seeds.stream(self.config.train.seed, "training samples", self.trainer.done),
         )
+        text = ""
+        with suppress(OverflowingError):  # a rate that is too high; the guard has the last word
+            for (more,) in made:
+                text += more
         event = Sampled(self.moment(self.trainer.done), text)
         self.progress.samples_size += len(event.entry)
         return event

@@ -6,7 +6,7 @@ import math
 from contextlib import closing
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.errors import CheckpointError
+from charrnn.errors import OverflowingError
 from charrnn.model import Network, Views
 from charrnn.text import Part
 from charrnn.training.dynamic import Dynamic, dynamic_evaluation
@@ -32,7 +32,7 @@ def evaluated(
         dynamic: the protocol `dynamic`; neither: `carried`.
         memory: for `dynamic`, the run's checkpoint with what its optimiser remembers.
 
-    Raises `CheckpointError` for a network whose numbers overflow.
+    Raises `OverflowingError` for a network whose numbers do.
     """
     with closing(network.backend.workers()) as workers:
         if dynamic:
@@ -43,8 +43,5 @@ def evaluated(
         else:
             result = windows(network, params, part, window, workers)
     if math.isnan(result.nats_per_char):
-        remedy = "lower --dynamic-rate, or take" if dynamic else "take"
-        raise CheckpointError(
-            f"the network overflows: its parameters are finite, but too large; {remedy} an earlier checkpoint"
-        )
+        raise OverflowingError("lower --dynamic-rate, or take" if dynamic else "take")
     return result

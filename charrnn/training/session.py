@@ -150,13 +150,14 @@ def prepare(request: Request) -> Session:
     check_resumed(request, table)
     source = finetuning.source(table, request.out, notices) if saved is None else None
     table = source.shaped(table) if source else table
-    corpus = read_corpus(request.text, request.files, request.out, table, saved)
+    recorded = "files" not in config.merged(request.preset, request.options).get("data", {})
+    corpus = read_corpus(request.text, request.files, request.out, table, saved, recorded=recorded)
     corpus = source.widened(corpus, table) if source else corpus
     files, loose = recorded_files(request.text, request.files, request.out, table)
     if request.out is not None:
         runs.apart(request.out, files)
-    recorded = {"files": files} | ({"encoding": "utf-8"} if loose else {})
-    wanted = config.build(config.merged(table, {"data": recorded}))
+    data = {"files": files} | ({"encoding": "utf-8"} if loose else {})
+    wanted = config.build(config.merged(table, {"data": data}))
     choice = device(wanted, fallback=request.fallback)
     notices.append(choice.reason)
     notices += documents(corpus, wanted.data.document_separator)
@@ -184,6 +185,9 @@ def prepare(request: Request) -> Session:
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
+    if saved is not None and request.out is not None and not finished:
+        kept = checkpoint.aside(request.out, saved.meta.step)
+        notices += [f"{path} is not used: it is kept as {name.name}" for path, name in kept]
     lines, out = tuple(notices), request.out
     return Session(settings, corpus, network, lines, finished, loop, out, saved, loose, within, seen, left)
 
