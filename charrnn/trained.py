@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import secrets
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
@@ -12,13 +14,16 @@ import numpy as np
 
 from charrnn import seeds
 from charrnn import text as texts
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import Checkpoint, Meta, save
 from charrnn.config import Config
 from charrnn.errors import ConfigError, OverflowingError, TextError
 from charrnn.model import Network, Views
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training import Dynamic, Evaluation, evaluated, own_text, surprises
+
+NO_TEXT = hashlib.sha256().hexdigest()
+"""Stands in a saved checkpoint for a text that nobody knows."""
 
 
 class Options(TypedDict, total=False):
@@ -156,6 +161,24 @@ class Model:
         if np.isnan(nats).any():
             raise OverflowingError
         return nats
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to a checkpoint file, as `charrnn.load`, `charrnn sample` and `--init-from` read it.
+
+        It holds what predicts, and the optimiser's memory if that is known; no state, and no place in a text.
+        Raises `CheckpointError` where the file system refuses.
+        """
+        corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
+        digest = self.corpus.sha256 if self.corpus else self.sha256 or NO_TEXT
+        meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, digest, math.log(V), best=None, samples_size=0)
+        shapes = Checkpoint(meta, {}).shapes
+        tensors = {name: np.zeros(shape, self.network.dtype) for name, shape in shapes.items()}
+        tensors |= self.memory.tensors if self.memory else {}
+        tensors["guard/scale"] += 1
+        for name, array in self.params.items():
+            for full in {f"parameters/{name}", f"average/{name}"} & shapes.keys():
+                tensors[full] = self.network.backend.to_host(array)
+        save(Path(path), Checkpoint(meta, tensors))
 
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
