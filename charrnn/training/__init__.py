@@ -16,8 +16,9 @@ from charrnn.training.events import (
 )
 from charrnn.training.guard import LIMIT
 from charrnn.training.protocols import evaluated
+from charrnn.training.request import Request
 from charrnn.training.runs import default_out
-from charrnn.training.session import Request, Session, prepare
+from charrnn.training.session import Session, prepare
 
 __all__ = [
     "LIMIT",

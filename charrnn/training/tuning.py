@@ -18,8 +18,9 @@ from charrnn.errors import ConfigError
 from charrnn.text import Corpus, Part
 from charrnn.training import finetuning
 from charrnn.training.corpus import read_corpus
+from charrnn.training.request import Request
 from charrnn.training.resolve import pace, resolved, warm_up
-from charrnn.training.session import Request, device
+from charrnn.training.session import device
 from charrnn.training.step import Trainer
 
 ROUNDS = 5
