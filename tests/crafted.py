@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -64,7 +65,7 @@ def mutated(random: Random, good: bytes) -> bytes:
         if random.random() < 0.05:
             del place[key]
         else:
-            place[key] = random.choice(alike if alike and random.random() < 0.6 else VALUES)
+            place[key] = deepcopy(random.choice(alike if alike and random.random() < 0.6 else VALUES))
     if random.random() < 0.1:
         known = random.choice([0, 1, 2])
         values["vocabulary"] = {"characters": " ,."[:known], "counts": [100] * known}
