@@ -158,7 +158,7 @@ def row(
         text=of,
         losses={protocol: losses.get(protocol) for protocol in wanted},
         missing=missing,
-        notices=model.notices,
+        notices=(*model.notices, *([f"{run} was trained on {name}"] if text and model.learnt(text) else [])),
     )
 
 

@@ -180,6 +180,13 @@ class Model:
                 tensors[full] = self.network.backend.to_host(array)
         save(Path(path), Checkpoint(meta, tensors))
 
+    def learnt(self, text: str) -> bool:
+        """Whether the network was trained on `text`, or all of it but the held-out part."""
+        if len(text) != sum(self.vocabulary.counts):
+            return False
+        separator = self.config.data.document_separator
+        return texts.from_text(text, separator=separator).sha256 == (self.corpus.sha256 if self.corpus else self.sha256)
+
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
         ids = self.vocabulary.encode(text, unknown=unknown)

@@ -29,6 +29,16 @@ def test_weights_from_elsewhere_are_saved(call: Call) -> None:
     assert "network: gru, 2 x 4" in out
 
 
+def test_a_text_that_was_trained_on_is_said(call: Call) -> None:
+    """Whoever evaluates a network on its own text is told, and by which way its held-out part is had."""
+    charrnn.train(files="t.txt", settings=SMALL, out="r")
+    said = call("eval", "r", "t.txt")[1]
+    assert "t.txt is the text that the run was trained on: without it, the part that was held out" in said
+    assert "r was trained on t.txt\n" in call("compare", "r", "t.txt", "--window=4")[1]
+    Path("other.txt").write_text(TEXT[:-1])
+    assert "trained on" not in call("eval", "r", "other.txt")[1]
+
+
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_training_without_a_directory_is_saved(tmp_path: Path, average: float) -> None:
     """What is saved predicts as the model does, learns on with its optimiser's memory, and knows its text."""

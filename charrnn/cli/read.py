@@ -158,6 +158,8 @@ def eval_command(
     how = Dynamic(rate=dynamic_rate) if dynamic_chunk is None else Dynamic(dynamic_chunk, dynamic_rate)
     model = loaded(run, checkpoint, device, no_fallback)
     text = None if file is None else read_text(file, encoding)
+    if text is not None and model.learnt(text):
+        note(f"{file} is the text that the run was trained on: without it, the part that was held out is evaluated")
     result = model.evaluate(text, window=window, dynamic=dynamic and how, unknown=unknown)
     values = {
         "nats_per_char": result.nats_per_char,
