@@ -139,7 +139,7 @@ def test_an_entry_appears_whole(home: Path, file: str) -> None:
 
     def replace(temporary: Path, path: Path) -> Path:
         assert not path.exists()
-        assert cache.WRITING.fullmatch(temporary.name)  # so that it is swept, should this process be killed
+        assert temporary in cache.left_over(cache.ENTRY)  # so that it is swept, should this process be killed
         assert entry.described(temporary).length == len(TEXT)
         return right(temporary, path)
 

@@ -17,8 +17,8 @@ from charrnn.text import cache
 
 KEPT = 1000
 """Files; when one is written, those written longest ago go beyond it."""
-FILE = re.compile(r"[0-9a-f]{64}\.floors\.json")
-WRITING = re.compile(r"\.[0-9a-f]{64}\.floors\.json\.[0-9a-f]{8}\.tmp")
+FILE = re.compile(r"[0-9a-f]{64}\.floors\.json").fullmatch
+"""Whether this is the name of such a file."""
 
 
 def get(split: Split) -> Floors | None:
@@ -44,7 +44,7 @@ def put(split: Split, floors: Floors) -> None:
 
 def files() -> list[Path]:
     """The files of floors. Raises `TextError` for a cache that cannot be read."""
-    return cache.matching(FILE)
+    return cache.named(FILE)
 
 
 def clear() -> list[Path]:
@@ -53,9 +53,6 @@ def clear() -> list[Path]:
     Raises `TextError` for one that cannot be removed.
     """
     found = files()
-    for path in (*found, *cache.matching(WRITING)):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise TextError(f"{path} cannot be removed ({error.strerror or error})") from None
+    for path in (*found, *cache.left_over(FILE)):
+        cache.remove(path)
     return found

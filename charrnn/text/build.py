@@ -189,7 +189,7 @@ def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "
         return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
     name = files[0] if len(files) == 1 else f"{len(files)} files"
     name = "standard input" if name == "-" else name
-    sources.decoder_for(encoding)
+    sources.check_encoding(encoding)
     size = sources.size_of(files) if sources.is_utf8(encoding) else None
     if size is not None and cache.SMALL < size <= 4 * most and cache.may_have(size, len(BOM) * len(files)):
         found = cache.opened(hashed(files, separator), name)

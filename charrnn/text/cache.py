@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ LIMIT = 20 * 10**9
 """Bytes of all entries together."""
 STALE = 60.0
 """Seconds: while an entry is written its file has a temporary name, which for a moment nobody holds."""
-ENTRY, WRITING = re.compile(r"[0-9a-f]{64}\.ids"), re.compile(r"\.[0-9a-f]{64}\.ids\.[0-9a-f]{8}\.tmp")
+ENTRY = re.compile(r"[0-9a-f]{64}\.ids").fullmatch
+"""Whether this is the name of an entry."""
 
 
 @dataclass(frozen=True)
@@ -169,17 +170,27 @@ def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
 def entries() -> list[Entry]:
     """Every entry, the one used last first."""
     found = []
-    for path in matching(ENTRY):
+    for path in named(ENTRY):
         with suppress(OSError):  # removed meanwhile
             status = path.stat()
             found.append(Entry(path, status.st_size, status.st_mtime, entry.described(path)))
     return sorted(found, key=lambda e: e.used, reverse=True)
 
 
-def matching(pattern: re.Pattern[str]) -> list[Path]:
-    """The files of the cache with names of this pattern; whatever else is in its directory is nobody's business."""
+def named(ours: Callable[[str], object]) -> list[Path]:
+    """The files of the cache whose names are `ours`; whatever else is in its directory is nobody's business."""
+    return [path for path in everything() if ours(path.name)]
+
+
+def left_over(ours: Callable[[str], object]) -> list[Path]:
+    """What killed processes have left of their writing of such files."""
+    return [path for path in everything() if files.left_over(path, ours)]
+
+
+def everything() -> list[Path]:
+    """Every file in the directory of the cache."""
     try:
-        return sorted(path for path in directory().iterdir() if pattern.fullmatch(path.name) and path.is_file())
+        return sorted(path for path in directory().iterdir() if path.is_file())
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -203,7 +214,7 @@ def trim(*, keep: Path) -> None:
 
 def sweep(age: float) -> None:
     """Remove the temporary files that no process holds, and that nobody has written to for `age` seconds."""
-    for path in matching(WRITING):
+    for path in left_over(ENTRY):
         with suppress(OSError):
             if not entry.held(path) and time.time() - path.stat().st_mtime >= age:
                 path.unlink()
@@ -217,8 +228,13 @@ def clear() -> list[Entry]:
     sweep(0)
     found = entries()
     for old in found:
-        try:
-            old.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise TextError(f"{old.path} cannot be removed ({error.strerror or error})") from None
+        remove(old.path)
     return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file of the cache. Raises `TextError` where that cannot be."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TextError(f"{path} cannot be removed ({error.strerror or error})") from None

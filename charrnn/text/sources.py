@@ -81,8 +81,8 @@ def piece_of(text: str) -> Piece:
 
 def pieces(name: str, encoding: str) -> Iterator[Piece]:
     """The same text as `blocks`, with the bytes it came from. ASCII in a UTF-8 file never becomes a string."""
-    decoder = decoder_for(encoding)
-    return utf8_pieces(name, encoding) if is_utf8(encoding) else decoded_pieces(name, encoding, decoder)
+    check_encoding(encoding)
+    return utf8_pieces(name, encoding) if is_utf8(encoding) else decoded_pieces(name, encoding)
 
 
 def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
@@ -110,9 +110,9 @@ def utf8_decoded(name: str, encoding: str, offset: int, raw: bytes, *, final: bo
         raise undecodable(name, encoding, offset, error) from None
 
 
-def decoded_pieces(name: str, encoding: str, decoder: codecs.IncrementalDecoder) -> Iterator[Piece]:
+def decoded_pieces(name: str, encoding: str) -> Iterator[Piece]:
     """The pieces of a source in an encoding other than UTF-8."""
-    offset = 0
+    offset, decoder = 0, codecs.getincrementaldecoder(encoding)("strict")
     for chunk in chain(chunks(name), [b""]):
         held = len(decoder.getstate()[0])
         try:
@@ -184,13 +184,12 @@ def is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
-def decoder_for(encoding: str) -> codecs.IncrementalDecoder:
-    """The strict decoder of a text encoding that Python knows; of UTF-8 the one that leaves the mark to `blocks`."""
+def check_encoding(encoding: str) -> None:
+    """Raise `TextError` for what is no text encoding that Python knows and can read in pieces."""
     try:
-        info = codecs.lookup(encoding)
-        if not info._is_text_encoding:
+        if not codecs.lookup(encoding)._is_text_encoding:
             raise LookupError
-        return codecs.getincrementaldecoder("utf-8" if is_utf8(encoding) else encoding)("strict")
+        codecs.getincrementaldecoder(encoding)("strict")
     except (LookupError, ValueError):
         raise TextError(f"there is no text encoding {encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
 
