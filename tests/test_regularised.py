@@ -150,7 +150,7 @@ def test_first_files_resume_as_they_were(tmp_path: Path, corpus: Path) -> None:
     path = checkpoint.path_of(tmp_path / "r", 8)
     saved = checkpoint.load(path)
     values = checkpoint.file.encode(saved.meta)
-    for section, keys in checkpoint.file.FIRST.items():
+    for section, keys in checkpoint.file.FIRST_DEFAULTS.items():
         for key in keys:
             del values["config"][section][key]
     read = checkpoint.file.decode(values).config

@@ -70,15 +70,15 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
     for step in reversed(steps(run)):
         path = path_of(run, step)
         try:
-            return path, read(run, step), problems
+            return path, read(run, step), [f"{problem}; using an earlier checkpoint" for problem in problems]
         except GoneError:
             return last(run, resumed=resumed)
         except CheckpointError as error:
             if resumed and isinstance(error, UnreadableError):
                 raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
-            problems.append(f"{error}; using an earlier checkpoint")
+            problems.append(str(error))
     if problems:
-        raise CheckpointError(problems[0].replace("; using an earlier checkpoint", "; no other can be read either"))
+        raise CheckpointError(f"{problems[0]}; no other can be read either")
     return None
 
 

@@ -1,9 +1,9 @@
 """One checkpoint, one safetensors file: plain CPU arrays, one JSON string of metadata, nothing executable.
 
 Tensors: `parameters/NAME`, `optimizer/SLOT/NAME`, `state/NAME` (L, B, H), `guard/NAME`, and `average/NAME` where a
-running mean of the parameters is kept. The metadata's single key
-`charrnn` holds everything else as JSON with sorted keys: the format's own map has no stable order, and without times
-the same run makes the same bytes. The file appears under its name only when it is complete and on the disk.
+running mean of the parameters is kept. The metadata's single key `charrnn` holds everything else as JSON with sorted
+keys: the format's own map has no stable order, and without times the same run makes the same bytes. The file appears
+under its name only when it is complete and on the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ from charrnn.text import Vocabulary
 FORMAT = 1
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PLAIN = ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size", "stale", "drops")
-FIRST: configuration.Table = {
+FIRST_DEFAULTS: configuration.Table = {
     "model": {"input_std": 0.1},
     "train": {"random_offset": False},
     "optimizer": {"schedule": "constant", "warmup": 0.0},
 }
-"""What the first files did without saying so: their defaults were others."""
+"""Values that the first files left out, because they were the defaults then."""
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -117,7 +117,8 @@ class Checkpoint:
         """The tensors that belong to this metadata, by full name, with their shapes."""
         config, cell = self.meta.config, CELLS[self.meta.config.model.cell]
         prefixes = ["parameters", *(f"optimizer/{slot}" for slot in rule(config.optimizer).slots)]
-        prefixes += ["average"] * bool(config.optimizer.average)
+        if config.optimizer.average:
+            prefixes.append("average")
         weights = layout_of(config.model, len(self.meta.vocabulary)).shapes
         state = (config.model.num_layers, config.train.batch_size, config.model.hidden_size)
         return {
@@ -166,10 +167,10 @@ def content(tensors: Mapping[str, HostArray]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> None:
+def write_atomically(path: Path, *blocks: bytes) -> None:
     """`files.write` with a `CheckpointError` for what the file system refuses."""
     try:
-        files.write(path, *blocks, more=more)
+        files.write(path, *blocks)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -233,7 +234,7 @@ def decode(values: dict[str, Any]) -> Meta:
         raise CheckpointError("its metadata is damaged")
     values |= {
         "config": configuration.build(
-            configuration.merged(FIRST, configuration.checked(values["config"], "its configuration"))
+            configuration.merged(FIRST_DEFAULTS, configuration.checked(values["config"], "its configuration"))
         ),
         "vocabulary": vocabulary,
         "best": Best(**values["best"]) if values["best"] else None,

@@ -139,7 +139,8 @@ def show(found: Verdict) -> None:
 
     lines = [["device", "shards", "threads", "steps/s", "chars/s", "relative", ""]]
     for row in found.rows:
-        marks = ", ".join(["best" if row.best else "equal"] * row.equal + ["as configured"] * row.current)
+        words = {"best": row.best, "equal": row.equal and not row.best, "as configured": row.current}
+        marks = ", ".join(word for word, holds in words.items() if holds)
         rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
         lines.append([row.device, str(row.shards), str(row.threads), *rates, marks])
     say("\n" + "\n".join(aligned(lines, COLUMNS, WIDTHS)))

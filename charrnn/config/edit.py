@@ -41,7 +41,7 @@ def assign(lines: list[str], section: str, key: str, assignment: str) -> None:
     """Change or add the line `assignment` in `lines`: below a line that has it as a comment, or after the last key."""
     headers = {match[1]: n for n, line in enumerate(lines) if (match := HEADER.fullmatch(line))}
     if section not in headers:
-        lines += [""] * bool(lines) + [f"[{section}]", assignment]
+        lines += ["", f"[{section}]", assignment] if lines else [f"[{section}]", assignment]
         return
     first = headers[section] + 1
     last = min((n for n in headers.values() if n >= first), default=len(lines))

@@ -164,7 +164,7 @@ def tidy(run: Path, log: LogConfig, last: Meta) -> None:
 
 
 def finish(run: Path, log: LogConfig, last: Meta, seen: checkpoint.Marks) -> None:
-    """Do what a finished run had still to do when it was killed behind its last checkpoint.
+    """Do what a finished run had still to do when it was killed right after its last checkpoint.
 
     A directory that cannot be written, or into which another process trains, stays as it is.
     """

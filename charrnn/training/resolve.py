@@ -40,9 +40,9 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
         validation = validation.head(count)
     if validation is None or not config.log.eval_every:
-        idle = ["train.patience"] * bool(config.train.patience)
-        idle += ["optimizer.schedule = plateau"] * (config.optimizer.schedule == "plateau")
-        notices += [f"{key} does nothing: the run evaluates nothing" for key in idle]
+        plateau = config.optimizer.schedule == "plateau"
+        idle = {"train.patience": config.train.patience > 0, "optimizer.schedule = plateau": plateau}
+        notices += [f"{key} does nothing: the run evaluates nothing" for key, said in idle.items() if said]
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
@@ -55,7 +55,8 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     if config.train.precision != "float32" and backend.name == "cpu":
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
     layout = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
-    notices += [f"recurrence: {layout}"] * bool(layout)
+    if layout:
+        notices.append(f"recurrence: {layout}")
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     return replace(config, data=data, train=train), train_part, validation
 

@@ -90,7 +90,9 @@ def prepare(request: Request) -> Session:
     seen = checkpoint.marks(out) if out else []
     found = checkpoint.last(out, resumed=True) if request.resume and out else None
     saved = found[1] if found else None
-    notices = list(found[2]) if found else [f"no checkpoint in {out} yet: starting"] * request.resume
+    notices = list(found[2]) if found else []
+    if request.resume and not found:
+        notices.append(f"no checkpoint in {out} yet: starting")
     table = requested(request, saved, notices)
     check_resumed(request, table)
     source = finetuning.source(table, out, notices) if saved is None else None

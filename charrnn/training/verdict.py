@@ -52,8 +52,9 @@ class Verdict:
     def words(self) -> str:
         """What to do, in one line."""
         plan, best = self.plan, self.best
-        said = [f"train.device = {best.device}"] * (best.device != plan.current.device)
-        said += [f"train.shards = {best.shards} with --threads {best.threads}"] * (best.device == "cpu")
+        said = [f"train.device = {best.device}"] if best.device != plan.current.device else []
+        if best.device == "cpu":
+            said.append(f"train.shards = {best.shards} with --threads {best.threads}")
         if best == plan.current:
             way = ", ".join(said) or f"train.device = {best.device}"
             return f"best: the configuration as it is, {way}: nothing is more than {EQUAL:.0%} faster"
