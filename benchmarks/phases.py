@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from typing import Any
 
 from systems import PLAIN, TEXT, random_text
 
 from charrnn import backend, config, text
 from charrnn.backend import Workers, one_thread
-from charrnn.model import build, network, output
+from charrnn.model import build, output
 from charrnn.training.resolve import start
 
 SECONDS = 2.0
@@ -32,6 +33,7 @@ def main() -> None:
     net = build(settings.model, len(corpus.vocabulary), device)
     trainer = start(settings, net, corpus.part(0, TEXT), Workers(1))
     spent: dict[str, float] = defaultdict(float)
+    watches = ExitStack()
 
     def run(seconds: float) -> tuple[int, float]:
         began, steps = time.perf_counter(), 0
@@ -45,6 +47,7 @@ def main() -> None:
 
     def watch(owner: Any, name: str) -> None:
         function = getattr(owner, name)
+        watches.callback(setattr, owner, name, function)
 
         def timed(*args: Any, **options: Any) -> Any:
             began = time.perf_counter()
@@ -59,14 +62,14 @@ def main() -> None:
     print(f"{table['model']['cell']} {H}, {T}, {B}: {seconds / steps * 1e6:,.0f} us a step")
     for owner, names in {
         net.cell: ("recurrence_forward", "recurrence_backward"),
-        network: ("read", "prepare"),
-        output: ("forward", "surprise_and_grad", "backward", "cross_entropy", "cross_entropy_backward"),
+        output: ("prepare", "read", "surprise_and_grad", "backward", "cross_entropy_and_grad"),
         device: ("matmul", "sum_rows", "take_rows"),
         trainer: ("update",),
     }.items():
         for name in names:
             watch(owner, name)
-    steps, seconds = run(SECONDS)
+    with watches:
+        steps, seconds = run(SECONDS)
     for name, total in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"  {name:24} {total / steps * 1e6:>10,.1f} us")
 

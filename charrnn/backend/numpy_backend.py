@@ -22,7 +22,7 @@ UNPACKED_MOST = 1_000_000
 """Multiplications of a product up to which OpenBLAS's AVX-512 kernels do not copy their operands first."""
 UNPACKED_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 """Their names in OpenBLAS."""
-PASS = 2**14
+PASS = 2**16
 """Elements of a vector that chains of elementwise operations work on together."""
 
 

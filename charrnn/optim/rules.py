@@ -8,14 +8,13 @@ and its gradient zero) changes neither parameters nor memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from charrnn.backend import Array, Backend
 from charrnn.config import OptimizerConfig
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """One update of the parameters.
 
     Attributes:
