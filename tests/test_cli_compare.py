@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from compared import LINES, trained
 
 import charrnn
 from charrnn import checkpoint
+from charrnn.cli.compare import drop
 from charrnn.cli.table import aligned
 from charrnn.training import record
 
@@ -167,3 +168,10 @@ def test_alignment() -> None:
     lines = [["a", "b", "c"], ["long", "1", ""], ["x\n", "22", "y"]]
     assert aligned(lines, "<><") == ["a      b  c", "long   1", "x\\n   22  y"]
     assert aligned(lines, "<><", (6, 4)) == ["a          b  c", "long       1", "x\\n       22  y"]
+
+
+def test_every_dropout_is_in_the_table(runs: Path) -> None:
+    """Of outputs plainly, of the input's characters and of the recurrent weights with a mark."""
+    (row,) = charrnn.compare(runs / "a", evaluate=False)
+    assert drop(row) == "0.1"
+    assert drop(replace(row, dropout=0.0, input_dropout=0.25, recurrent_dropout=0.5)) == "0+0.25i+0.5r"

@@ -80,6 +80,19 @@ def test_files_are_few(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert {path.name for path in fresh_cache.iterdir()} == {f"{of.key}.floors.json" for of in splits[2:]}
 
 
+def test_what_is_left_is_removed_and_what_is_not_ours_stays(fresh_cache: Path) -> None:
+    """Clearing removes files of floors, and what a killed process left of one; nothing else."""
+    of = split()
+    store.put(of, expected(of))
+    kept = {
+        fresh_cache / name for name in ("notes.floors.json", f".{of.key}.floors.json.tmp", f".{of.key}.0123abcd.tmp")
+    }
+    for path in (*kept, fresh_cache / f".{of.key}.floors.json.0123abcd.tmp"):
+        path.touch()
+    assert [path.name for path in store.clear()] == [f"{of.key}.floors.json"]
+    assert set(fresh_cache.iterdir()) == kept
+
+
 def test_a_part_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last characters before the split and the first after it; document starts are those of the part."""
     corpus = replace(text.from_text(TEXT), starts=np.array([0, 100, 390, 410, 430, 450]))

@@ -129,6 +129,12 @@ def test_a_series_goes_on(
     monkeypatch.setattr(learning, "commit", lambda: "def")
     run(monkeypatch, *base, "--seeds", "2")
     assert not calls
+    mine = ["t.txt", "--presets", "mine.toml", "--steps=7", "--json=l.json", "--seeds", "2"]
+    for size in (4, 4, 8):
+        Path("mine.toml").write_text(f"[model]\nhidden_size = {size}\n")
+        run(monkeypatch, *mine)
+    assert len(trained(calls)) == 2  # for each of its values once
+    Path("l.json").write_text(json.dumps(again))
     run(monkeypatch, *base, "--seeds", "2", "--again")
     assert [row["commit"] for row in json.loads(Path("l.json").read_text())["rows"]] == ["abc", "abc", "def", "def"]
 

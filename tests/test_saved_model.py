@@ -9,6 +9,7 @@ import pytest
 from commands import TEXT, Call
 
 import charrnn
+from charrnn import checkpoint
 
 SMALL = {"model.hidden_size": 4, "train.seq_length": 8, "train.batch_size": 2, "train.steps": 3, "train.device": "cpu"}
 
@@ -47,6 +48,7 @@ def test_a_training_without_a_directory_is_saved(tmp_path: Path, average: float)
     model.save(tmp_path / "alone.safetensors")
     again = charrnn.load(tmp_path / "alone.safetensors", device="cpu")
     assert (again.step, again.config) == (3, model.config)
+    assert checkpoint.load(tmp_path / "alone.safetensors").tensors["guard/scale"] == 1
     assert again.evaluate() == model.evaluate()
     assert again.evaluate(TEXT, dynamic=True) == model.evaluate(TEXT, dynamic=True)
     again.save(tmp_path / "twice.safetensors")
