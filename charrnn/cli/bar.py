@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-class Bar(tqdm):  # type: ignore[misc]
+class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
     """A bar on standard error where someone watches, gone at its end. Options: those of `tqdm`."""
 
     disable = True  # until __init__ decides: older tqdm that Ctrl-C stops before that would complain when closed
