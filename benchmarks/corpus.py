@@ -82,7 +82,7 @@ def main() -> None:
     try:
         from charrnn import backend, config, text
         from charrnn.model import build
-        from charrnn.training.resolve import start
+        from charrnn.run.resolve import start
 
         began = time.perf_counter()
         corpus = text.from_files([sys.argv[1]])

@@ -22,8 +22,9 @@ from charrnn.config import Table
 from charrnn.errors import CharrnnError
 from charrnn.model import build, gradcheck
 from charrnn.model.cells import CELLS
-from charrnn.training import Request, prepare
-from charrnn.training.resolve import start
+from charrnn.run.request import Request
+from charrnn.run.resolve import start
+from charrnn.run.session import prepare
 from charrnn.training.step import Trainer
 
 AGREE = {"float32": 1e-4, "float64": 1e-8}

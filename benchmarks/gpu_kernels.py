@@ -19,8 +19,8 @@ from recurrences import Problem, problem, solved
 
 from charrnn import backend
 from charrnn.backend import Backend
-from charrnn.backend.cupy_backend import CupyBackend
-from charrnn.backend.cupy_kernels import Recurrence
+from charrnn.backend.cupy import CupyBackend
+from charrnn.backend.kernels.loader import Recurrence
 from charrnn.model.cells import CELLS
 from charrnn.sampling import Settings, generate
 

@@ -28,7 +28,7 @@ from charrnn import backend, config
 from charrnn import text as texts
 from charrnn.checkpoint import write_atomically
 from charrnn.errors import TextError
-from charrnn.training import logs
+from charrnn.run import logs
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from systems import PLAIN, TEXT, random_text
 
 from charrnn import backend, config, text
 from charrnn.backend import Workers, one_thread
-from charrnn.model import build, output
-from charrnn.training.resolve import start
+from charrnn.model import bptt, build
+from charrnn.run.resolve import start
 
 SECONDS = 2.0
 
@@ -62,7 +62,7 @@ def main() -> None:
     print(f"{table['model']['cell']} {H}, {T}, {B}: {seconds / steps * 1e6:,.0f} us a step")
     for owner, names in {
         net.cell: ("recurrence_forward", "recurrence_backward"),
-        output: ("prepare", "read", "surprise_and_grad", "backward", "cross_entropy_and_grad"),
+        bptt: ("prepare", "read", "surprise_and_grad", "backward", "cross_entropy_and_grad"),
         device: ("matmul", "sum_rows", "take_rows"),
         trainer: ("update",),
     }.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charrnn.backend.cupy_backend import CupyBackend
+from charrnn.backend.cupy import CupyBackend
 
 
 class Plain(CupyBackend):

@@ -78,7 +78,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
     from charrnn import backend, config, text
     from charrnn.backend import Workers, one_thread
     from charrnn.model import build
-    from charrnn.training.resolve import start
+    from charrnn.run.resolve import start
 
     if work.kind == "encoding":
 

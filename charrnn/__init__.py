@@ -4,8 +4,8 @@
     model = charrnn.train(files=["shakespeare.txt"], out="runs/shakespeare")
     print(model.sample("ROMEO:", length=300))
 
-See `charrnn.api` for `train` and `load`, `charrnn.trained` for `Model`, `charrnn.comparison` for `compare`,
-`charrnn.torch_weights` for `to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
+See `charrnn.api` for `train` and `load`, `charrnn.trained` for `Model`, `charrnn.tools.compare` for `compare`,
+`charrnn.tools.torch_weights` for `to_torch` and `from_torch`; DESIGN.md beside this file for how it is built.
 """
 
 from importlib import import_module
@@ -15,20 +15,20 @@ from charrnn.errors import CharrnnError
 
 if TYPE_CHECKING:
     from charrnn.api import load, train
-    from charrnn.comparison import compare
-    from charrnn.torch_weights import from_torch, to_torch
+    from charrnn.evaluation.dynamic import Dynamic
+    from charrnn.tools.compare import compare
+    from charrnn.tools.torch_weights import from_torch, to_torch
     from charrnn.trained import Model
-    from charrnn.training import Dynamic
 
 __version__ = "0.1.0"
 __all__ = ["CharrnnError", "Dynamic", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
 HOMES = {
     **dict.fromkeys(("load", "train"), "charrnn.api"),
-    **dict.fromkeys(("from_torch", "to_torch"), "charrnn.torch_weights"),
+    **dict.fromkeys(("from_torch", "to_torch"), "charrnn.tools.torch_weights"),
     "Model": "charrnn.trained",
-    "compare": "charrnn.comparison",
-    "Dynamic": "charrnn.training",
+    "compare": "charrnn.tools.compare",
+    "Dynamic": "charrnn.evaluation.dynamic",
 }
 """Where each name of the API lives."""
 

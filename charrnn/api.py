@@ -12,8 +12,10 @@ from charrnn import checkpoint as checkpoints
 from charrnn import config as configuration
 from charrnn.errors import DivergedError, TextError
 from charrnn.model import build
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 from charrnn.trained import Model
-from charrnn.training import Ended, Event, Request, prepare
+from charrnn.training.events import Ended, Event
 
 __all__ = ["Model", "load", "one_or_more", "train"]
 

@@ -17,10 +17,13 @@ from charrnn import text as texts
 from charrnn.checkpoint import Checkpoint, Meta, save
 from charrnn.config import Config
 from charrnn.errors import ConfigError, OverflowingError, TextError
+from charrnn.evaluation import evaluated
+from charrnn.evaluation.dynamic import Dynamic
+from charrnn.evaluation.protocols import Evaluation, surprises
 from charrnn.model import Network, Views
+from charrnn.run.corpus import own_text
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
-from charrnn.training import Dynamic, Evaluation, evaluated, own_text, surprises
 
 NO_TEXT = hashlib.sha256().hexdigest()
 """Stands in a saved checkpoint for a text that nobody knows."""

@@ -21,8 +21,8 @@ import charrnn
 from charrnn import cli
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
+from charrnn.run import beside
 from charrnn.text import cache, sources
-from charrnn.training import beside
 
 pytest.register_assert_rewrite("nasty", "splits", "texts")
 
@@ -163,7 +163,7 @@ def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
     """
     (tmp_path / "t.txt").write_text(SHELLS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: NO_GPU)
+    monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _=None: NO_GPU)
 
     def run(*words: object, stdin: str = "", status: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, words)])

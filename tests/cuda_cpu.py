@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.cuda.source import FOLDER, inlined
+from charrnn.backend.kernels.source import FOLDER, inlined
 
 HERE = Path(__file__).parent / "cuda"
 FLAGS = ("-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unknown-pragmas")

@@ -12,7 +12,7 @@ import cupy_arrays
 import fake_cupy
 import numpy as np
 
-from charrnn.backend import cupy_backend
+from charrnn.backend import cupy
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def limited(free: int) -> Iterator[None]:
     """A machine with a fake GPU that has no more than `free` bytes for arrays."""
     taken = Counter[int]()
 
-    def counted(self: cupy_backend.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:
+    def counted(self: cupy.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:
         array = np.zeros(shape, dtype)
         if sum(taken.values()) + array.nbytes > free:
             raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
@@ -35,6 +35,6 @@ def limited(free: int) -> Iterator[None]:
         weakref.finalize(array, taken.pop, id(array))
         return cupy_arrays.device(array)
 
-    usable = patch.object(cupy_backend, "problem", lambda _=None: None)
-    with fake_cupy.installed(free), usable, patch.multiple(cupy_backend.CupyBackend, empty=counted, zeros=counted):
+    usable = patch.object(cupy, "problem", lambda _=None: None)
+    with fake_cupy.installed(free), usable, patch.multiple(cupy.CupyBackend, empty=counted, zeros=counted):
         yield

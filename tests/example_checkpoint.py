@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.checkpoint import Best, Checkpoint, Meta, path_of, save
 from charrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from charrnn.model import build

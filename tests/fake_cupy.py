@@ -18,7 +18,7 @@ import cuda_cpu
 import numpy as np
 from cupy_arrays import born, download, log
 
-from charrnn.backend import cupy_backend
+from charrnn.backend import cupy
 
 
 class Function(cuda_cpu.Function):
@@ -149,11 +149,11 @@ def namespace() -> ModuleType:
 def installed(free: int = 2**30) -> Iterator[None]:
     """Everything in this process takes this for CuPy, on a machine with one GPU."""
     modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
-    with patch.dict(sys.modules, modules), patch.object(cupy_backend, "wheels", lambda: ["cupy-cuda13x 14.0"]):
+    with patch.dict(sys.modules, modules), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
         yield
 
 
-def backend() -> cupy_backend.CupyBackend:
+def backend() -> cupy.CupyBackend:
     """The backend of a GPU, on this."""
     with installed():
-        return cupy_backend.CupyBackend(0)
+        return cupy.CupyBackend(0)

@@ -3,10 +3,10 @@
     python tests/golden.py OLD NEW            # 0 if every case agrees, 1 and a list if not
     python tests/golden.py OLD NEW --only gru # the cases whose names contain a word
 
-Each case is a few short commands of `charrnn`. They run as processes in an empty folder, once with each checkout's code.
-Compared are SHA-256 hashes of the newest checkpoint's tensors and metadata, of `metrics.jsonl` without times, of
-`samples.txt`, of the baselines, and of what `sample`, `eval`, `score` and `compare` print. Only the command line and the
-files of a run are used, so the two checkouts may differ in everything else. `RENAMED` maps names that were changed.
+Each case is a few short commands of `charrnn`. They run as processes in an empty folder, once with the code of each
+checkout. Compared are SHA-256 hashes of the newest checkpoint's tensors and metadata, of `metrics.jsonl` without times,
+of `samples.txt`, of the baselines, and of what `sample`, `eval`, `score` and `compare` print. Only the command line and
+the files of a run are used, so the two checkouts may differ in everything else. `RENAMED` maps names that were changed.
 
 Both checkouts need the dependencies of this interpreter. Equal hashes need the same machine and the same NumPy.
 """

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import charrnn
 from charrnn import config
-from charrnn.training import Evaluated, Request, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Evaluated
 
 STEPS = 100_000
 OPTIONS = {

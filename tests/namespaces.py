@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from charrnn.backend import Array
-from charrnn.backend.arrays import Backend
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.base import Backend
+from charrnn.backend.numpy import NumpyBackend
 
 
 class WithOut:
@@ -74,12 +74,12 @@ def torch_cpu() -> Backend:
 
 def gpu() -> Backend:
     """CuPy, where a GPU answers. Where one must, by CHARRNN_REQUIRE_GPU, its absence is a failure."""
-    from charrnn.backend import cupy_backend
+    from charrnn.backend import cupy
 
-    trouble = cupy_backend.problem(0)
+    trouble = cupy.problem(0)
     if trouble is not None:
         (pytest.fail if os.environ.get("CHARRNN_REQUIRE_GPU") else pytest.skip)(trouble)
-    return cupy_backend.CupyBackend(0)
+    return cupy.CupyBackend(0)
 
 
 def fake_gpu() -> Backend:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.training import lock
+from charrnn.run import lock
 
 PATIENCE = 60.0
 """Seconds after which a process that does not answer is a failure; none is ever waited for so long."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import checkpoint, config
-from charrnn.training import Request, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 TINY = {
     "model": {"hidden_size": 8, "num_layers": 2},

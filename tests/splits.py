@@ -5,7 +5,8 @@ from __future__ import annotations
 from conftest import TEXT
 
 from charrnn import text
-from charrnn.floors import Floors, Split, ngram, split_of
+from charrnn.evaluation import ngram
+from charrnn.evaluation.baselines import Floors, Split, split_of
 
 
 def split(content: str = TEXT, fraction: float = 0.2) -> Split:

@@ -18,7 +18,7 @@ import charrnn
 from charrnn import api
 from charrnn.checkpoint import path_of
 from charrnn.errors import CheckpointError, ConfigError, DeviceError, DivergedError, TextError
-from charrnn.training import Ended, Evaluated, Event, Sampled, Snapshot, Trained
+from charrnn.training.events import Ended, Evaluated, Event, Sampled, Snapshot, Trained
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_errors_come_at_once(model: api.Model, kind: type[Exception], words: str
 
 def test_gpu_that_is_not_there(run: Path, model: api.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that cannot be used gives way to the CPU with a warning, or is an error without fallback."""
-    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: NO_GPU)
+    monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _=None: NO_GPU)
     loaded = charrnn.load(run, device="cuda:1")
     assert loaded.network.backend.name == "cpu"
     assert loaded.notices == (f"WARNING: --device cuda:1 cannot be used, running on the CPU: {NO_GPU}",)

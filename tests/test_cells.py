@@ -11,7 +11,7 @@ import textbook
 from conftest import close, problem
 from namespaces import CASES
 
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build, forward, loss_and_grad, next_state, surprise
 
@@ -143,7 +143,7 @@ def test_gates_saturate_without_a_warning(cell: str) -> None:
 @pytest.mark.parametrize("rows", [5, 8])
 def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """A recurrent product in panels of gates, as for large layers, gives the gradient of the whole product."""
-    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
     network = build(ModelConfig(cell=cell, hidden_size=48, dtype="float64"), 9, NumpyBackend())
     rng, T = np.random.default_rng(4), 5
     params = network.views(rng.standard_normal(network.layout.size) / 5)
@@ -151,7 +151,7 @@ def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.Mon
     state = {name: rng.standard_normal((1, rows, 48)) for name in network.cell.STATES}
     gradients = []
     for most in (10**9, 10**4):
-        monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
+        monkeypatch.setattr("charrnn.backend.numpy.UNPACKED_MOST", most)
         work, gradient = Workspace(network, T, rows), np.zeros(network.layout.size)
         assert (work.layers[0].tape.forth.products is None) == (most == 10**9)
         loss_and_grad(network, params, network.views(gradient), chunk, state, work, scale=1.0)

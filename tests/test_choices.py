@@ -14,8 +14,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from namespaces import fake_gpu
 
-from charrnn.backend.arrays import Backend
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.base import Backend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.model import Network, Views, build
 from charrnn.model.cells import CELLS

@@ -15,7 +15,7 @@ import charrnn
 from charrnn import checkpoint
 from charrnn.cli.compare import drop
 from charrnn.cli.table import aligned
-from charrnn.training import record
+from charrnn.run import recorder
 
 TRAINED = len(TEXT) - int(len(TEXT) * 0.9)
 
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained(folder, "a", steps=20)
     for name, at in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
         lines = [line | {"seconds": line["seconds"] * at} for line in LINES]
-        (folder / name / record.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / name / recorder.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
@@ -96,8 +96,8 @@ def test_json(call: Call, runs: Path) -> None:
 
 def test_a_hopeless_network_is_strict_json(call: Call, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss beyond every float is a string in the JSON object, which stays strict."""
-    endless = charrnn.training.Evaluation(float("inf"), 9, "carried")
-    monkeypatch.setattr("charrnn.training.protocols.carried", lambda *_: endless)
+    endless = charrnn.evaluation.protocols.Evaluation(float("inf"), 9, "carried")
+    monkeypatch.setattr("charrnn.evaluation.carried", lambda *_: endless)
     out, _ = call("compare", runs / "a", "--json", "--window=16")
     losses = json.loads(out, parse_constant=pytest.fail)["rows"][0]["losses"]
     assert losses["carried"] == "inf"

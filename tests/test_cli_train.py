@@ -17,7 +17,7 @@ from commands import BUFFERED, TEXT, TINY, TRAIN, Call, metrics
 
 from charrnn import checkpoint
 from charrnn.cli.train import interruptible
-from charrnn.training import resolve
+from charrnn.run import resolve
 
 
 def test_train_records_its_run(call: Call, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from commands import BUFFERED, NO_GPU, TEXT, TINY, Call
 
 from charrnn import backend, config
 from charrnn.cli.bar import Bar
-from charrnn.training import tuning
-from charrnn.training.tuning import Candidate, Plan
+from charrnn.tools import tune
+from charrnn.tools.tune import Candidate, Plan
 
 RATES = {(1, 1): 100.0, (2, 1): 80.0, (2, 2): 190.0}
 MINE = "# mine\n[model]\nhidden_size = 8   # small\n\n[train]\nbatch_size = 2\nseq_length = 8\nshards = 1 # one\n"
@@ -29,14 +29,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Two cores, RATES for rates, and a clock by which every look takes a second; the plans measured."""
     plans: list[Plan] = []
 
-    def bench(plan: Plan) -> tuning.Measure:
+    def bench(plan: Plan) -> tune.Measure:
         plans.append(plan)
         return lambda candidate, _: RATES[candidate.shards, candidate.threads]
 
     monkeypatch.setattr(backend, "cores", lambda: 2)
     monkeypatch.setattr(backend, "blas", lambda: "some BLAS")
-    monkeypatch.setattr(tuning, "Bench", bench)
-    monkeypatch.setattr(tuning, "slices", partial(tuning.slices, clock=count().__next__))
+    monkeypatch.setattr(tune, "Bench", bench)
+    monkeypatch.setattr(tune, "slices", partial(tune.slices, clock=count().__next__))
     return plans
 
 
@@ -177,7 +177,7 @@ def test_a_real_measurement(call: Call) -> None:
     """A tiny network is really trained: every candidate has a rate, and the best is one of them."""
     values = json.loads(call("tune", "t.txt", *TINY, "--seconds=1", "--json")[0])
     rows = {Candidate(r["device"], r["shards"], r["threads"]): r["steps_per_second"] for r in values["rows"]}
-    assert set(rows) == set(tuning.on_cpu(backend.cores(), 2, 1))
+    assert set(rows) == set(tune.on_cpu(backend.cores(), 2, 1))
     assert all(rate > 0 for rate in rows.values())
     assert Candidate(**values["best"]) in rows
 

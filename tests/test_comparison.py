@@ -15,9 +15,9 @@ from compared import LINES, trained
 
 import charrnn
 from charrnn import checkpoint
-from charrnn.comparison import Row, Text, ranked
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.training import logs
+from charrnn.run import logs
+from charrnn.tools.compare import Row, Text, ranked
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from charrnn.cuda import REALS, Card, plan, source
-from charrnn.cuda.source import FOLDER
+from charrnn.backend.kernels import REALS, Card, plan, source
+from charrnn.backend.kernels.source import FOLDER
 from charrnn.model.cells import CELLS
-from charrnn.training.guard import LIMIT
+from charrnn.optim.guard import LIMIT
 
 CARDS = {"80": Card(108, 163 * 1024), "90": Card(132, 227 * 1024), "120": Card(170, 99 * 1024)}
 """By architecture: A100, H100, RTX 5090."""

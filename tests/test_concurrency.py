@@ -16,8 +16,10 @@ from runs import TINY, run, tree
 from charrnn import api, checkpoint
 from charrnn.checkpoint import directory
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, lock, prepare
-from charrnn.training.lock import Lock
+from charrnn.run import lock
+from charrnn.run.lock import Lock
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 
 @LOCKS
@@ -69,7 +71,7 @@ def test_who_holds_a_run(tmp_path: Path) -> None:
 FORKED = """
 import os, signal, sys
 from pathlib import Path
-from charrnn.training.lock import Lock
+from charrnn.run.lock import Lock
 held = Lock(Path("."))
 if os.fork() == 0:
     sys.stdin.read()  # for as long as whoever began all this wants
@@ -102,7 +104,7 @@ def test_whoever_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
     (tmp_path / lock.PID).touch()
     with lock.opened(tmp_path / lock.PID, make=False) as stream, pytest.MonkeyPatch.context() as patched:
         assert lock.free(stream, shared=True)
-        patched.setattr("charrnn.training.lock.time.sleep", lambda _: stream.close())
+        patched.setattr("charrnn.run.lock.time.sleep", lambda _: stream.close())
         Lock(tmp_path).close()
 
 
@@ -111,7 +113,7 @@ def test_a_start_that_fails_lets_go(tmp_path: Path, text: str, monkeypatch: pyte
     """A run that could not be started, say on a full disk, can be in the same process, as in a notebook."""
     (tmp_path / "t.txt").write_text(text)
     with monkeypatch.context() as patched:
-        patched.setattr("charrnn.training.logs.put_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
+        patched.setattr("charrnn.run.logs.put_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
         with pytest.raises(CheckpointError, match="cannot write"):
             run(tmp_path / "r", tmp_path / "t.txt")
     assert run(tmp_path / "r", tmp_path / "t.txt", resume=True)[-1].reason == "steps"

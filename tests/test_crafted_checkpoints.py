@@ -10,7 +10,7 @@ from commands import TINY, Call
 from crafted import NEWEST, craft
 
 from charrnn import checkpoint
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.errors import CheckpointError
 from charrnn.model import build
 

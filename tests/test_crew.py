@@ -16,8 +16,8 @@ import pytest
 from processes import PATIENCE
 
 from charrnn.backend import Crew, Workers
-from charrnn.backend import crew as crews
-from charrnn.backend.crew import shared_zeros
+from charrnn.backend import process_pool as crews
+from charrnn.backend.process_pool import shared_zeros
 
 pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this system")
 

@@ -13,11 +13,12 @@ from trainers import poisoning
 
 from charrnn import config, text
 from charrnn.backend import Backend, Workers
-from charrnn.backend import crew as crews
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend import process_pool as crews
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.model import build
-from charrnn.training import Request, prepare
-from charrnn.training.resolve import start
+from charrnn.run.request import Request
+from charrnn.run.resolve import start
+from charrnn.run.session import prepare
 from charrnn.training.step import Trainer
 
 pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this system")

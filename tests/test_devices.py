@@ -13,9 +13,12 @@ import fake_cupy
 import pytest
 
 from charrnn import backend
-from charrnn.backend import cupy_backend
+from charrnn.backend import cupy
 from charrnn.errors import DeviceError
-from charrnn.training import Request, Trained, prepare, tuning
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.tools import tune
+from charrnn.training.events import Trained
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> object:
                 return "14.0"
             raise metadata.PackageNotFoundError(name)
 
-        monkeypatch.setattr(cupy_backend.metadata, "version", version)
+        monkeypatch.setattr(cupy.metadata, "version", version)
         monkeypatch.setitem(sys.modules, "cupy", module)  # None makes the import fail
         monkeypatch.setitem(sys.modules, "array_api_compat.cupy", fake_cupy.namespace())
 
@@ -160,24 +163,24 @@ def test_each_gpu_is_tuned_or_named_with_its_trouble(
 
     module.cuda.Device = Device
     install(module, "cupy-cuda13x")
-    monkeypatch.setattr(tuning, "pace", lambda trainer, _: len(trainer.shards))
+    monkeypatch.setattr(tune, "pace", lambda trainer, _: len(trainer.shards))
     settings = {"model": {"hidden_size": 8}, "train": {"batch_size": 4, "seq_length": 6, "shards": 2}}
-    plan = tuning.plan(Request(text=text, options=settings), 1.0)
+    plan = tune.plan(Request(text=text, options=settings), 1.0)
     gpus = [candidate for candidate in plan.candidates if candidate.device != "cpu"]
-    assert gpus == [tuning.Candidate("cuda:1", 1, 1), tuning.Candidate("cuda:2", 1, 1)]
+    assert gpus == [tune.Candidate("cuda:1", 1, 1), tune.Candidate("cuda:2", 1, 1)]
     assert plan.current == gpus[0]
     assert list(plan.missing) == ["cuda:0"]
     assert "cannot compute" in plan.missing["cuda:0"]
-    bench = tuning.Bench(plan)
+    bench = tune.Bench(plan)
     used.clear()
-    assert [bench(candidate, 1.0) for candidate in (*gpus, gpus[0], tuning.Candidate("cpu", 2, 1))] == [1, 1, 1, 2]
+    assert [bench(candidate, 1.0) for candidate in (*gpus, gpus[0], tune.Candidate("cpu", 2, 1))] == [1, 1, 1, 2]
     assert used == [1, 2, 1]
     settings["train"]["device"] = "cpu"
-    kept = tuning.plan(Request(text=text, options=settings), 1.0)
+    kept = tune.plan(Request(text=text, options=settings), 1.0)
     assert {candidate.device for candidate in kept.candidates} == {"cpu"}
     assert kept.missing == {}
     settings["train"]["device"] = "cuda:0"
-    assert tuning.plan(Request(text=text, options=settings), 1.0).current.device == "cpu"
+    assert tune.plan(Request(text=text, options=settings), 1.0).current.device == "cpu"
 
 
 def test_cupy_without_a_driver(tmp_path: Path) -> None:

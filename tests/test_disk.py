@@ -19,7 +19,8 @@ from runs import FEW, OFTEN, TINY, contents, run
 
 from charrnn import checkpoint
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 
 def full_from(moment: int, names: tuple[str, ...] = ("write", "fsync", "replace", "mkdir")) -> Callable[[str], None]:

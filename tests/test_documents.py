@@ -20,13 +20,13 @@ from trainers import settings_for
 
 import charrnn
 from charrnn.backend import Workers
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.errors import ConfigError
 from charrnn.model import build
+from charrnn.run.resolve import start
 from charrnn.text import Part, begins, from_files, from_text, sources
 from charrnn.text.documents import parted
 from charrnn.training import masks
-from charrnn.training.resolve import start
 
 many = settings(modest, max_examples=150)
 separators = st.text("ab\n", min_size=1, max_size=3) | st.sampled_from(["é", "é\n", "😀😀", "<|end|>"])

@@ -14,14 +14,13 @@ from namespaces import Case
 
 import charrnn
 from charrnn.backend import Workers
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.checkpoint import Checkpoint, Meta
 from charrnn.config import Config, ModelConfig, OptimizerConfig
+from charrnn.evaluation.dynamic import Dynamic, Learner, dynamic_evaluation
+from charrnn.evaluation.protocols import carried, chunk_at
 from charrnn.model import Workspace, build
 from charrnn.text import Part, Vocabulary
-from charrnn.training import Dynamic
-from charrnn.training.dynamic import Learner, dynamic_evaluation
-from charrnn.training.evaluation import carried, chunk_at
 
 V, H, STEP, START = 5, 3, 4, 9
 IDS = np.random.default_rng(3).integers(0, V, 14)
@@ -56,7 +55,7 @@ def problem(case: Case | None, cell: str, rule: OptimizerConfig, part: Part | No
     return SimpleNamespace(network=network, params=params, part=part, saved=Checkpoint(meta, tensors))
 
 
-def measured(given: SimpleNamespace, how: Dynamic) -> charrnn.training.Evaluation:
+def measured(given: SimpleNamespace, how: Dynamic) -> charrnn.evaluation.protocols.Evaluation:
     """The dynamic evaluation of a problem."""
     return dynamic_evaluation(given.network, given.params, given.part, given.saved, how)
 

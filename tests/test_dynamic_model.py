@@ -14,8 +14,7 @@ import charrnn
 from charrnn import api
 from charrnn.checkpoint import path_of
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.training import Dynamic
-from charrnn.training.dynamic import dynamic_evaluation
+from charrnn.evaluation.dynamic import Dynamic, dynamic_evaluation
 
 KEYS = {"model.hidden_size": 8, "model.dtype": "float64", "train.seq_length": 8, "train.batch_size": 2}
 SMALL = KEYS | {"train.steps": 30, "train.device": "cpu", "optimizer.name": "adam", "optimizer.average": 0.9}

@@ -14,7 +14,7 @@ from finetuning import FRENCH, TUNE
 
 import charrnn
 from charrnn import checkpoint, seeds
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.checkpoint import Checkpoint
 from charrnn.model import build, initial
 

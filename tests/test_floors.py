@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.floors import Floors, announcement, ngram, verdict
+from charrnn.evaluation import ngram
+from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.text import Part
 
 Document = tuple[int, ...]

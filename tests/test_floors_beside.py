@@ -19,8 +19,13 @@ from runs import TINY, run
 from splits import expected, split
 
 from charrnn import text
-from charrnn.floors import Counting, Floors, process, split_of
-from charrnn.training import Counted, Request, beside, prepare
+from charrnn.evaluation import process
+from charrnn.evaluation.baselines import Floors, split_of
+from charrnn.evaluation.process import Counting
+from charrnn.run import beside
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Counted
 
 needs_scripts = pytest.mark.skipif(os.name != "posix", reason="the stand-in for the interpreter is a script")
 
@@ -105,7 +110,7 @@ def test_it_ends_by_itself_if_its_parent_is_killed(tmp_path: Path, corpus: Path)
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from charrnn.floors import Counting, split_of\n"
+        "from charrnn.evaluation.process import Counting; from charrnn.evaluation.baselines import split_of\n"
         "from charrnn.text import from_files\n"
         f"corpus = from_files([{str(corpus)!r}])\n"
         "counting = Counting(split_of(corpus, 0.2, corpus.split(0.2)[1]))\n"
@@ -163,7 +168,7 @@ def test_a_run_waits_only_at_its_end(
 
     def making(words: list[str], **options: object) -> object:
         started = popen(words, **options)
-        made.extend([started] * ("charrnn.floors" in words))  # the platform module starts others
+        made.extend([started] * ("charrnn.evaluation" in words))  # the platform module starts others
         return started
 
     monkeypatch.setattr(beside, "PATIENCE", 0.01)

@@ -11,8 +11,13 @@ from runs import TINY, last_bytes, run
 from splits import expected, split
 
 from charrnn import config, text
-from charrnn.floors import Counting, announcement, split_of, verdict
-from charrnn.training import Counted, Ended, Request, beside, prepare
+from charrnn.evaluation.baselines import split_of
+from charrnn.evaluation.process import Counting
+from charrnn.evaluation.verdict import announcement, verdict
+from charrnn.run import beside
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Counted, Ended
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

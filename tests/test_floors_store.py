@@ -12,7 +12,8 @@ from conftest import TEXT
 from splits import expected, split
 
 from charrnn import text
-from charrnn.floors import result, split_of, store
+from charrnn.evaluation import baselines, store
+from charrnn.evaluation.baselines import split_of
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -47,7 +48,7 @@ def test_another_method_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier method counted is not taken for what this one would."""
     of = split()
     store.put(of, expected(of))
-    monkeypatch.setattr(result, "VERSION", result.VERSION + 1)
+    monkeypatch.setattr(baselines, "VERSION", baselines.VERSION + 1)
     assert store.get(of) is None
 
 
@@ -98,8 +99,8 @@ def test_a_part_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     corpus = replace(text.from_text(TEXT), starts=np.array([0, 100, 390, 410, 430, 450]))
     cut = len(corpus.split(0.2)[0].ids)
     assert cut == 412
-    monkeypatch.setattr(result, "COUNTED", 30)
-    monkeypatch.setattr(result, "PREDICTED", 20)
+    monkeypatch.setattr(baselines, "COUNTED", 30)
+    monkeypatch.setattr(baselines, "PREDICTED", 20)
     of = split_of(corpus, 0.2, corpus.split(0.2)[1])
     assert of is not None
     assert np.array_equal(of.counted.ids, corpus.ids[382:412])

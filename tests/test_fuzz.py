@@ -45,7 +45,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(opening, "WAIT", 0)
-        patch.setattr("charrnn.backend.cupy_backend.problem", lambda _=None: "no GPU here")
+        patch.setattr("charrnn.backend.cupy.problem", lambda _=None: "no GPU here")
         world(folder)
         yield folder
 

@@ -108,7 +108,7 @@ def test_no_step_begins_when_no_time_is_left(tmp_path: Path) -> None:
 
 def test_a_gpu_that_must_be_there_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU its tests are skipped, and fail where CHARRNN_REQUIRE_GPU says so."""
-    monkeypatch.setattr("charrnn.backend.cupy_backend.problem", lambda _: "no GPU here")
+    monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _: "no GPU here")
     for required, ending in (("", pytest.skip.Exception), ("1", pytest.fail.Exception)):
         monkeypatch.setenv("CHARRNN_REQUIRE_GPU", required)
         with pytest.raises(BaseException, match="no GPU here") as ended:  # a skip would be the end of this test too

@@ -18,8 +18,8 @@ import charrnn
 from charrnn import backend, cli, config
 from charrnn.cli import common
 from charrnn.errors import TextError
+from charrnn.run import beside
 from charrnn.text import blocks, build, entry, from_files, sources
-from charrnn.training import beside
 
 QUICK = [*TINY, "--steps=2", "--threads=1", "--set=log.eval_chars=99", "--set=log.sample_length=9"]
 FEW = "characters are too few to learn from; at least 2 are needed"

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from recurrences import problem, solved
 
-from charrnn.backend import cupy_kernels
-from charrnn.backend.numpy_backend import NumpyBackend
-from charrnn.cuda import Card, plan
-from charrnn.cuda.plan import Plan, elements
+from charrnn.backend.kernels import Card, loader, plan
+from charrnn.backend.kernels.plan import Plan, elements
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.model.cells import CELLS
 
 pytestmark = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++")
@@ -53,7 +52,7 @@ def test_the_kernels_are_the_loops(
     threads = max(shape.threads, shape.streams // 4 * (shape.units // 4) * G)
     numbers = elements(G, H, shape.units, shape.streams, shape.chunk, shape.resident, threads)
     shape = replace(shape, threads=threads, shared=itemsize * numbers)
-    recurrence = cupy_kernels.Recurrence(CUPY, CELLS[cell], Card(1, 1))
+    recurrence = loader.Recurrence(CUPY, CELLS[cell], Card(1, 1))
     recurrence.layout = lambda *_: shape
     given = problem(cell, T, B, H, dtype, NumpyBackend())
     expected, actual = (solved(subject, given, keep=keep) for subject in (CELLS[cell], recurrence))

@@ -9,7 +9,7 @@ import pytest
 from runs import contents, run
 
 from charrnn import checkpoint
-from charrnn.training import logs
+from charrnn.run import logs
 
 EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
 

@@ -11,11 +11,11 @@ from conftest import close
 from namespaces import Case
 
 from charrnn import optim
-from charrnn.backend import numpy_backend
-from charrnn.backend.numpy_backend import panel_width
+from charrnn.backend import numpy
+from charrnn.backend.numpy import panel_width
 from charrnn.config import OptimizerConfig
 from charrnn.model.loss import cross_entropy, cross_entropy_and_grad
-from charrnn.training.guard import Guard
+from charrnn.optim.guard import Guard
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
@@ -41,8 +41,8 @@ def test_cross_entropy_of_huge_logits_is_finite_and_exact(case: Case, size: floa
 def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch, wide: bool) -> None:
     """take_rows, sum_rows, pick and subtract_at equal loops over the elements, also as for a wide vocabulary."""
     if wide:
-        monkeypatch.setattr("charrnn.backend.arrays.BLOCK", 4)
-        monkeypatch.setattr("charrnn.backend.numpy_backend.ONE_HOT_MOST", 4)
+        monkeypatch.setattr("charrnn.backend.base.BLOCK", 4)
+        monkeypatch.setattr("charrnn.backend.numpy.ONE_HOT_MOST", 4)
     backend, rng = case.make(), np.random.default_rng(5)
     V, H, N = 11, 3, 40
     table, rows, ids = rng.standard_normal((V, H)), rng.standard_normal((N, H)), rng.integers(0, V - 1, N)
@@ -69,8 +69,8 @@ def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("transposed", [False, True])
 def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch, most: int, transposed: bool) -> None:
     """a @ W + b for matrices and transposed views, whole or in panels of 64 or 16 columns, also written over b."""
-    monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
-    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    monkeypatch.setattr("charrnn.backend.numpy.UNPACKED_MOST", most)
+    monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
     backend, rng = case.make(), np.random.default_rng(6)
     for rows in (1, 6):
         factor = backend.factor((30, 128), case.dtype, rows=rows)
@@ -90,31 +90,31 @@ def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("transposed", [False, True])
 def test_tall_products_in_blocks(case: Case, monkeypatch: pytest.MonkeyPatch, most: int, transposed: bool) -> None:
     """A product of many rows, whole or in blocks, by a matrix or a transposed view, is the product."""
-    monkeypatch.setattr("charrnn.backend.numpy_backend.UNPACKED_MOST", most)
-    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
-    numpy_backend.block_rows.cache_clear()
+    monkeypatch.setattr("charrnn.backend.numpy.UNPACKED_MOST", most)
+    monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
+    numpy.block_rows.cache_clear()
     backend, rng = case.make(), np.random.default_rng(8)
     a, b = rng.standard_normal((40, 5)), rng.standard_normal((7, 5) if transposed else (5, 7))
     expected = np.array([[sum(x * y) for y in (b if transposed else b.T)] for x in a])
     out, right = backend.empty((40, 7), case.dtype), backend.from_host(b, case.dtype)
     backend.matmul(backend.from_host(a, case.dtype), right.T if transposed else right, out=out)
     assert close(backend.to_host(out), expected, case.tolerance)
-    if isinstance(backend, numpy_backend.NumpyBackend):  # what could not be written in place is refused, not lost
+    if isinstance(backend, numpy.NumpyBackend):  # what could not be written in place is refused, not lost
         with pytest.raises(ValueError, match="output array"):
-            numpy_backend.NumpyBackend().matmul(a, b.T if transposed else b, out=np.empty((7, 40)).T)
-    assert numpy_backend.block_rows(40, 5, 7) == (0 if most == 10**6 else 20)
-    assert numpy_backend.block_rows(41, 5, 7) == 0
-    numpy_backend.block_rows.cache_clear()
+            numpy.NumpyBackend().matmul(a, b.T if transposed else b, out=np.empty((7, 40)).T)
+    assert numpy.block_rows(40, 5, 7) == (0 if most == 10**6 else 20)
+    assert numpy.block_rows(41, 5, 7) == 0
+    numpy.block_rows.cache_clear()
 
 
 def test_panels_are_as_wide_as_stays_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels only where the kernel has a use for them and the product is too large without; their width divides N."""
-    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "SkylakeX")
+    monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
     widths = [panel_width(*shape) for shape in ((32, 512, 512), (32, 1024, 1024), (16, 256, 256), (25, 128, 128))]
     assert widths == [16 * 2, 16, 64, 0]
     assert panel_width(32, 500, 500) == 0
     assert panel_width(64, 4096, 1024) == 0
-    monkeypatch.setattr("charrnn.backend.numpy_backend.blas_kernel", lambda: "Haswell")
+    monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "Haswell")
     assert panel_width(32, 512, 512) == 0
 
 

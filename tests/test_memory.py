@@ -19,11 +19,13 @@ from trainers import one_layer, text_corpus, trainer
 
 from charrnn import config
 from charrnn.backend import Ledger
-from charrnn.backend.cupy_backend import CupyBackend
+from charrnn.backend.cupy import CupyBackend
 from charrnn.backend.rows import Rows
 from charrnn.errors import ConfigError
 from charrnn.model.cells import CELLS
-from charrnn.training import Request, memory, prepare
+from charrnn.run import memory
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 DEVICES = ("cuda", "cpu")
 SHAPES = [("rnn", 96, 8, 40), ("gru", 64, 16, 16), ("lstm", 128, 4, 30)]

@@ -17,7 +17,9 @@ from charrnn import checkpoint, config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
 from charrnn.errors import DivergedError
-from charrnn.training import Guarded, Request, Snapshot, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Guarded, Snapshot
 
 EVERY = (0, 1, 7, 100)
 QUIET = {"log": {"eval_every": 0, "sample_every": 0, "checkpoint_every": 10}}

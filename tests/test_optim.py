@@ -16,8 +16,8 @@ from namespaces import Case
 from trainers import TINY, text_corpus, trainer
 
 from charrnn import config, optim
-from charrnn.backend import numpy_backend
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend import numpy
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import OptimizerConfig
 from charrnn.optim import learning_rate
 
@@ -111,7 +111,7 @@ def test_a_step_that_does_not_count_changes_nothing(case: Case, name: str) -> No
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Vectors updated a few elements at a time have the bits of vectors updated whole."""
     whole = moved(None, RULES[name])
-    monkeypatch.setattr(numpy_backend, "PASS", 7)
+    monkeypatch.setattr(numpy, "PASS", 7)
     assert np.array_equal(whole.params, moved(None, RULES[name]).params)
 
 

@@ -13,7 +13,10 @@ from trainers import EVERYTHING
 from charrnn import api, checkpoint, config
 from charrnn.backend import Workers
 from charrnn.errors import CheckpointError
-from charrnn.training import Ended, Evaluated, Request, evaluation, loop, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training import loop
+from charrnn.training.events import Ended, Evaluated
 
 SLOW = {
     "optimizer": {"name": "rmsprop", "schedule": "plateau", "decay_patience": 1, "learning_rate": 0.5},
@@ -60,9 +63,9 @@ def test_evaluation_and_loading_use_the_average_without_dropout(tmp_path: Path, 
     found = [event for event in session.events() if isinstance(event, Evaluated)]
     trainer, part = session.loop.trainer, session.loop.validation
     views = trainer.network.views(trainer.average)
-    exact = evaluation.carried(trainer.network, views, part, Workers(1)).nats_per_char
+    exact = protocols.carried(trainer.network, views, part, Workers(1)).nats_per_char
     assert found[-1].val_loss == pytest.approx(exact, rel=1e-4)
-    raw = evaluation.carried(trainer.network, trainer.params, part, Workers(1)).nats_per_char
+    raw = protocols.carried(trainer.network, trainer.params, part, Workers(1)).nats_per_char
     assert abs(raw - exact) > 1e-3 * exact
     assert api.load(tmp_path / "r", checkpoint="last").evaluate().nats_per_char == pytest.approx(exact, rel=1e-6)
     saved = checkpoint.load(checkpoint.path_of(tmp_path / "r", 30))
@@ -84,7 +87,7 @@ SMALL: dict[str, Any] = {
 def scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Let evaluations give these losses, one after the other, the first before training."""
     given = iter(losses)
-    monkeypatch.setattr(loop.evaluation, "streams", lambda *_: evaluation.Evaluation(next(given), 10, "streams"))
+    monkeypatch.setattr(loop.protocols, "streams", lambda *_: protocols.Evaluation(next(given), 10, "streams"))
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

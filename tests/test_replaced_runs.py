@@ -12,7 +12,10 @@ from runs import TINY, tree
 
 from charrnn import checkpoint, config
 from charrnn.errors import CheckpointError
-from charrnn.training import Event, Request, lock, prepare
+from charrnn.run import lock
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Event
 
 LOST = r"^r, or its \.pid, was moved, removed or replaced while this process trained: [^\n;]*$"
 

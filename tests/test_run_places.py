@@ -13,7 +13,10 @@ from runs import TINY, run, tree
 
 from charrnn import checkpoint, config
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, default_out, lock, prepare
+from charrnn.run import lock
+from charrnn.run.directory import default_out
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 
 @LOCKS

@@ -10,7 +10,9 @@ from runs import TINY, contents, run
 from charrnn import checkpoint
 from charrnn import text as texts
 from charrnn.errors import CheckpointError
-from charrnn.training import Request, logs, prepare
+from charrnn.run import logs
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 
 def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> None:

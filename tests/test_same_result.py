@@ -15,7 +15,8 @@ from runs import metrics
 
 import charrnn
 from charrnn import checkpoint, config
-from charrnn.training import Request, prepare
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
 SETTINGS = {
     **{"model.cell": "lstm", "model.hidden_size": 72, "model.num_layers": 2},

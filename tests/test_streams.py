@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from properties import modest
 from texts import documents
 
-from charrnn.backend.arrays import Backend
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.base import Backend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.text import Corpus, Part, Streams, fitted, from_text, streams
 
 

@@ -14,8 +14,9 @@ from processes import finished
 from runs import TINY, run
 
 from charrnn import checkpoint, config
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 from charrnn.text import expand
-from charrnn.training import Request, prepare
 
 SCRIPT = """
 import os, shutil, sys

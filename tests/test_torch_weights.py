@@ -10,12 +10,12 @@ import pytest
 from conftest import close
 
 import charrnn
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import Chunk, Workspace, build, loss_and_grad, next_state
-from charrnn.model.output import project
-from charrnn.torch_weights import parameters, state_dict
+from charrnn.model.bptt import project
+from charrnn.tools.torch_weights import parameters, state_dict
 
 T, B, V, H = 7, 3, 11, 6
 

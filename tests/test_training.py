@@ -11,7 +11,10 @@ from runs import TINY, last_bytes, metrics, run
 from charrnn import checkpoint, config
 from charrnn.backend import Workers
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.training import Evaluated, Request, Sampled, Snapshot, evaluation, prepare
+from charrnn.evaluation import protocols
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Evaluated, Sampled, Snapshot
 
 
 @pytest.mark.parametrize(
@@ -114,15 +117,15 @@ def test_training_evaluation_agrees_with_the_carried_pass(tmp_path: Path, text: 
     for event in session.events():
         if isinstance(event, Evaluated):
             trainer, seen = session.loop.trainer, seen + 1
-            exact = evaluation.carried(trainer.network, trainer.params, session.loop.validation, Workers(1))
+            exact = protocols.carried(trainer.network, trainer.params, session.loop.validation, Workers(1))
             assert event.val_loss == pytest.approx(exact.nats_per_char, rel=1e-5)
     assert seen == 5
 
 
 def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a warm-up of one character each of four streams still hears the state that it was given, and its own."""
-    monkeypatch.setattr(evaluation, "WARM_UP", 1)
-    monkeypatch.setattr(evaluation, "STREAMS", 4)
+    monkeypatch.setattr(protocols, "WARM_UP", 1)
+    monkeypatch.setattr(protocols, "STREAMS", 4)
     session = prepare(Request(files=(str(corpus),), options=TINY, threads=1))
     trainer, losses = session.loop.trainer, []
     for stream in (None, 0, 1, 2, 3):
@@ -130,7 +133,7 @@ def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: p
         if stream is not None:
             state["hidden"][:, stream, :] = 0.9
         part, workers = session.loop.validation, trainer.workers
-        losses.append(evaluation.streams(trainer.network, trainer.params, part, workers, state).nats_per_char)
+        losses.append(protocols.streams(trainer.network, trainer.params, part, workers, state).nats_per_char)
     assert losses[1] == losses[0]  # the first stream begins with the text, from a zero state
     assert len(set(losses)) == 4
 

@@ -8,13 +8,15 @@ from itertools import count
 
 import pytest
 
-from charrnn.backend import Workers, crew
+from charrnn.backend import Workers, process_pool
 from charrnn.errors import ConfigError
-from charrnn.training import Request, resolve, tuning
-from charrnn.training.resolve import start
+from charrnn.run import resolve
+from charrnn.run.request import Request
+from charrnn.run.resolve import start
+from charrnn.tools import tune
+from charrnn.tools.tune import Bench, Candidate, Plan, Slice, doubling, on_cpu, plan, slices, warm_up
+from charrnn.tools.verdict import Verdict, best, verdict
 from charrnn.training.step import Trainer
-from charrnn.training.tuning import Bench, Candidate, Plan, Slice, doubling, on_cpu, plan, slices, warm_up
-from charrnn.training.verdict import Verdict, best, verdict
 
 TINY = {
     "model": {"hidden_size": 8},
@@ -109,7 +111,7 @@ def test_rounds_take_turns_and_end_in_time() -> None:
     found = list(slices(three, 10.0, measure, clock=lambda: now))
     assert [each.candidate for each in found] == [*three, *reversed(three), *three]
     assert [each.rate for each in found] == [each.elapsed for each in found] == list(range(1, 10))
-    assert set(asked) == {tuning.LONGEST}
+    assert set(asked) == {tune.LONGEST}
     assert len(list(slices(three, 0.001, measure, clock=lambda: now))) == 3  # one round, whatever it takes
     asked.clear()
     list(slices(three, 1.5, measure, clock=lambda: now))
@@ -178,24 +180,24 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
         seen.append((len(trainer.shards), trainer.workers.count, len(children), seconds))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuning, "pace", pace)
+    monkeypatch.setattr(tune, "pace", pace)
     bench = Bench(planned)
     for candidate in planned.candidates:
         with pytest.raises(KeyboardInterrupt):
             bench(candidate, 0.25)
         assert multiprocessing.active_children() == []
-    helpers = 1 if crew.CAN_FORK else 0
+    helpers = 1 if process_pool.CAN_FORK else 0
     assert seen == [(1, 1, 0, 0.25), (2, 1, 0, 0.25), (2, 2, helpers, 0.25)]
 
 
 def test_helpers_that_are_never_ready_are_not_waited_for(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some patience the threads are measured, as they would train."""
     monkeypatch.setattr(resolve, "PATIENCE", 3.0)
-    monkeypatch.setattr(crew.Crew, "ready", property(lambda _: False))
+    monkeypatch.setattr(process_pool.Crew, "ready", property(lambda _: False))
     trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, Workers(1))
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 5
-    monkeypatch.setattr(crew.Crew, "ready", property(lambda _: True))
+    monkeypatch.setattr(process_pool.Crew, "ready", property(lambda _: True))
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 7
     trainer.close()

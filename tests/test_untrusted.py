@@ -21,7 +21,7 @@ from runs import run
 
 from charrnn import api, checkpoint
 from charrnn.errors import CheckpointError
-from charrnn.training import lock
+from charrnn.run import lock
 
 FEW = {"train": {"steps": 4, "shards": 1}, "log": {"checkpoint_every": 2, "sample_every": 2}}
 NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "floors.json", lock.PID]

@@ -9,10 +9,10 @@ import pytest
 
 from charrnn import config, text
 from charrnn.backend import Backend, Workers
-from charrnn.backend.numpy_backend import NumpyBackend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import Config
 from charrnn.model import build
-from charrnn.training.resolve import start
+from charrnn.run.resolve import start
 from charrnn.training.step import Trainer
 
 TINY = {

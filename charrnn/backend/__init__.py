@@ -1,9 +1,9 @@
 """The only package that names an array library: arrays, devices, threads and helper processes."""
 
-from charrnn.backend.arrays import Backend, Factor
-from charrnn.backend.crew import Crew
+from charrnn.backend.base import Backend, Factor
 from charrnn.backend.devices import Choice, choose, gpus, report
 from charrnn.backend.ledger import Ledger
+from charrnn.backend.process_pool import Crew
 from charrnn.backend.threads import Workers, blas, cores, memory, one_thread
 from charrnn.backend.views import Array, Series, gate_steps, series, steps
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Backend
-from charrnn.backend.cupy_fused import Fused
-from charrnn.backend.cupy_kernels import Recurrence
+from charrnn.backend.base import Backend
+from charrnn.backend.kernels import THREADS, Card, has_source
+from charrnn.backend.kernels.fused import Fused
+from charrnn.backend.kernels.loader import Recurrence
 from charrnn.backend.rows import Rows
 from charrnn.backend.views import Array
-from charrnn.cuda import THREADS, Card, has_source
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"

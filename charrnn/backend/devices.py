@@ -6,10 +6,10 @@ import os
 import platform
 from dataclasses import dataclass
 
-from charrnn.backend import cupy_backend as cupy
-from charrnn.backend import numpy_backend as numpy
+from charrnn.backend import cupy as cupy
+from charrnn.backend import numpy as numpy
 from charrnn.backend import threads
-from charrnn.backend.arrays import Backend
+from charrnn.backend.base import Backend
 from charrnn.errors import DeviceError
 
 

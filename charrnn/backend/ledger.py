@@ -5,7 +5,7 @@ from __future__ import annotations
 import array_api_compat.numpy
 import numpy as np
 
-from charrnn.backend.arrays import BLOCK, Backend
+from charrnn.backend.base import BLOCK, Backend
 from charrnn.backend.views import Array
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from charrnn.backend.arrays import Affine, Backend, Factor
-from charrnn.backend.crew import shared_zeros
+from charrnn.backend.base import Affine, Backend, Factor
+from charrnn.backend.process_pool import shared_zeros
 from charrnn.backend.threads import blas_kernel
 from charrnn.backend.views import Array
 

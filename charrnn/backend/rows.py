@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.backend.views import Array
 
 if TYPE_CHECKING:
-    from charrnn.backend.arrays import Backend
+    from charrnn.backend.base import Backend
 
 
 class Rows:

@@ -17,7 +17,7 @@ def cache_command(clear: bool) -> None:
     Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first. Besides, what runs
     were measured against: the floors of a thousand splits at most, some hundred bytes each.
     """
-    from charrnn.floors import store
+    from charrnn.evaluation import store
     from charrnn.text import cache
 
     say(f"directory: {cache.directory()}")

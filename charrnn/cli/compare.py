@@ -22,7 +22,7 @@ from charrnn.cli.terminal import note, printable, say
 from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from charrnn.comparison import Row, Text
+    from charrnn.tools.compare import Row, Text
 
 
 @click.command("compare")
@@ -43,12 +43,12 @@ def compare_command(
     RUN is a run directory, of which the best checkpoint is evaluated, or a checkpoint file; on its own validation split
     or, with FILE, on FILE. The last word is FILE if it is `-` or a file that does not end in .safetensors.
     """
-    from charrnn import comparison
+    from charrnn.tools import compare
 
     runs, file = told_apart(words, file)
     if file is not None and no_eval:
         raise click.UsageError("--no-eval reads no text: leave out one of them")
-    wanted = list(comparison.protocols(window, not no_eval))
+    wanted = list(compare.protocols(window, not no_eval))
     text = None if file is None else read_text(file, encoding)
     fallback = not options.pop("no_fallback")
     options |= {
@@ -82,21 +82,21 @@ def rows_of(runs: tuple[str, ...], text: str | None, options: dict[str, Any]) ->
 
     Raises `CheckpointError` where there is no row at all.
     """
-    from charrnn import comparison
     from charrnn.cli.bar import Bar
+    from charrnn.tools import compare
 
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for run in Bar(runs, unit="run"):
         try:
-            rows.append(comparison.row(run, text, **options))
+            rows.append(compare.row(run, text, **options))
         except CheckpointError as error:
             failed[run] = str(error)
     if not rows:
         raise CheckpointError("; ".join(failed.values()))
     for reason in failed.values():
         note(f"left out: {reason}")
-    return comparison.ranked(rows), failed
+    return compare.ranked(rows), failed
 
 
 def show(rows: list[Row], wanted: list[str]) -> None:

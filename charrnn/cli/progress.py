@@ -7,8 +7,11 @@ import textwrap
 from charrnn.cli.bar import Bar
 from charrnn.cli.common import Interruption
 from charrnn.cli.terminal import abandon_output, escaped, note, say
-from charrnn.floors import Floors, announcement, verdict
-from charrnn.training import LIMIT, Counted, Ended, Evaluated, Event, Guarded, Sampled, Session, Trained
+from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.verdict import announcement, verdict
+from charrnn.optim.guard import LIMIT
+from charrnn.run.session import Session
+from charrnn.training.events import Counted, Ended, Evaluated, Event, Guarded, Sampled, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
 ENOUGH = 0.8

@@ -151,7 +151,7 @@ def eval_command(
     The state is carried over one pass, unless --window is given. With --dynamic a copy of the weights goes on learning
     on the way, each character after it was predicted; RUN stays as it is.
     """
-    from charrnn.training import Dynamic
+    from charrnn.evaluation.dynamic import Dynamic
 
     if not dynamic and (dynamic_chunk is not None or dynamic_rate is not None):
         raise ConfigError("--dynamic-chunk and --dynamic-rate need --dynamic")

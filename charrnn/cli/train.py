@@ -89,7 +89,9 @@ def train_command(
     began = time.monotonic()
     from charrnn import config
     from charrnn.cli.progress import Printer
-    from charrnn.training import Request, default_out, prepare
+    from charrnn.run.directory import default_out
+    from charrnn.run.request import Request
+    from charrnn.run.session import prepare
 
     table = config.read(preset) if preset is not None else {}
     if out is None:

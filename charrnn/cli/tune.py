@@ -21,8 +21,8 @@ from charrnn.cli.table import aligned
 from charrnn.cli.terminal import note, say
 
 if TYPE_CHECKING:
-    from charrnn.training.tuning import Plan, Slice
-    from charrnn.training.verdict import Verdict
+    from charrnn.tools.tune import Plan, Slice
+    from charrnn.tools.verdict import Verdict
 
 COLUMNS, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 
@@ -62,7 +62,8 @@ def tune_command(
     --config. FILES are those of `train`. --device cpu leaves GPUs out.
     """
     from charrnn import config
-    from charrnn.training import Request, tuning, verdict
+    from charrnn.run.request import Request
+    from charrnn.tools import tune, verdict
 
     if preset is None and words and names_configuration(words[0]):
         preset, *rest = words
@@ -79,7 +80,7 @@ def tune_command(
         target.check()
     elif overwrite:
         raise click.UsageError("--overwrite needs --write FILE")
-    plan = tuning.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
+    plan = tune.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
     introduce(plan, quiet=as_json)
     found = verdict.verdict(plan, watched(plan))
     if target is not None:
@@ -122,11 +123,11 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
 def watched(plan: Plan) -> Iterator[Slice]:
     """Measure; on a terminal a bar shows the time that has passed and what is measured."""
     from charrnn.cli.bar import Bar
-    from charrnn.training import tuning
+    from charrnn.tools import tune
 
     form = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
     with Bar(total=plan.seconds, bar_format=form) as bar:
-        for each in tuning.slices(plan.candidates, plan.seconds, tuning.Bench(plan)):
+        for each in tune.slices(plan.candidates, plan.seconds, tune.Bench(plan)):
             way = f"{each.candidate.device}, {each.candidate.shards} shards, {each.candidate.threads} threads"
             bar.set_description(f"{way}: {each.rate:,.1f} steps/s", refresh=False)
             bar.update(min(each.elapsed, plan.seconds) - bar.n)
@@ -135,7 +136,7 @@ def watched(plan: Plan) -> Iterator[Slice]:
 
 def show(found: Verdict) -> None:
     """The table, a line for each device that is missing, and what to do."""
-    from charrnn.training.verdict import ROUNDING
+    from charrnn.tools.verdict import ROUNDING
 
     lines = [["device", "shards", "threads", "steps/s", "chars/s", "relative", ""]]
     for row in found.rows:

@@ -1,5 +1,6 @@
 """The network: layout, cells, loss, forward and backward pass, initial weights."""
 
+from charrnn.model.bptt import loss_and_grad, surprise
 from charrnn.model.dropout import hide
 from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial
@@ -17,7 +18,6 @@ from charrnn.model.network import (
     prepare,
     read,
 )
-from charrnn.model.output import loss_and_grad, surprise
 
 __all__ = [
     "Chunk",

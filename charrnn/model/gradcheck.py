@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from charrnn.backend import Array, Backend
 from charrnn.config import ModelConfig
+from charrnn.model.bptt import loss_and_grad
 from charrnn.model.network import Chunk, Workspace, build
-from charrnn.model.output import loss_and_grad
 
 if TYPE_CHECKING:
     from numpy.random import Generator

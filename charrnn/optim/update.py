@@ -8,7 +8,7 @@ from typing import NamedTuple
 from charrnn.backend import Array, Backend
 from charrnn.config import OptimizerConfig
 from charrnn.optim import Rule, Update, average, clip, decay
-from charrnn.training.guard import Guard
+from charrnn.optim.guard import Guard
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charrnn.floors import Counting, split_of
+from charrnn.evaluation.baselines import split_of
+from charrnn.evaluation.process import Counting
 from charrnn.training.events import Counted, Ended, Event
 from charrnn.training.loop import DONE, Loop
 

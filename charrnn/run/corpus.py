@@ -11,8 +11,8 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Table, build
 from charrnn.config.schema import DataConfig
 from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.run import recorder
 from charrnn.text import Corpus, Vocabulary
-from charrnn.training import record
 
 
 def read_corpus(
@@ -43,7 +43,7 @@ def read_corpus(
             if recorded and not names:
                 corpus = own_text(out, build({"data": data}).data, saved.meta.vocabulary if saved else None)
             else:
-                files = names or record.located(out, data.get("files", ()))
+                files = names or recorder.located(out, data.get("files", ()))
                 if "-" in files and len(files) > 1:
                     raise ConfigError("standard input (-) must be the only text")
                 corpus = text.from_files(files, data.get("encoding", "utf-8"), separator)
@@ -69,7 +69,7 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     """
     characters = sum(vocabulary.counts) if vocabulary is not None else 0
     try:
-        files = text.plain(record.located(run, data.files), characters)
+        files = text.plain(recorder.located(run, data.files), characters)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
@@ -83,7 +83,7 @@ def recorded_files(
 
     So a run on standard input or a string can be resumed and evaluated like any other. Arguments: see `read_corpus`.
     """
-    names = names or record.located(out, table.get("data", {}).get("files", ()))
+    names = names or recorder.located(out, table.get("data", {}).get("files", ()))
     files = () if said is not None else tuple(text.expand(list(names)))
     passing = len(files) == 1 and not Path(files[0]).is_file()  # a pipe, as in `charrnn train <(zcat book.gz)`
     if said is None and not passing:
@@ -93,7 +93,7 @@ def recorded_files(
         return paths, False
     if out is None:
         return ("-",), False
-    return (str(out.absolute() / record.CORPUS),), True
+    return (str(out.absolute() / recorder.CORPUS),), True
 
 
 def documents(corpus: Corpus, separator: str) -> list[str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from charrnn import checkpoint, config, files
 from charrnn.errors import CheckpointError, TextError
+from charrnn.run import lock
+from charrnn.run.recorder import CONFIG, CORPUS, OURS
 from charrnn.text import EMBEDDED
-from charrnn.training import lock
-from charrnn.training.record import CONFIG, CORPUS, OURS
 
 RUNS = Path("runs")
 

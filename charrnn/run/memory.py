@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from charrnn.backend import Backend, Ledger
 from charrnn.config import Config
 from charrnn.errors import DeviceError
+from charrnn.evaluation.protocols import GROUP, ROWS
 from charrnn.model import Workspace, build
 from charrnn.optim import rule
-from charrnn.training.evaluation import GROUP, ROWS
 from charrnn.training.masks import ahead, shapes_of
 
 MARGIN = 0.9

@@ -14,11 +14,11 @@ from charrnn.checkpoint import Checkpoint, Meta
 from charrnn.config import Config
 from charrnn.config.schema import LogConfig
 from charrnn.errors import CheckpointError
+from charrnn.run import logs
+from charrnn.run.lock import Lock
+from charrnn.run.logs import METRICS, SAMPLES
 from charrnn.text import Corpus
-from charrnn.training import logs
 from charrnn.training.events import Counted, Event, Metric, Sampled, Snapshot, as_json
-from charrnn.training.lock import Lock
-from charrnn.training.logs import METRICS, SAMPLES
 
 CONFIG, CORPUS, FLOORS = "config.toml", "corpus.txt", "floors.json"
 OURS = {CONFIG, METRICS, SAMPLES, CORPUS, FLOORS}.__contains__

@@ -11,7 +11,7 @@ from charrnn import config, text
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
-from charrnn.training import finetuning, record, runs
+from charrnn.run import directory, finetuning, recorder
 
 FREE_TO_CHANGE = {
     *("train.steps", "train.patience", "train.device", "train.gpu_memory_limit"),
@@ -93,7 +93,7 @@ def check_resumed(request: Request, table: Table) -> None:
 
 def plans_steps(request: Request) -> bool:
     """Whether the planned total comes from `minutes`: nobody says it, and no start of this run has written it down."""
-    begun = request.resume and request.out is not None and runs.started(request.out)
+    begun = request.resume and request.out is not None and directory.started(request.out)
     return request.minutes is not None and not begun and "steps" not in request.options.get("train", {})
 
 
@@ -101,8 +101,8 @@ def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
     """What the run in `out` was started with: from its checkpoint, or its config.toml if it has none yet."""
     if saved is not None:
         return config.table(saved.meta.config)
-    if request.resume and request.out and runs.started(request.out):
-        return config.read(str(request.out / record.CONFIG))
+    if request.resume and request.out and directory.started(request.out):
+        return config.read(str(request.out / recorder.CONFIG))
     return {}
 
 

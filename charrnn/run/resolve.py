@@ -13,11 +13,11 @@ from charrnn.backend import Backend, Workers, cores, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import CheckpointError
+from charrnn.evaluation import protocols
 from charrnn.model import Network, initial
 from charrnn.model.cells import CELLS
+from charrnn.optim.guard import LIMIT
 from charrnn.text import Corpus, Part
-from charrnn.training import evaluation
-from charrnn.training.guard import LIMIT
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
@@ -127,7 +127,7 @@ def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds:
         rate, each = pace(probe, min(2.0, seconds * 0.03)), 0.0
         if validation is not None and config.log.eval_every:
             started = time.perf_counter()
-            evaluation.streams(probe.network, probe.params, validation, probe.workers, probe.state())
+            protocols.streams(probe.network, probe.params, validation, probe.workers, probe.state())
             each = time.perf_counter() - started
     finally:
         probe.crew.close()

@@ -14,14 +14,14 @@ from charrnn import backend, checkpoint, config
 from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.model import Network, build
+from charrnn.run import beside, directory, finetuning, logs, memory, recorder
+from charrnn.run.corpus import documents, read_corpus, recorded_files
+from charrnn.run.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
+from charrnn.run.resolve import plan_steps, resolved, restored, start
 from charrnn.text import Corpus
-from charrnn.training import beside, finetuning, logs, memory, record, runs
-from charrnn.training.corpus import documents, read_corpus, recorded_files
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.progress import progress_of
-from charrnn.training.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
-from charrnn.training.resolve import plan_steps, resolved, restored, start
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Session:
         """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
         if self.finished:
             if self.out is not None and self.checkpoint is not None:
-                record.finish(self.out, self.config.log, self.checkpoint.meta, self.seen)
+                recorder.finish(self.out, self.config.log, self.checkpoint.meta, self.seen)
             return
         try:
             with self.within():
@@ -71,9 +71,9 @@ class Session:
     def recorded(self, out: Path) -> Iterator[Event]:
         """The loop's events, and those from beside it."""
         meta = self.checkpoint.meta if self.checkpoint else None
-        with record.Recorder(out, self.config, meta, self.corpus if self.loose else None, self.seen) as recorder:
+        with recorder.Recorder(out, self.config, meta, self.corpus if self.loose else None, self.seen) as record:
             for event in beside.events(self.loop):
-                recorder.record(event)
+                record.record(event)
                 yield event
 
 
@@ -86,7 +86,7 @@ def prepare(request: Request) -> Session:
     if not request.resume:  # before anyone is told to overwrite it
         finetuning.apart(config.merged(request.preset, request.options), out)
     if out is not None:
-        runs.check(out, overwrite=request.overwrite, resume=request.resume)
+        directory.check(out, overwrite=request.overwrite, resume=request.resume)
     seen = checkpoint.marks(out) if out else []
     found = checkpoint.last(out, resumed=True) if request.resume and out else None
     saved = found[1] if found else None
@@ -139,7 +139,7 @@ def text_of(
     corpus = source.widened(corpus, table) if source else corpus
     files, loose = recorded_files(request.text, request.files, request.out, table)
     if request.out is not None:
-        runs.apart(request.out, files)
+        directory.apart(request.out, files)
     return corpus, {"files": files} | ({"encoding": "utf-8"} if loose else {}), loose
 
 

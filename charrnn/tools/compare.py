@@ -17,8 +17,8 @@ from charrnn import checkpoint
 from charrnn import text as texts
 from charrnn.api import load, one_or_more
 from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.run import logs
 from charrnn.trained import Model
-from charrnn.training import logs
 
 WINDOW = 256
 """Characters of a window: as many as nanoGPT's character model sees."""

@@ -15,12 +15,12 @@ from charrnn import backend, config, model, seeds, text
 from charrnn.backend import Backend, Workers
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
+from charrnn.run import finetuning
+from charrnn.run.corpus import read_corpus
+from charrnn.run.request import Request
+from charrnn.run.resolve import pace, resolved, warm_up
+from charrnn.run.session import device
 from charrnn.text import Corpus, Part
-from charrnn.training import finetuning
-from charrnn.training.corpus import read_corpus
-from charrnn.training.request import Request
-from charrnn.training.resolve import pace, resolved, warm_up
-from charrnn.training.session import device
 from charrnn.training.step import Trainer
 
 ROUNDS = 5

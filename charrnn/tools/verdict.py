@@ -12,7 +12,7 @@ from typing import Any
 from charrnn import backend, checkpoint, config
 from charrnn.config import Table
 from charrnn.errors import ConfigError
-from charrnn.training.tuning import Candidate, Plan, Slice
+from charrnn.tools.tune import Candidate, Plan, Slice
 
 EQUAL = 0.03
 """Candidates slower than the fastest by at most this part of its rate are as good: medians stray so far."""

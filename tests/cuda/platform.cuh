@@ -1,4 +1,4 @@
-// The names of charrnn/cuda/platform.cuh for a CPU: every CUDA thread is a thread, and shared memory the block's own.
+// The names of charrnn/backend/kernels/platform.cuh for a CPU: every CUDA thread is a thread, and shared memory the block's own.
 // What a kernel does for itself, such as the meeting of blocks, is not replaced: it runs as it is, on atomics.
 
 #include <atomic>

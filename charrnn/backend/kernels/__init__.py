@@ -4,7 +4,7 @@ Nothing here needs a GPU or CuPy. `charrnn.backend` compiles and launches; the t
 the same sources on the CPU.
 """
 
-from charrnn.cuda.plan import THREADS, Card, Plan, plan
-from charrnn.cuda.source import REALS, has_source, source
+from charrnn.backend.kernels.plan import THREADS, Card, Plan, plan
+from charrnn.backend.kernels.source import REALS, has_source, source
 
 __all__ = ["REALS", "THREADS", "Card", "Plan", "has_source", "plan", "source"]

@@ -1,4 +1,4 @@
-"""Functions of the layers above in one or two launches of `charrnn.cuda`: called as they are, see there."""
+"""Functions of the layers above in one or two launches of `charrnn.backend.kernels`: called as they are, see there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Backend
-from charrnn.backend.cupy_kernels import NULL, OPTIONS
+from charrnn.backend.base import Backend
+from charrnn.backend.kernels import REALS, Card, source
+from charrnn.backend.kernels.loader import NULL, OPTIONS
 from charrnn.backend.views import Array, steps
-from charrnn.cuda import REALS, Card, source
 
 HostArray = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ class Fused:
     def settle(
         self, moved: Any, grad: Array, loss: Array, step: Any, *, trace: Array, rule: Any, config: Any, backend: Backend
     ) -> None:
-        """`charrnn.training.update.settle`: a launch for the norm, and one for everything that hangs on it."""
+        """`charrnn.optim.update.settle`: a launch for the norm, and one for everything that hangs on it."""
         del backend
         P, real, guard, dtype = len(grad), grad.dtype.type, moved.guard, str(grad.dtype)
         blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]

@@ -1,4 +1,4 @@
-"""The kernels of `charrnn.cuda` on a GPU: compiled for a shape once, and launched in place of loops over operations."""
+"""The recurrence kernels on a GPU: compiled for a shape once, and launched in place of loops over operations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.arrays import Backend
+from charrnn.backend.base import Backend
+from charrnn.backend.kernels import Card, Plan, plan, source
 from charrnn.backend.views import Array, Series
-from charrnn.cuda import Card, Plan, plan, source
 
 OPTIONS = ("-std=c++17",)
 NULL = np.uint64(0)

@@ -1,5 +1,5 @@
 // Everything after the gradient, in two launches: its norm, the guard's verdict, clipping, the update rule, the average
-// of the weights and the state that the next chunk begins with. See charrnn/training/update.py and charrnn/optim.
+// of the weights and the state that the next chunk begins with. See charrnn/optim/update.py and charrnn/optim.
 //
 // Defined from outside: REAL, REAL_BYTES, THREADS (a power of two), RULE, LIMIT (bad steps in a row that shut the guard).
 

@@ -15,11 +15,11 @@ from charrnn.backend import one_thread
 from charrnn.checkpoint import Checkpoint, Meta, named
 from charrnn.config import Config
 from charrnn.errors import DivergedError, OverflowingError
+from charrnn.evaluation import protocols
+from charrnn.optim.guard import LIMIT
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part
-from charrnn.training import evaluation
 from charrnn.training.events import Ended, Evaluated, Event, Guarded, Moment, Sampled, Snapshot, Trained
-from charrnn.training.guard import LIMIT
 from charrnn.training.progress import Progress
 from charrnn.training.step import Measured, Trainer
 
@@ -168,7 +168,7 @@ class Loop:
         if self.validation is None:
             return False
         params = trainer.network.views(trainer.average)
-        result = evaluation.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
+        result = protocols.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
         # The untrained network is evaluated, for comparison, but is nobody's best.
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=counts)

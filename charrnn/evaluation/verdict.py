@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charrnn.floors.result import Floors
+from charrnn.evaluation.baselines import Floors
 
 GOOD, VERY_GOOD = 0.95, 0.90
 """Of the best n-gram's loss: from here on down a network's loss is good, and very good.

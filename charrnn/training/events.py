@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.floors import Floors
+from charrnn.evaluation.baselines import Floors
 
 
 @dataclass(frozen=True)

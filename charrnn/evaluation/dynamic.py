@@ -18,14 +18,15 @@ import numpy as np
 from charrnn.backend import Array, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import ConfigError
+from charrnn.evaluation.protocols import Evaluation, chunk_at, predicted
 from charrnn.model import Chunk, Network, Views, Workspace, loss_and_grad, next_state
-from charrnn.optim import rule
+from charrnn.optim import rule, update
+from charrnn.optim.guard import Guard
+from charrnn.optim.update import Moved, Step
 from charrnn.text import Part
-from charrnn.training import update
-from charrnn.training.evaluation import Evaluation, chunk_at, predicted
-from charrnn.training.guard import Guard
-from charrnn.training.step import CAPACITY
-from charrnn.training.update import Moved, Step
+
+CAPACITY = 100
+"""Chunks whose losses wait on the device before they are read."""
 
 SHARES = {"adagrad": 0.5, "rmsprop": 0.1, "adam": 0.1}
 """The learning rate, as a share of the run's: one stream's gradient is noisier than a batch's. Adagrad's steps have

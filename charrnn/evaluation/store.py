@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from charrnn.errors import TextError
+from charrnn.evaluation.baselines import Floors, Split
 from charrnn.files import appearing, write_whole
-from charrnn.floors.result import Floors, Split
 from charrnn.text import cache
 
 KEPT = 1000

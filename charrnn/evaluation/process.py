@@ -16,8 +16,8 @@ import tempfile
 
 import numpy as np
 
-from charrnn.floors import store
-from charrnn.floors.result import Floors, Split
+from charrnn.evaluation import store
+from charrnn.evaluation.baselines import Floors, Split
 
 NICE = 10
 """How much lower than this process's its priority is."""
@@ -59,7 +59,7 @@ class Counting:
                     np.save(stream, part.starts)
                 stream.seek(0)
                 self.process = subprocess.Popen(
-                    [sys.executable or "", "-P", "-m", "charrnn.floors", str(self.split.V)],
+                    [sys.executable or "", "-P", "-m", "charrnn.evaluation", str(self.split.V)],
                     stdin=stream,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

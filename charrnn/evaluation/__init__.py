@@ -1,4 +1,4 @@
-"""An evaluation under the protocol that was asked for."""
+"""How well a network predicts a text, and how well counting alone does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import closing
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import OverflowingError
+from charrnn.evaluation.dynamic import Dynamic, dynamic_evaluation
+from charrnn.evaluation.protocols import Evaluation, carried, windows
 from charrnn.model import Network, Views
 from charrnn.text import Part
-from charrnn.training.dynamic import Dynamic, dynamic_evaluation
-from charrnn.training.evaluation import Evaluation, carried, windows
 
 
 def evaluated(
@@ -45,3 +45,6 @@ def evaluated(
     if math.isnan(result.nats_per_char):
         raise OverflowingError("lower --dynamic-rate, or take" if dynamic else "take")
     return result
+
+
+__all__ = ["Dynamic", "Evaluation", "evaluated"]

@@ -1,4 +1,4 @@
-"""The other process of `charrnn.floors.process`: four arrays on standard input, losses as JSON on standard output."""
+"""The other process of `process.py`: four arrays on standard input, losses as JSON on standard output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from charrnn.floors.ngram import losses
+from charrnn.evaluation.ngram import losses
 from charrnn.text import Part
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from charrnn.checkpoint import Best, Checkpoint
-from charrnn.training.guard import LIMIT
+from charrnn.optim.guard import LIMIT
 
 
 @dataclass

@@ -14,12 +14,11 @@ import numpy as np
 from charrnn.backend import Array, Crew, Workers
 from charrnn.config import Config
 from charrnn.model import Chunk, Network, State, Views, Workspace, hide, loss_and_grad, next_state
-from charrnn.optim import blend, learning_rate, rule
+from charrnn.optim import blend, learning_rate, rule, update
+from charrnn.optim.guard import Guard
+from charrnn.optim.update import Moved, Step
 from charrnn.text import Streams
-from charrnn.training import update
-from charrnn.training.guard import Guard
 from charrnn.training.masks import Masks
-from charrnn.training.update import Moved, Step
 
 CAPACITY = 100
 """Most steps whose loss and gradient norm stay on the device before someone must read them (`Trainer.drain`)."""

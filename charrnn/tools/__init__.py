@@ -1,0 +1,1 @@
+"""What reads finished runs and models, or measures a configuration; nothing in the core knows of it."""
