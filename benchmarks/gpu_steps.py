@@ -70,7 +70,7 @@ def steps(folder: Path) -> list[Step]:
     sanitizer = shutil.which("compute-sanitizer")
     watched = (sanitizer or "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")
     tour = script("gpu_kernels.py", "tour")
-    few = (str(ROOT / "tests" / "test_cells.py"), "-k", "float64 and rnn")
+    few = (str(ROOT / "tests" / "model" / "test_cells.py"), "-k", "float64 and rnn")
     return [
         Step(
             "tests",
@@ -110,7 +110,7 @@ def steps(folder: Path) -> list[Step]:
 
 def unreadable() -> list[str]:
     """Options that leave out the tests which cannot be imported here, for want of hypothesis."""
-    tests = (ROOT / "tests").glob("test_*.py") if find_spec("hypothesis") is None else ()
+    tests = (ROOT / "tests").rglob("test_*.py") if find_spec("hypothesis") is None else ()
     return [f"--ignore={path}" for path in tests if "from hypothesis" in path.read_text(encoding="utf-8")]
 
 

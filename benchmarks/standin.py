@@ -15,8 +15,7 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 def main() -> None:
     """Run the program as if it had been called itself."""
     sys.path[:0] = [str(TESTS.parent), str(TESTS)]
-    import cupy_cards
-    import fake_cupy
+    from helpers import cupy_cards, fake_cupy
 
     del sys.argv[0]
     if sys.argv[0] == "--free":

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import NO_GPU, TRAIN, Call
-from commands import TEXT as SHELLS
-from finetuning import FRENCH
-from namespaces import Case, parameters
-from textbook import example
+from helpers.commands import NO_GPU, TRAIN, Call
+from helpers.commands import TEXT as SHELLS
+from helpers.finetuning import FRENCH
+from helpers.namespaces import Case, parameters
+from helpers.textbook import example
 
 import charrnn
 from charrnn import cli

@@ -1,0 +1,181 @@
+"""The Python API: what `train`, `load` and `Model` give, and their errors."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.commands import NO_GPU, TEXT
+from helpers.models import SMALL
+
+import charrnn
+from charrnn import api
+from charrnn.checkpoint import path_of
+from charrnn.errors import CheckpointError, ConfigError, DeviceError, DivergedError, TextError
+from charrnn.training.events import Ended, Evaluated, Event, Sampled, Snapshot, Trained
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    """The events of the run."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run is recorded."""
+    return tmp_path_factory.mktemp("api") / "run"
+
+
+@pytest.fixture(scope="module")
+def model(run: Path, events: list[Event]) -> api.Model:
+    """A trained network, recorded in `run`."""
+    return charrnn.train(text=TEXT, settings=SMALL, out=run, on_event=events.append)
+
+
+def test_training_learns_and_tells(model: api.Model, events: list[Event], run: Path) -> None:
+    """The settings are the run's, the loss falls from its start at ln V, and every event is told."""
+    assert model.step == model.config.train.steps == 30
+    assert (model.config.model.hidden_size, model.config.train.seq_length, model.config.train.batch_size) == (8, 8, 2)
+    assert repr(model) == f"<charrnn.Model rnn 1x8, {len(set(TEXT))} characters, step 30>"
+    assert "".join(model.vocabulary.characters) == "".join(sorted(set(TEXT)))
+    assert model.vocabulary.counts == tuple(TEXT.count(c) for c in sorted(set(TEXT)))
+    kinds = {kind: [e.at.step for e in events if isinstance(e, kind)] for kind in (Trained, Evaluated, Sampled, Ended)}
+    assert kinds == {Trained: [10, 20, 30], Evaluated: [0, 10, 20, 30], Sampled: [0, 30], Ended: [30]}
+    losses = [e.val_loss for e in events if isinstance(e, Evaluated)]
+    assert losses[0] == pytest.approx(math.log(len(set(TEXT))), abs=0.5)
+    assert losses[-1] == min(losses) < losses[0] - 0.3
+    assert [e.at.chars for e in events if isinstance(e, Trained)] == [160, 320, 480]
+    saved = [e.at.step for e in events if isinstance(e, Snapshot)]
+    assert sorted(set(saved)) == [0, 10, 20, 30]
+    assert sorted(path.name for path in path_of(run, 0).parent.iterdir()) == [
+        path_of(run, step).name for step in (0, 10, 20, 30)
+    ]
+
+
+def test_loaded_model_is_the_trained_one(model: api.Model, run: Path) -> None:
+    """Loading a run gives the parameters that training returned; a step or a file gives that checkpoint's."""
+    loaded = charrnn.load(run, device="cpu")
+    assert (loaded.step, loaded.source, loaded.vocabulary) == (30, path_of(run, 30), model.vocabulary)
+    for name, weights in model.params.items():
+        assert np.array_equal(loaded.params[name], weights)
+    earlier = charrnn.load(str(run), checkpoint="10", device="cpu")
+    assert earlier.step == charrnn.load(path_of(run, 10), device="cpu").step == 10
+    assert not np.array_equal(earlier.params["output.b_y"], model.params["output.b_y"])
+
+
+def test_training_without_a_directory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `out` the same network comes back, able to evaluate its validation split, and no file appears."""
+    monkeypatch.chdir(tmp_path)
+    first, second = (charrnn.train(TEXT, settings=SMALL | {"train.steps": steps}) for steps in (3, 0))
+    assert list(tmp_path.iterdir()) == []
+    assert (first.step, second.step) == (3, 0)
+    assert first.evaluate().nats_per_char < second.evaluate().nats_per_char
+
+
+def test_resume_continues_to_the_same_network(model: api.Model, tmp_path: Path) -> None:
+    """A run that ended early and is resumed with more steps ends with the same bits as one that never stopped."""
+    charrnn.train(TEXT, settings=SMALL | {"train.steps": 13}, out=tmp_path / "r")
+    resumed = charrnn.train(TEXT, settings=SMALL, out=tmp_path / "r", resume=True)
+    assert resumed.step == 30
+    for name, weights in model.params.items():
+        assert np.array_equal(resumed.params[name], weights)
+    with pytest.raises(CheckpointError, match=r"needs the text that the run was trained on.*new: 'X'"):
+        charrnn.train(TEXT + "X", settings=SMALL, out=tmp_path / "r", resume=True)
+    with pytest.raises(ConfigError, match=r"cannot change model.hidden_size \(the run has 8, not 9\)"):
+        charrnn.train(TEXT, settings=SMALL | {"model.hidden_size": 9}, out=tmp_path / "r", resume=True)
+
+
+def test_validation_needs_the_text_itself(tmp_path: Path) -> None:
+    """A run whose text changed or vanished, or was all trained on, asks for a text instead of evaluating another."""
+    file = tmp_path / "t.txt"
+    file.write_text(TEXT)
+    charrnn.train(files=[file], settings=SMALL | {"train.steps": 1}, out=tmp_path / "r")
+    model = charrnn.load(tmp_path / "r", device="cpu")
+    file.write_text(TEXT + "s")
+    with pytest.raises(TextError, match="not the text that the run was trained on: name a text"):
+        model.evaluate()
+    file.unlink()
+    with pytest.raises(TextError, match="no such file"):
+        model.evaluate()
+    whole = charrnn.train(TEXT, settings=SMALL | {"train.steps": 1, "data.val_fraction": 0})
+    with pytest.raises(TextError, match="no validation split: name a text"):
+        whole.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "call"),
+    [
+        (ConfigError, "--temperature .*nan", lambda m: m.stream(temperature=math.nan)),
+        (ConfigError, "--top-k .*-1", lambda m: m.stream(top_k=-1)),
+        (ConfigError, "not -1 and 1", lambda m: m.stream(length=-1)),
+        (ConfigError, "not 500 and 0", lambda m: m.side_by_side(count=0)),
+        (ConfigError, "--seed must be at least 0, not -3", lambda m: m.stream(seed=-3)),
+        (TextError, "the prompt has characters .*: 'X'; .*--unknown skip", lambda m: m.stream("sXh")),
+        (TextError, "the text has characters .*: '日'", lambda m: m.score("日")),
+        (TextError, "has 1 characters; at least 2", lambda m: m.evaluate("s")),
+        (TextError, "too few for one window of 5", lambda m: m.evaluate("shell", window=5)),
+        (ConfigError, "--window must be at least 1, not 0", lambda m: m.evaluate("shell", window=0)),
+        (TextError, "the text: 1 characters are too few", lambda _: charrnn.train("s")),
+        (TextError, "no such file", lambda _: charrnn.train(files=["nix.txt"])),
+        (
+            ConfigError,
+            "settings: there is no key 'train.step'; did you",
+            lambda _: charrnn.train(settings={"train.step": 1}),
+        ),
+        (
+            ConfigError,
+            "no key .steps.; did you mean .train.steps",
+            lambda _: charrnn.train(settings={"steps": 1}),
+        ),
+        (ConfigError, "must be a whole number, not '3'", lambda _: charrnn.train(settings={"train.steps": "3"})),
+        (ConfigError, "no such file or preset", lambda _: charrnn.train(config="nix")),
+        (ConfigError, "needs the run directory", lambda _: charrnn.train(TEXT, resume=True)),
+        (ConfigError, "--minutes must be above 0 and .*, not 0", lambda _: charrnn.train(TEXT, minutes=0)),
+        (CheckpointError, "no run directory or checkpoint nix", lambda _: charrnn.load("nix")),
+        (ConfigError, "--device: train.device must be auto.*'bogus'", lambda m: charrnn.load(m, device="bogus")),
+    ],
+)
+def test_errors_come_at_once(model: api.Model, kind: type[Exception], words: str, call: Callable[..., Any]) -> None:
+    """What cannot be done raises when it is asked for, not at the first piece, as a CharrnnError that says what."""
+    with pytest.raises(kind, match=words) as raised:
+        call(model)
+    assert isinstance(raised.value, charrnn.CharrnnError)
+
+
+def test_gpu_that_is_not_there(run: Path, model: api.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that cannot be used gives way to the CPU with a warning, or is an error without fallback."""
+    monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _=None: NO_GPU)
+    loaded = charrnn.load(run, device="cuda:1")
+    assert loaded.network.backend.name == "cpu"
+    assert loaded.notices == (f"WARNING: --device cuda:1 cannot be used, running on the CPU: {NO_GPU}",)
+    assert charrnn.load(run).notices == ()
+    with pytest.raises(DeviceError, match=f"--device cuda cannot be used: {NO_GPU}"):
+        charrnn.load(run, device="cuda", fallback=False)
+    with pytest.raises(DeviceError, match=f"--device cuda cannot be used: {NO_GPU}"):
+        charrnn.train(TEXT, settings=SMALL | {"train.device": "cuda"}, fallback=False)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_is_an_error() -> None:
+    """A run that the guard stops raises, naming the remedy."""
+    with pytest.raises(DivergedError, match=r"diverged at step .*: lower optimizer.learning_rate"):
+        charrnn.train(TEXT, settings=SMALL | {"optimizer.learning_rate": 1e38, "model.dtype": "float32"})
+
+
+def test_import_is_light() -> None:
+    """`import charrnn` loads neither NumPy, CuPy nor the API; the first use of a name loads the API, never CuPy."""
+    code = (
+        "import sys, charrnn; print({'numpy', 'cupy', 'charrnn.api'} & set(sys.modules)); "
+        "charrnn.train; print(sorted({'cupy', 'charrnn.api'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["set()", "['charrnn.api']"]
+    with pytest.raises(AttributeError, match="module 'charrnn' has no attribute 'nix'"):
+        charrnn.nix  # noqa: B018 (the attribute is what fails)

@@ -1,0 +1,124 @@
+"""A run whose newest checkpoint is damaged, unknown or not there to read: the last good one is used, none is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+from helpers.damage import BIAS, flipped, rebuilt
+from helpers.runs import FEW, OFTEN, contents, run
+
+from charrnn import checkpoint, cli
+from charrnn.checkpoint.file import FORMAT
+from charrnn.errors import CheckpointError
+
+
+def other_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+    """A file of which one tensor is another."""
+    return lambda good: rebuilt(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
+
+
+def header(good: bytes) -> int:
+    """The byte behind the header."""
+    return 8 + int.from_bytes(good[:8], "little")
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda good: good[:0],
+    "cut in the header's size": lambda good: good[:5],
+    "cut behind the header's size": lambda good: good[:8],
+    "cut in the header": lambda good: good[:100],
+    "cut behind the header": lambda good: good[: header(good)],
+    "cut behind the first number": lambda good: good[: header(good) + 4],
+    "cut in the tensors": lambda good: good[: (header(good) + len(good)) // 2],
+    "cut before the last byte": lambda good: good[:-1],
+    "a byte too long": lambda good: good + b"\0",
+    "flipped in the header": lambda good: flipped(good, header(good) // 2),
+    "flipped in the first tensor": lambda good: flipped(good, header(good)),
+    "flipped in the last tensor": lambda good: flipped(good, len(good) - 1),
+    "a header of absurd size": lambda good: (2**62).to_bytes(8, "little") + good[8:],
+    "zeros": lambda good: bytes(len(good)),
+    "another type": other_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
+    "another shape": other_tensor(BIAS, lambda tensor: tensor[:-1]),
+    "a parameter that is NaN": other_tensor(BIAS, lambda tensor: tensor * np.float32("nan")),
+    "a memory that is infinite": other_tensor("optimizer/memory/output.b_y", lambda tensor: tensor + np.float32("inf")),
+    "a state that is NaN": other_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
+    "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
+    "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Callable[[bytes], bytes]) -> None:
+    """The one before is used, and a line says so; the run ends in the same bytes; the damaged file is kept aside."""
+    out = tmp_path / "r"
+    run(out, corpus, FEW, OFTEN)
+    whole, newest = contents(out), checkpoint.path_of(out, 6)
+    newest.write_bytes(damage(newest.read_bytes()))
+    path, _, (notice,) = checkpoint.find(out, "last")
+    assert path == checkpoint.path_of(out, 4)
+    assert str(newest) in notice
+    assert "using an earlier checkpoint" in notice
+    assert "\n" not in notice
+    run(out, corpus, FEW, OFTEN, resume=True)
+    aside = {name: held for name, held in contents(out).items() if not name.endswith(".damaged")}
+    assert aside == whole
+    assert newest.with_name(newest.name + ".damaged").is_file()
+
+
+def later(path: Path) -> None:
+    """Make the checkpoint at `path` one of a later version."""
+    path.write_bytes(rebuilt(path.read_bytes(), len, format=FORMAT + 1))
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(later, "update charrnn"), (None, "cannot read")])
+def test_what_is_not_damaged_is_not_trained_anew(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None] | None, words: str
+) -> None:
+    """A checkpoint of a later version, or one that a disk does not give, is passed over by readers, not by --resume."""
+    out = tmp_path / "r"
+    run(out, corpus, FEW, OFTEN)
+    newest = checkpoint.path_of(out, 6)
+    if spoil is not None:
+        spoil(newest)
+    else:
+        right = safetensors.safe_open
+
+        def failing(path: Path, **options: str) -> object:
+            if path == newest:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return right(path, **options)
+
+        monkeypatch.setattr(safetensors, "safe_open", failing)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert words in checkpoint.find(out, "last")[2][0]
+    with pytest.raises(CheckpointError, match=rf"{words}.*move this one away"):
+        run(out, corpus, FEW, OFTEN, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_nothing_good_is_left(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no checkpoint can be read, the newest one's damage is the error, and nothing is written."""
+    out = tmp_path / "r"
+    run(out, corpus, FEW, OFTEN)
+    for step in checkpoint.steps(out):
+        checkpoint.path_of(out, step).write_bytes(b"torn")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for command in (["train", "--resume", "--out"], ["sample"], ["eval"]):
+        monkeypatch.setattr(sys, "argv", ["charrnn", *command, str(out)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert "step-00000006" in line
+        assert "no other can be read either" in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,0 +1,149 @@
+"""The command line: devices, gradcheck, and the one line of every error."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from helpers.commands import NO_GPU, TINY, Call
+
+import charrnn
+
+
+def test_gpu_that_is_not_there(call: Call, trained: Path) -> None:
+    """A GPU that cannot be used is one WARNING line and status 0, with --no-fallback an error; `devices` says why."""
+    warning = f"WARNING: --device cuda cannot be used, running on the CPU: {NO_GPU}"
+    run = trained / "r"
+    for words in (["train", "t.txt", *TINY], ["sample", run], ["eval", run], ["score", run, "t.txt"], ["gradcheck"]):
+        steps = ["--steps=1"] if words[0] == "train" else []
+        _, err = call(*words, *steps, "--device=cuda")
+        assert err.splitlines().count(warning) == err.count("WARNING") == 1
+        _, error = call(*words, *steps, "--device=cuda", "--no-fallback", status=2)
+        assert error == f"charrnn: --device cuda cannot be used: {NO_GPU}"
+    lines = dict(line.split(maxsplit=1) for line in call("devices")[0].splitlines())
+    assert set(lines) >= {"cpu", "cuda", "cupy", "auto"}
+    assert (lines["cuda"], lines["auto"]) == (f"not usable: {NO_GPU}", "cpu")
+    assert "cores" in lines["cpu"]
+
+
+@pytest.mark.parametrize(("cell", "tensors"), [("rnn", 8), ("gru", 10), ("lstm", 8)])
+def test_gradcheck_of_every_cell(call: Call, cell: str, tensors: int) -> None:
+    """Each cell's gradients pass, a line for each parameter."""
+    out, _ = call("gradcheck", "--device=cpu", f"--cell={cell}")
+    assert len(out.splitlines()) == tensors
+
+
+def test_gradcheck_finds_a_wrong_adjoint(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right gradients end with status 0; an adjoint off by a millionth or an error that is no number with status 1."""
+    out, _ = call("gradcheck", "--device=cpu", "--layers=1", "--seed=3")
+    errors = dict(re.fullmatch(r"(\S+) +worst relative error (\S+)", line).groups() for line in out.splitlines())
+    assert list(errors) == ["layer0.W_xh", "layer0.W_hh", "layer0.b_h", "output.W_hy", "output.b_y"]
+    assert all(float(error) < 1e-6 for error in errors.values())
+    assert call("gradcheck", "--device=cpu", "--layers=1", "--seed=4")[0] != out
+    call("gradcheck", "--device=cpu", "--tolerance=1e-15", status=1)
+    from charrnn.model import loss
+
+    right = loss.cross_entropy_backward
+    with monkeypatch.context() as patch:
+        wrong = lambda e, s, t, scale, **k: right(e, s, t, scale * (1 + 4e-6), **k)  # noqa: E731
+        patch.setattr(loss, "cross_entropy_backward", wrong)
+        assert call("gradcheck", "--device=cpu", status=1)[0].count("ABOVE THE TOLERANCE") == 8
+    monkeypatch.setattr("charrnn.model.gradcheck", lambda *_: {"a": 1e-9, "b": math.nan})
+    assert "b                worst relative error nan  ABOVE THE TOLERANCE" in call("gradcheck", status=1)[0]
+
+
+ERRORS = [
+    ("train t.txt --set train.step=1", "--set train.step=1: there is no key 'train.step'; did you mean 'train.steps'?"),
+    ("train t.txt --set train.steps=many", "train.steps must be a whole number, not 'many'"),
+    ("train t.txt --set model.hidden_size", "write it as section.key=value"),
+    ("train t.txt --set optimizer.learning_rate=nan", "must be a finite number, not nan"),
+    ("train t.txt --set optimizer.learning_rate=inf", "must be a finite number, not inf"),
+    ("train t.txt --set data.val_fraction=1", "must be at least 0 and below 1, not 1.0"),
+    ("train t.txt --steps -1", "--steps: train.steps must be at least 0, not -1"),
+    ("train t.txt --steps 1.5", "Invalid value for '--steps': '1.5' is not a valid integer."),
+    ("train t.txt --seed -1", "--seed: train.seed must be at least 0, not -1"),
+    ("train t.txt --minutes nan", "--minutes must be above 0 and below a million, not nan"),
+    ("train t.txt --minutes inf", "--minutes must be above 0 and below a million, not inf"),
+    ("train t.txt --stop-after 0", "--stop-after must be at least 1, not 0"),
+    ("train t.txt --threads -1", "--threads must be 1 or more, or 0 for one a core, not -1"),
+    ("train t.txt --resume --overwrite", "--resume and --overwrite exclude each other"),
+    ("train t.txt --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
+    ("train t.txt --encoding bogus", "there is no text encoding 'bogus'; try utf-8"),
+    ("train t.txt --config bogus", "no such file or preset (presets: "),
+    ("train bogus.txt", "bogus.txt: there is no such file"),
+    ("train t.txt -", "standard input (-) must be the only text"),
+    ("train t.txt --out t.txt", "t.txt is not a directory: name another --out"),
+    ("train t.txt --out " + "x" * 300, "x: File name too long"),
+    ("sample R --temperature nan", "--temperature must be 0 or a positive number, not nan"),
+    ("sample R --temperature inf", "--temperature must be 0 or a positive number, not inf"),
+    ("sample R --temperature -1", "--temperature must be 0 or a positive number, not -1.0"),
+    ("sample R --top-k -1", "--top-k must be 0 (all characters) or more, not -1"),
+    ("sample R --top-p 0", "--top-p must be above 0 and at most 1, not 0.0"),
+    ("sample R --length -1", "Invalid value for '--length': -1 is not in the range x>=0."),
+    ("sample R --count 0", "Invalid value for '--count': 0 is not in the range 1<=x<=100000."),
+    ("sample R --seed -1", "Invalid value for '--seed': -1 is not in the range x>=0."),
+    ("sample R --prompt a --prompt-file t.txt", "--prompt and --prompt-file exclude each other"),
+    ("sample R --prompt-file bogus.txt", "bogus.txt: there is no such file"),
+    (
+        "sample R --prompt sXYe",
+        "the prompt has characters that the network never saw: 'X' 'Y'; leave them out or say --unk",
+    ),
+    ("sample R --unknown bogus", "Invalid value for '--unknown': 'bogus' is not one of"),
+    ("sample R --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
+    ("sample R --checkpoint 7", "has no checkpoint of step 7; there are: 0, 10"),
+    ("sample R --checkpoint bogus", "--checkpoint must be best, last or a step, not 'bogus'"),
+    ("sample bogus", "there is no run directory or checkpoint bogus"),
+    ("sample t.txt", "t.txt is damaged or not a charrnn checkpoint"),
+    ("sample .", ". has no checkpoint: it is not a run directory, or training has not started"),
+    ("sample", "Missing argument 'RUN'."),
+    ("eval R bogus.txt", "bogus.txt: there is no such file"),
+    ("eval R " + "x" * 300, "x: File name too long"),
+    ("eval R -", "the text has 0 characters; at least 2 are needed to evaluate"),
+    ("eval R t.txt --window 0", "--window must be at least 1, not 0"),
+    ("eval R t.txt --window 9999", "characters, too few for one window of 9999"),
+    ("score R", "Missing argument 'FILE'."),
+    ("gradcheck --cell bogus", "model.cell must be one of rnn, gru, lstm, not 'bogus'"),
+    ("gradcheck --layers 0", "Invalid value for '--layers': 0 is not in the range 1<=x<=4."),
+    ("tune t.txt --seconds 0", "--seconds must be above 0 and below a million, not 0.0"),
+    ("tune t.txt --seconds nan", "--seconds must be above 0 and below a million, not nan"),
+    ("tune bogus.txt", "bogus.txt: there is no such file"),
+    ("tune bogus.toml", "cannot read the configuration 'bogus.toml': no such file or preset (presets: "),
+    ("tune t.txt --config bogus", "no such file or preset (presets: "),
+    ("tune t.txt --set train.step=1", "--set train.step=1: there is no key 'train.step'; did you mean 'train.steps'?"),
+    ("tune t.txt --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
+    ("tune t.txt --device cuda --no-fallback", f"--device cuda cannot be used: {NO_GPU}"),
+    ("tune t.txt --encoding bogus", "there is no text encoding 'bogus'; try utf-8"),
+    ("tune t.txt -", "standard input (-) must be the only text"),
+    ("tune t.txt --overwrite", "--overwrite needs --write FILE"),
+    ("tune t.txt --write t.txt", "t.txt already exists: add --overwrite to replace it, or name another --write"),
+    ("tune t.txt --write . --overwrite", "cannot write .: it is a directory, or there is none to put it into"),
+    ("tune t.txt --write no/b.toml", "cannot write no/b.toml: it is a directory, or there is none to put it into"),
+    ("tune t.txt --write " + "x" * 300, "x: File name too long"),
+    ("bogus", "No such command 'bogus'."),
+    ("devices bogus", "Got unexpected extra argument (bogus)"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), ERRORS, ids=[words[:40] for words, _ in ERRORS])
+def test_errors_are_one_line(call: Call, trained: Path, words: str, message: str) -> None:
+    """A mistake ends with status 2 and one line that says what is wrong; nothing is printed or written."""
+    out, error = call(*(trained / "r" if word == "R" else word for word in words.split()), status=2)
+    assert message in error
+    assert out == ""
+    assert [path.name for path in Path().iterdir()] == ["t.txt"]
+
+
+def test_error_about_a_name_with_line_breaks(call: Call) -> None:
+    """A message that would break into lines is printed as one."""
+    assert call("train", "two\nlines.txt", status=2)[1] == "charrnn: two lines.txt: there is no such file"
+
+
+def test_help_and_version(call: Call) -> None:
+    """Without a command, and with --help, every command is listed; --version names this version."""
+    for words in ([], ["--help"], ["-h"]):
+        out = call(*words)[0]
+        for command in ("train", "sample", "eval", "score", "cache", "tune", "devices", "gradcheck"):
+            assert f"\n  {command} " in out
+    assert call("--version")[0] == f"charrnn, version {charrnn.__version__}\n"

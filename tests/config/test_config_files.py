@@ -1,0 +1,113 @@
+"""Configuration files: which are found, and that whatever is in one gives a configuration or its error."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers.configurations import CONFIGS, KEYS, filled, words
+from helpers.properties import modest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import build, parse_settings, read, table
+from charrnn.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["quick", "none.toml"])
+def test_missing_configuration_lists_the_presets(name: str) -> None:
+    """A name that is no file and no preset is an error with the name and the presets there are."""
+    with pytest.raises(ConfigError) as caught:
+        read(name)
+    assert repr(name) in str(caught.value)
+    assert ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml"))) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "directory"), (".", "directory"), ("a\0b", "no such"), pytest.param("x" * 5000, "too long", id="long")],
+)
+def test_unreadable_configuration_gives_the_reason(name: str, reason: str) -> None:
+    """A directory or an impossible name is an error with the system's reason."""
+    with pytest.raises(ConfigError) as caught:
+        read(name)
+    assert repr(name) in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_presets_have_their_file_name_too() -> None:
+    """A preset can be named as its file is."""
+    assert read("quickstart.toml") == read("quickstart")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = ",
+        b"a = 1\na = 2",
+        b"\xff",
+        pytest.param(b"a = " + b"9" * 5000, id="digits"),
+        pytest.param(b"a = " + b"[" * 50000, id="nesting"),
+    ],
+)
+def test_file_that_is_not_toml_is_named(content: bytes, tmp_path: Path) -> None:
+    """What the TOML reader refuses, for syntax, bytes, digits or nesting, is an error with the path."""
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read(str(path))
+    assert str(caught.value).startswith(f"{path} is not a TOML file: ")
+
+
+PIECES = [
+    *KEYS,
+    "[model]",
+    "[train]",
+    "model",
+    "steps",
+    "\n",
+    " = ",
+    "=",
+    "[",
+    "]",
+    "{",
+    "}",
+    ".",
+    ",",
+    '"',
+    "'",
+    "'''",
+]
+PIECES += ["3", "-1", "0x" + "f" * 5000, "9" * 5000, "1e999", "nan", "true", "1979-05-27", "25:61:00", "a", "\\ud800"]
+pieces = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+
+
+@modest
+@given(st.binary(max_size=40) | (words | pieces).map(str.encode))
+def test_any_file_gives_a_configuration_or_its_error(content: bytes) -> None:
+    """Whatever a file holds, reading it gives a table that builds or a ConfigError naming it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "c.toml")
+        path.write_bytes(content)
+        try:
+            said = read(str(path))
+        except ConfigError as error:
+            said, message = {}, str(error)
+        else:
+            message = f"{path} is accepted"
+    assert message.startswith(f"{path}")
+    assert table(build(said)) == filled(said)
+
+
+@modest
+@given(st.text(max_size=20) | pieces | st.tuples(st.sampled_from(KEYS), st.text(max_size=9) | pieces).map("=".join))
+def test_any_setting_gives_a_value_or_its_error(setting: str) -> None:
+    """Whatever follows --set gives a table of one key that builds, or a ConfigError repeating it."""
+    try:
+        said = parse_settings([setting])
+    except ConfigError as error:
+        said, message = {"log": {"keep": 1}}, str(error)
+    else:
+        message = f"--set {setting}: is accepted"
+    assert message.startswith(f"--set {setting}: ")
+    assert [len(keys) for keys in said.values()] == [1]
+    assert table(build(said)) == filled(said)

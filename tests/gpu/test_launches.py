@@ -1,0 +1,89 @@
+"""How often a training step calls on the GPU, counted on a fake one: the less, the longer the device has work ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import close
+from helpers import cuda_cpu, cupy_arrays
+from helpers.namespaces import fake_gpu
+from helpers.trainers import EVERYTHING, one_layer, text_corpus, trainer
+
+from charrnn import config
+from charrnn.training.step import Trainer
+
+MOST = 40
+
+
+def launches(subject: Trainer, steps: int) -> list[int]:
+    """Of each step."""
+    counts = []
+    for _ in range(steps):
+        cupy_arrays.log.clear()
+        subject.step()
+        counts.append(len(cupy_arrays.log))
+    return counts
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
+def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, name: str) -> None:
+    """At most 40 for any T, with states that are dropped inside the chunk and without; and none waits."""
+    counts = [
+        launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), fake_gpu()), 12)[1:]
+        for T in (3, 17)
+    ]
+    assert max(map(max, counts)) <= MOST, cupy_arrays.log
+    assert min(counts[0]) == min(counts[1])
+
+
+def test_a_step_that_waited_would_be_seen(text: str) -> None:
+    """The fake GPU refuses what waits."""
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
+    for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
+        with pytest.raises(cupy_arrays.WaitError):
+            wait(subject.vector[0])
+
+
+@pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table) -> None:
+    """Same seed, same weights, batches and masks on both: float32 losses agree to 1e-4 over twenty steps."""
+    said = one_layer(cell, 9, **more)
+    here, there = trainer(said, text_corpus(text)), trainer(said, text_corpus(text), fake_gpu())
+    host = there.network.backend.to_host
+    assert np.array_equal(here.vector, host(there.vector))
+    for _ in range(20):
+        here.step()
+        there.step()
+    losses = [[measured.loss for measured in t.drain()] for t in (here, there)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert close(host(there.vector), here.vector, 1e-3)
+
+
+def test_the_guard_judges_alike(text: str) -> None:
+    """A gradient that is not finite changes nothing, halves the rate and, three times in a row, shuts the guard."""
+    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
+    host = subject.network.backend.to_host
+    subject.step()
+    before, weight = host(subject.vector), subject.params["output.W_hy"]
+    kept = host(weight)
+    weight[0, 0] = float("nan")
+    seen = []
+    for _ in range(3):
+        subject.step()
+        seen.append((float(host(subject.guard.scale)), float(host(subject.guard.bad))))
+    assert seen == [(0.5, 1.0), (0.25, 2.0), (0.125, 3.0)]
+    weight[...] = subject.network.backend.from_host(kept)
+    subject.step()
+    assert np.array_equal(host(subject.vector), before)
+    assert float(host(subject.guard.bad)) == 3.0
+
+
+def test_a_kernel_without_room_gives_way_to_the_loop(text: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that could not all be there at once are never launched: the same weights come of many launches."""
+    expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), fake_gpu()) for _ in range(2))
+    few = launches(expected, 2)
+    monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
+    many = launches(subject, 2)
+    assert many[1] > few[1] + 3 * 3
+    host = subject.network.backend.to_host
+    assert close(host(subject.vector), host(expected.vector), 1e-4)

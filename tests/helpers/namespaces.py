@@ -1,0 +1,120 @@
+"""The namespaces on which the mathematics is tested: each a `Backend`, and how closely it can agree with float64."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import cuda_cpu, fake_cupy
+
+from charrnn.backend import Array
+from charrnn.backend.base import Backend
+from charrnn.backend.numpy import NumpyBackend
+
+
+class WithOut:
+    """A namespace whose functions take `out=`: the standard has none, so compute, then write."""
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.xp, name)
+        if not callable(value) or isinstance(value, type):
+            return value
+
+        def function(*args: Any, out: Array | None = None, **options: Any) -> Array:
+            result = value(*args, **options)
+            if out is None:
+                return result
+            out[...] = result
+            return out
+
+        return function
+
+
+class StrictBackend(Backend):
+    """array-api-strict: refuses what the standard does not promise, numpy on its devices, and mixed devices."""
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """Only a transfer to the CPU device may become NumPy."""
+        import array_api_strict
+
+        return np.array(array.to_device(array_api_strict.Device("CPU_DEVICE")))
+
+
+class ReadOnlyBackend(NumpyBackend):
+    """NumPy whose arrays from the host cannot be written: an input that is overwritten raises."""
+
+    def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
+        """A read-only copy."""
+        result = super().from_host(array, dtype)
+        result.flags.writeable = False
+        return result
+
+
+def strict(device: str) -> Backend:
+    """array-api-strict on one of its devices."""
+    xp = pytest.importorskip("array_api_strict")
+    return StrictBackend(WithOut(xp), xp.Device(device), name=device, label=f"array-api-strict {device}")
+
+
+def torch_cpu() -> Backend:
+    """PyTorch on the CPU, on one thread: what is tested is small, and idle threads spin."""
+    pytest.importorskip("torch").set_num_threads(1)
+    import array_api_compat.torch as xp
+
+    return Backend(xp, "cpu", name="torch", label="PyTorch")
+
+
+def gpu() -> Backend:
+    """CuPy, where a GPU answers. Where one must, by CHARRNN_REQUIRE_GPU, its absence is a failure."""
+    from charrnn.backend import cupy
+
+    trouble = cupy.problem(0)
+    if trouble is not None:
+        (pytest.fail if os.environ.get("CHARRNN_REQUIRE_GPU") else pytest.skip)(trouble)
+    return cupy.CupyBackend(0)
+
+
+def fake_gpu() -> Backend:
+    """The backend of a GPU with everything as there, kernels included, but for the GPU."""
+    if cuda_cpu.compiler is None:
+        pytest.skip("there is no g++")
+    return fake_cupy.backend()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A namespace and dtype under test."""
+
+    name: str
+    make: Callable[[], Backend]
+    dtype: str
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error that rounding may cause."""
+        return 1e-10 if self.dtype == "float64" else 2e-5
+
+
+CASES = [
+    Case("numpy-float64", NumpyBackend, "float64"),
+    Case("numpy-float32", NumpyBackend, "float32"),
+    Case("numpy-readonly", ReadOnlyBackend, "float64"),
+    Case("strict-device1", lambda: strict("device1"), "float64"),
+    Case("strict-no-float64", lambda: strict("no_float64"), "float32"),
+    Case("torch-cpu", torch_cpu, "float64"),
+    Case("cupy-double", fake_gpu, "float64"),
+    Case("cupy-float64", gpu, "float64"),
+    Case("cupy-float32", gpu, "float32"),
+]
+
+
+def parameters() -> list[Any]:
+    """The cases as pytest parameters."""
+    return [pytest.param(case, id=case.name, marks=[pytest.mark.gpu] * (case.make is gpu)) for case in CASES]

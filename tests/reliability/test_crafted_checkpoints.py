@@ -1,0 +1,76 @@
+"""A checkpoint that somebody made up, with the right digest: what it says is used, or refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.commands import TINY, Call
+from helpers.crafted import NEWEST, craft
+
+from charrnn import checkpoint
+from charrnn.backend.numpy import NumpyBackend
+from charrnn.errors import CheckpointError
+from charrnn.model import build
+
+NEW = [*TINY, "--steps=0", "--out=x"]
+COMMANDS = {
+    "sample": ["sample", "r", "--length=5"],
+    "eval": ["eval", "r"],
+    "score": ["score", "r", "t.txt"],
+    "compare": ["compare", "r"],
+    "the metrics compared": ["compare", "r", "--no-eval"],
+    "resume": ["train", "--resume", "--out=r", "--steps=11"],
+    "init-from": ["train", "t.txt", "--init-from=r", *NEW],
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("sha256", [[], {}, None, 5, "", "0" * 63, "A" * 64, "0" * 64 + "\n"], ids=repr)
+def test_a_hash_that_is_none(call: Call, trained: Path, words: list[str], sha256: Any) -> None:
+    """The hash of the text is 64 hexadecimal digits, or the checkpoint is damaged."""
+    craft(trained, sha256=sha256)
+    assert "damaged" in call(*words, status=2)[1]
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("name", [[], {}, None, 5], ids=repr)
+def test_a_name_that_is_none(call: Call, trained: Path, words: list[str], name: Any) -> None:
+    """The name of the text is a string, or the checkpoint is damaged."""
+    craft(trained, corpus=name)
+    assert "damaged" in call(*words, status=2)[1]
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_no_characters(call: Call, trained: Path, words: list[str]) -> None:
+    """A network that knows no character is none."""
+    craft(trained, 0, vocabulary={"characters": "", "counts": []})
+    assert "its vocabulary is damaged" in call(*words, status=2)[1]
+
+
+def test_fewer_characters_than_the_text_has(call: Call, trained: Path) -> None:
+    """The text that the hash names has more characters than the vocabulary: nothing is evaluated, nor resumed."""
+    craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
+    assert "t.txt has other characters than the checkpoint says" in call("eval", "r", status=2)[1]
+    assert "t.txt has other characters than the checkpoint says" in call(*COMMANDS["resume"], status=2)[1]
+    assert "t.txt has other characters than the checkpoint says" in call("compare", "r")[0]
+    assert call("sample", "r", "--length=3", "--no-echo")[0] == "sss\n"
+
+
+@pytest.mark.parametrize("fraction", [0.999999999, 1e-300])
+def test_a_split_of_nothing(call: Call, trained: Path, fraction: float) -> None:
+    """A share of the text that leaves one of its parts empty holds nothing out."""
+    craft(trained, data={"val_fraction": fraction})
+    assert "t.txt nothing is held out: name a text to evaluate" in call("eval", "r", status=2)[1]
+    assert "nothing is held out" in call("compare", "r")[0]
+
+
+def test_tensors_are_not_stretched(trained: Path, place: Path) -> None:
+    """Weights of one row do not fill a layout of eleven, as broadcasting would have them."""
+    assert Path.cwd() == place
+    craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
+    saved = checkpoint.load(NEWEST)
+    layout = build(saved.meta.config.model, 11, NumpyBackend()).layout
+    with pytest.raises(CheckpointError, match=r"parameters/layer0\.W_xh is of shape \[1, 8\], not \[11, 8\]"):
+        saved.weights(layout)

@@ -1,0 +1,70 @@
+"""Nothing that a command is asked for keeps it for ever: it is done in seconds, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.nasty import HungError, check, in_time, outcome
+
+from charrnn import config
+from charrnn.cli.check import MOST_LAYERS
+from charrnn.cli.read import MOST
+
+
+@pytest.mark.parametrize("words", ["while True: pass", "threading.Event().wait()"])
+def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """The alarm of these tests goes off where a command works, or waits, for longer than it may."""
+    monkeypatch.setattr("nasty.SECONDS", 0.01)
+    monkeypatch.setattr("nasty.PATIENCE", 0.01)
+    with pytest.raises(HungError), in_time():
+        exec(f"import threading\n{words}", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("gradcheck --layers=100", f"'--layers': 100 is not in the range 1<=x<={MOST_LAYERS}"),
+        (f"sample r --count={10**33} --length=0 --stop=x", f"is not in the range 1<=x<={MOST}"),
+        (f"sample r --count={MOST} --length=0 --stop=x --seed=1", ""),
+        (f"sample r --count={10**33} --length=1 -0", f"is not in the range 1<=x<={MOST}"),
+        *((f"gradcheck --layers={MOST_LAYERS} --tolerance=1e-4 --cell={cell}", "") for cell in ("rnn", "gru", "lstm")),
+    ],
+)
+def test_numbers_beyond_all_patience(trained: Path, monkeypatch: pytest.MonkeyPatch, words: str, error: str) -> None:
+    """A number for which nobody would wait is refused; the largest that is not takes seconds."""
+    monkeypatch.chdir(trained)
+    found = outcome([*words.split(), "--device=cpu"])
+    check(found)
+    assert (found.status, error in found.err) == (2 if error else 0, True)
+
+
+SLOW = {
+    "newlines": b"\n",
+    "comments": b"#\n",
+    "digits": b"f",
+    "numbers": b"0,",
+    "tables": b"[[a]]\n",
+    "escapes": b"\\n",
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_the_longest_configurations(tmp_path: Path, kind: str) -> None:
+    """Whatever a configuration repeats up to the bytes that it may have, it is read, or refused, in seconds."""
+    first = {"digits": b"a = 0x", "numbers": b"a = [", "escapes": b'a = "'}.get(kind, b"")
+    last = {"numbers": b"]", "escapes": b'"'}.get(kind, b"")
+    content = first + SLOW[kind] * ((config.files.LONGEST - 10) // len(SLOW[kind])) + last
+    (tmp_path / "c.toml").write_bytes(content)
+    found = outcome(["train", "--config", str(tmp_path / "c.toml"), "--set=model.x=1"])
+    check(found)
+    assert (found.status, "longer than" in found.err) == (2, False)
+
+
+@pytest.mark.parametrize("kind", ["newlines", "digits"])
+def test_a_longer_configuration_is_not_read(tmp_path: Path, kind: str) -> None:
+    """One that would take longer than anybody waits for is refused by its size."""
+    (tmp_path / "c.toml").write_bytes(b"[train]\nseed = 0x0" + SLOW[kind] * (40 << 20))
+    found = outcome(["train", "--config", str(tmp_path / "c.toml"), "--set=model.x=1"])
+    check(found)
+    assert (found.status, "c.toml': it is longer than 2 MB" in found.err) == (2, True)

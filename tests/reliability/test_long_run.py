@@ -1,0 +1,59 @@
+"""What goes on for long holds no more at its end than at its beginning: memory, open files, files on the disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import long_run
+from helpers.commands import TEXT
+
+import charrnn
+from charrnn import checkpoint
+from charrnn.config import LogConfig
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="no way to see a resident set")
+
+GROWTH = 0.01
+"""How much more memory may be resident at the end than after a tenth."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the text t.txt and a run r on it, whose floors are in the cache: nobody counts them later."""
+    folder = tmp_path_factory.mktemp("long")
+    (folder / "t.txt").write_text(TEXT)
+    settings = {f"{section}.{key}": value for section, keys in long_run.OPTIONS.items() for key, value in keys.items()}
+    charrnn.train(files=[folder / "t.txt"], settings=settings | {"train.steps": 500}, out=folder / "r", threads=1)
+    return folder
+
+
+def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
+    """What a process held after each hundredth of its work; memory and open files must not grow."""
+    program = [sys.executable, long_run.__file__, work, str(trained / "t.txt"), str(run)]
+    lines = subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    looks = [json.loads(line) for line in lines]
+    assert len(looks) >= 100
+    settled = looks[10:]
+    assert max(look["resident"] for look in settled) < (1 + GROWTH) * settled[0]["resident"]
+    assert {look["open"] for look in settled} == {settled[0]["open"]}
+    return settled
+
+
+def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
+    """100,000 steps with 100 evaluations, samples and checkpoints: memory and files are those of the first tenth."""
+    looks = watched("recorded", trained, tmp_path / "r")
+    assert {look["files"] for look in looks} == {5}  # config.toml, floors.json, metrics.jsonl, samples.txt, .pid
+    assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
+    assert checkpoint.steps(tmp_path / "r")[-1] == long_run.STEPS
+    sample = LogConfig().sample_length + len("--- step 100000 ---\n\n\n")
+    assert max(look["samples"] for look in looks) < 10 * sample + 100  # the last 9, one to come, a line about the rest
+
+
+@pytest.mark.parametrize("work", ["unrecorded", "evaluated", "sampled"])
+def test_nor_does_anything_else(trained: Path, work: str) -> None:
+    """Training without a directory, evaluating under every protocol again and again, a million characters."""
+    watched(work, trained, trained / "r")

@@ -1,0 +1,158 @@
+"""One process trains into a run; whoever wants to read from it may."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.processes import LOCKS, finished, killed, started, until, words
+from helpers.runs import TINY, run, tree
+
+from charrnn import api, checkpoint
+from charrnn.checkpoint import directory
+from charrnn.errors import CheckpointError
+from charrnn.run import lock
+from charrnn.run.lock import Lock
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+
+
+@LOCKS
+def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
+    """Two processes, one run: the second ends before it reads the text; once the first is dead, its lock is too."""
+    command = words(train_steps=10**6, log_every=1, log_checkpoint_every=50)
+    with killed(started(*command, "--out", "r", "--threads=2")) as first:
+        until(first, "loss")
+        os.kill(first.pid, signal.SIGSTOP)  # so that nothing of it changes meanwhile
+        before = tree(place)
+        for option in ("--resume", "--overwrite"):
+            with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
+                said = second.communicate()[0]
+            assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
+            assert second.returncode == 2
+        finished("sample", "r", "--length=5")
+        finished("eval", "r")
+        assert before == tree(place)
+    finished("train", "--out", "r", "--resume", "--stop-after=1")
+    assert not (place / "r" / lock.PID).exists()
+
+
+@LOCKS
+def test_who_holds_a_run(tmp_path: Path) -> None:
+    """A process of another machine is named with it; what a dead one left means nothing; the lock goes when closed."""
+    (tmp_path / lock.PID).write_text("1 elsewhere\n")
+    held = Lock(tmp_path)
+    with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training into"):
+        Lock(tmp_path)
+    for said, whose in (
+        ("77 elsewhere\n", "process 77 on elsewhere"),
+        ("7\x1b[2J", "another process"),
+        ("", "another"),
+    ):
+        (tmp_path / lock.PID).write_text(said)
+        with pytest.raises(CheckpointError, match=f"^{whose}.* is training into"):
+            lock.check(tmp_path)
+    (tmp_path / lock.PID).write_text(f"5 {socket.gethostname()}")
+    assert lock.owner(tmp_path) == "process 5"
+    held.close()
+    lock.check(tmp_path)
+    assert not (tmp_path / lock.PID).exists()
+    os.mkfifo(tmp_path / lock.PID)
+    for look in (lock.check, Lock):
+        with pytest.raises(CheckpointError, match="is not a file: remove it"):
+            look(tmp_path)
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from charrnn.run.lock import Lock
+held = Lock(Path("."))
+if os.fork() == 0:
+    sys.stdin.read()  # for as long as whoever began all this wants
+    os._exit(0)
+print(os.getpid(), flush=True)
+sys.argv[1] == "closed" and (held.close(), print("closed", flush=True), signal.pause())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@LOCKS
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_a_fork_holds_nothing(tmp_path: Path, end: str) -> None:
+    """A process that was forked while a run was held, and lives on, is in nobody's way."""
+    command = [sys.executable, "-c", FORKED, end]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{process.pid}\n"
+        if end == "closed":
+            assert process.stdout.readline() == "closed\n"
+        else:
+            process.wait()
+        Lock(tmp_path).close()
+        process.kill()
+
+
+@LOCKS
+def test_whoever_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """Taking a lock waits for those who only look whether it is free."""
+    (tmp_path / lock.PID).touch()
+    with lock.opened(tmp_path / lock.PID, make=False) as stream, pytest.MonkeyPatch.context() as patched:
+        assert lock.free(stream, shared=True)
+        patched.setattr("charrnn.run.lock.time.sleep", lambda _: stream.close())
+        Lock(tmp_path).close()
+
+
+@LOCKS
+def test_a_start_that_fails_lets_go(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that could not be started, say on a full disk, can be in the same process, as in a notebook."""
+    (tmp_path / "t.txt").write_text(text)
+    with monkeypatch.context() as patched:
+        patched.setattr("charrnn.run.logs.put_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
+        with pytest.raises(CheckpointError, match="cannot write"):
+            run(tmp_path / "r", tmp_path / "t.txt")
+    assert run(tmp_path / "r", tmp_path / "t.txt", resume=True)[-1].reason == "steps"
+
+
+@pytest.mark.parametrize("which", ["best", "last", "0"])
+def test_read_while_checkpoints_come_and_go(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """A checkpoint that is pruned between being found and being read gives way to a newer one, not to an error."""
+    (tmp_path / "t.txt").write_text(text)
+    often = {"log": {"keep": 1, "checkpoint_every": 1, "eval_every": 3}, "train": {"steps": 30}}
+    options = {section: TINY.get(section, {}) | often.get(section, {}) for section in TINY}
+    events = prepare(Request(files=(str(tmp_path / "t.txt"),), options=options, out=tmp_path / "r")).events()
+    while next(events).at.step < 5:
+        pass
+    right, pruned = directory.load, []
+
+    def load(path: Path) -> checkpoint.Checkpoint:
+        if len(pruned) < 4:  # the training goes on between looking and reading
+            at = next(events).at.step
+            while next(events).at.step < at + 4:
+                pass
+            pruned.append(not path.exists())
+        return right(path)
+
+    monkeypatch.setattr(directory, "load", load)
+    model = api.load(tmp_path / "r", checkpoint=which, device="cpu")
+    assert len(model.sample(length=9, seed=1)) == 9
+    assert any(pruned) == (which != "0")
+    assert model.notices == ()
+
+
+def test_readers_and_a_writer(place: Path) -> None:
+    """While a process trains as fast as it can, and saves at every step, every reader gets a network."""
+    command = words(train_steps=10**6, log_every=50, log_eval_every=2, log_checkpoint_every=1, train_shards=1)
+    with killed(started(*command, "--out", "r")) as writer:
+        until(writer, "loss")
+        script = "import charrnn, sys\nfor n in range(200): charrnn.load('r', checkpoint=['best', 'last'][n % 2])"
+        report = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert writer.poll() is None
+    assert report.returncode == 0, report.stderr

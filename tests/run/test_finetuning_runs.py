@@ -1,0 +1,101 @@
+"""Runs that began from another's weights: resumed, started anew, recorded, cached and measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.commands import Call
+from helpers.finetuning import FRENCH, TUNE
+
+import charrnn
+from charrnn import checkpoint
+from charrnn.text import cache, sources
+
+
+def content(run: Path, step: int) -> tuple[object, ...]:
+    """All that is in a checkpoint, but for the name that the text was read by."""
+    saved = checkpoint.load(checkpoint.path_of(run, step))
+    return checkpoint.content(saved.tensors), replace(saved.meta, corpus="")
+
+
+def test_resumed_without_its_source(call: Call, source: Path) -> None:
+    """Stopped and resumed, the source gone, it is the uninterrupted run to the bit; and so by its configuration."""
+    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary"]
+    call(*words, "--out=whole")
+    call(*words, "--out=parts", "--stop-after=3")
+    call("train", "--config=whole/config.toml", "--out=again")
+    recorded = tomllib.loads((source / "whole" / "config.toml").read_text())
+    assert recorded["train"]["init_from"] == str(source / "old")
+    assert recorded["train"]["grow_vocabulary"] is True
+    (source / "old").rename(source / "gone")
+    call("train", "--resume", "--out=parts", "--stop-after=3")
+    assert "passed over" not in call(*words, "--out=parts", "--resume")[1]
+    assert "resuming parts at step 10" in call(*words, "--out=parts", "--resume")[0]
+    for run in ("parts", "again"):
+        assert (source / run / "config.toml").read_bytes() == (source / "whole" / "config.toml").read_bytes()
+        for step in (0, 5, 10):
+            assert content(source / run, step) == content(source / "whole", step)
+    tail = charrnn.load("whole", device="cpu").evaluate(FRENCH[int(len(FRENCH) * 0.9) :])
+    assert json.loads(call("eval", "parts", "--json")[0])["nats_per_char"] == tail.nats_per_char
+
+
+def test_resume_looks_at_no_source(call: Call, source: Path) -> None:
+    """Another source, beside a checkpoint, is passed over with a line; texts are compared by their own characters."""
+    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new", "--stop-after=5")
+    _, err = call("train", "--resume", "--out=new", "--init-from=t.txt")
+    assert "--init-from t.txt is passed over: the run goes on from its own checkpoint" in err.splitlines()
+    (source / "other.txt").write_text("he tells bells\n" * 30)
+    _, err = call("train", "other.txt", "--resume", "--out=new", status=2)
+    assert "old.txt had 450 characters, other.txt has 450; new: 't'" in err
+    assert "missing" not in err
+
+
+def test_a_start_cut_short_begins_from_its_source(call: Call, source: Path) -> None:
+    """Before the first checkpoint, --resume starts from the source, whether it is named again or only recorded."""
+    words = ["train", "old.txt", *TUNE, "--init-from=old"]
+    call(*words, "--out=whole")
+    for run, command in (("a", [*words, "--resume"]), ("b", ["train", "--resume"])):
+        (source / run).mkdir()
+        shutil.copy(source / "whole" / "config.toml", source / run)
+        assert "weights: from " in call(*command, f"--out={run}")[1]
+        assert content(source / run, 10) == content(source / "whole", 10)
+
+
+def test_a_configuration_knows_its_source(call: Call, source: Path) -> None:
+    """Once the source has other weights, its configuration is refused; naming the source again takes it as it is."""
+    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
+    call("train", "--resume", "--out=old", "--steps=45")
+    best = charrnn.load("old", device="cpu")
+    assert best.step == 45
+    _, err = call("train", "--config=new/config.toml", "--out=again", status=2)
+    assert "is not the checkpoint that this configuration began from (train.init_sha256)" in err
+    _, err = call("train", "--config=new/config.toml", "--out=again", "--init-from=old")
+    assert "weights: from old at step 45; " in err
+    recorded = tomllib.loads((source / "again" / "config.toml").read_text())["train"]["init_sha256"]
+    assert recorded == checkpoint.content(checkpoint.load(checkpoint.path_of(source / "old", 45)).tensors)
+
+
+def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text from the cache gives the run that the same text in memory gives, resumed and evaluated too."""
+    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--document-separator", r"\n"]
+    call(*words, "--out=memory")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(source / "home"))
+    monkeypatch.setattr(cache, "SMALL", 100)
+    monkeypatch.setattr(sources, "BLOCK", 64)
+    call(*words, "--out=mapped", "--stop-after=4")
+    call("train", "--resume", "--out=mapped")
+    assert len(list((source / "home" / "charrnn").glob("*.ids"))) == 2
+    last = Path("checkpoints", "step-00000010.safetensors")
+    assert (source / "mapped" / last).read_bytes() == (source / "memory" / last).read_bytes()
+    assert call("eval", "mapped")[0].partition("checkpoint")[0] == call("eval", "memory")[0].partition("checkpoint")[0]
+
+
+def test_tune_measures_the_shape_of_the_source(call: Call, source: Path) -> None:
+    """The network that `tune` measures is the one that `train` would make."""
+    out, _ = call("tune", "old.txt", *TUNE[:3], "--set=train.init_from=old", "--seconds=0.01")
+    assert "through gru, 2 x 8, float32" in out

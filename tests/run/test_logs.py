@@ -1,0 +1,118 @@
+"""The logs of a run: the last few samples, wherever it is cut, and lines that are no metrics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.runs import contents, run
+
+from charrnn import checkpoint
+from charrnn.run import logs
+
+EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
+
+
+def kept(samples: int) -> dict[str, dict[str, int]]:
+    """A run with a sample at every step, of which so many stay."""
+    return {**EVERY, "log": {**EVERY["log"], "keep_samples": samples}}
+
+
+@pytest.mark.parametrize("samples", [1, 3, 7, 100])
+def test_the_last_samples_stay(tmp_path: Path, corpus: Path, samples: int) -> None:
+    """What stays is the end of everything that was written, with a line about the rest; 0 keeps all."""
+    run(tmp_path / "all", corpus, kept(0))
+    run(tmp_path / "few", corpus, kept(samples))
+    everything = (tmp_path / "all" / "samples.txt").read_bytes()
+    assert everything.count(b"--- step ") == 24
+    few = (tmp_path / "few" / "samples.txt").read_bytes()
+    gone, rest = logs.parts(few)
+    assert everything[gone:] == rest
+    assert rest.count(b"--- step ") == min(samples, 24)
+    assert rest.startswith(b"--- step ")
+    assert (few == everything) == (samples == 100)
+    if gone:
+        assert few.startswith(b"(%d bytes of earlier samples are gone: log.keep_samples)\n" % gone)
+
+
+@pytest.mark.parametrize("stops", [(1,), (5,), (6, 1, 9), (22,)])
+def test_samples_of_a_resumed_run(tmp_path: Path, corpus: Path, stops: tuple[int, ...]) -> None:
+    """Wherever it is stopped and resumed, the few samples that stay are those of the uninterrupted run."""
+    run(tmp_path / "whole", corpus, kept(3))
+    for stop in stops:
+        run(tmp_path / "parts", corpus, kept(3), stop_after=stop, resume=True)
+    run(tmp_path / "parts", corpus, kept(3), resume=True)
+    whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert parts["samples.txt"] == whole["samples.txt"]
+
+
+def test_resumed_from_before_what_is_gone(tmp_path: Path, corpus: Path) -> None:
+    """Where newer checkpoints are damaged, and the samples of an older one are gone, it still ends in the same file."""
+    run(tmp_path / "whole", corpus, kept(2))
+    run(tmp_path / "torn", corpus, kept(2))
+    for step in checkpoint.steps(tmp_path / "torn"):
+        if step > 5:
+            checkpoint.path_of(tmp_path / "torn", step).write_bytes(b"torn")
+    run(tmp_path / "torn", corpus, kept(2), resume=True)
+    assert (tmp_path / "torn" / "samples.txt").read_bytes() == (tmp_path / "whole" / "samples.txt").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no way to see open files")
+def test_an_open_file_is_not_replaced(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems refuse to: whenever a file of the run is replaced, this process has it closed."""
+    right, replaced = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        replaced.append(Path(target).name)
+        assert str(target) not in {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+        right(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    run(tmp_path / "r", corpus, kept(2))
+    assert replaced.count("samples.txt") > 2
+
+
+LINES = [
+    b"",
+    b"7",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"event": "train", "step": 1, "seconds": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": 1.0, "chars_per_second": "fast"}',
+    b'{"event": "eval", "step": 1, "seconds": NaN, "val_loss": 1.0}',
+    b'{"event": ["eval"], "step": 1, "seconds": 1.0}',
+    b'{"event": "eval", "step": "1", "seconds": 1.0, "val_loss": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": Infinity, "chars_per_second": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": 1e999, "chars_per_second": 1.0}',
+    b'{"event": "train", "step": 1, "seconds": %s, "chars_per_second": 1.0}' % (b"9" * 400),
+    b'{"event": "train", "step": true, "seconds": 1.0, "chars_per_second": 1.0}',
+    b"[" * 10**5,
+    b"9" * 10**4,
+    b"\xff\xfe",
+    b"\x00",
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
+def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) -> None:
+    """Whatever stands among the metrics of a run is passed over by readers, and gone when the run is resumed."""
+    run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
+    before, path = logs.metrics(tmp_path / "a"), tmp_path / "a" / logs.METRICS
+    written = path.read_bytes()
+    path.write_bytes(line + b"\n" + written + line)
+    assert logs.metrics(tmp_path / "a") == before
+    assert logs.seconds(tmp_path / "a") == before[-1]["seconds"]
+    logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
+    assert path.read_bytes() == written
+
+
+def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
+    """Even if what is there of it could be read: what is written next would stand on the same line."""
+    run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
+    path = tmp_path / "a" / logs.METRICS
+    written = path.read_bytes()
+    path.write_bytes(written + written.splitlines()[-1])
+    logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
+    assert path.read_bytes() == written

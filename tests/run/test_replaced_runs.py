@@ -1,0 +1,91 @@
+"""A run whose directory is taken from under it writes nothing into what is there then."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.processes import LOCKS
+from helpers.runs import TINY, tree
+
+from charrnn import checkpoint, config
+from charrnn.errors import CheckpointError
+from charrnn.run import lock
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.training.events import Event
+
+LOST = r"^r, or its \.pid, was moved, removed or replaced while this process trained: [^\n;]*$"
+
+
+def training(corpus: Path, upto: int, *, seed: int = 0, resume: bool = False) -> Iterator[Event]:
+    """The events of a training into r that has come to a step, and keeps one checkpoint beside step 0 and the best."""
+    options = config.merged(TINY, {"train": {"seed": seed}, "log": {"keep": 1, "checkpoint_every": 4}})
+    request = Request(files=(str(corpus),), options=options, out=Path("r"), threads=1, resume=resume)
+    events = prepare(request).events()
+    assert any(event.at.step >= upto for event in events)
+    return events
+
+
+def lost(events: Iterator[Event], place: Path) -> None:
+    """A training ends at its next event, with one line, and not a byte of the directory is another."""
+    before = tree(place)
+    with pytest.raises(CheckpointError, match=LOST):
+        next(events)
+    assert tree(place) == before
+
+
+@LOCKS
+@pytest.mark.parametrize("upto", range(2, 16, 2))
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_first_leaves_the_second_alone(place: Path, upto: int, resume: bool) -> None:
+    """Whatever the first would write next: the second, in a new directory or resumed without .pid, keeps it all."""
+    first = training(place / "t.txt", upto)
+    if resume:
+        (place / "r" / lock.PID).unlink()
+    else:
+        shutil.rmtree(place / "r")
+    second = training(place / "t.txt", 13, seed=0 if resume else 5, resume=resume)
+    lost(first, place / "r")
+    with pytest.raises(CheckpointError, match="is training into"):
+        lock.check(place / "r")
+    assert [event.at.step for event in second][-1] == 40
+    assert not (place / "r" / lock.PID).exists()
+
+
+@LOCKS
+@pytest.mark.parametrize("taken", [lambda run: run.rename("r9"), shutil.rmtree])
+def test_a_run_that_is_moved_or_removed_says_so(place: Path, taken: Callable[[Path], object]) -> None:
+    """What was saved is where it was moved to, and resumes; nothing appears under the old name."""
+    events = training(place / "t.txt", 9)
+    taken(Path("r"))
+    lost(events, place)
+    assert not Path("r").exists()
+    if Path("r9").exists():
+        (Path("r9") / lock.PID).unlink()
+        done = prepare(Request(out=Path("r9"), resume=True)).events()
+        assert [event.at.step for event in done][-1] == 40
+
+
+@LOCKS
+@pytest.mark.parametrize("late", [False, True])
+def test_lost_in_the_middle_of_saving(place: Path, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """A directory that is taken just before a checkpoint appears gets none, just behind it loses none."""
+    events, right = training(place / "t.txt", 9), checkpoint.save
+    before = tree(place / "r" / checkpoint.FOLDER)
+
+    def save(path: Path, saved: checkpoint.Checkpoint) -> None:
+        right(path, saved)
+        (place / "r" / lock.PID).unlink()
+
+    if late:
+        monkeypatch.setattr(checkpoint, "save", save)
+    else:
+        monkeypatch.setattr("os.fsync", lambda _: (place / "r" / lock.PID).unlink(missing_ok=True))
+    with pytest.raises(CheckpointError, match=LOST):
+        list(events)
+    after = tree(place / "r" / checkpoint.FOLDER)
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + late

@@ -1,0 +1,149 @@
+"""The training step: alike on every namespace, and never waiting."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import close
+from helpers.namespaces import Case, StrictBackend, strict
+from helpers.trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
+
+from charrnn import config
+from charrnn.backend import one_thread
+from charrnn.training.step import CAPACITY
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str, everything: bool) -> None:
+    """Twenty steps, over the end of a sweep, give the parameters, losses and states of NumPy in float64."""
+    corpus = text_corpus(text)
+    here, there = (
+        config.build(config.merged(TINY, EVERYTHING if everything else {}, {"model": {"dtype": dtype, "cell": cell}}))
+        for dtype in (case.dtype, "float64")
+    )
+    here, there = trainer(here, corpus, case.make()), trainer(there, corpus)
+    for _ in range(there.streams.chunks + 3):
+        here.step()
+        there.step()
+    host = here.network.backend.to_host
+    tolerance = case.tolerance * 50
+    assert close(host(here.vector), there.vector, tolerance)
+    assert close(host(here.average), there.average, tolerance)
+    for name, state in there.state().items():
+        assert close(host(here.state()[name]), state, tolerance), name
+    losses = [[m.loss for m in t.drain()] for t in (here, there)]
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)
+    assert everything or losses[1][-1] < losses[1][0] - 0.1
+    assert not np.array_equal(there.average, there.vector) or not everything
+
+
+WAITS = (
+    "__float__",
+    "__int__",
+    "__bool__",
+    "__index__",
+    "__complex__",
+    "__array__",
+    "__iter__",
+    "to_device",
+    "__len__",
+)
+
+
+@pytest.mark.parametrize("more", [{}, EVERYTHING, {"optimizer": {"name": "rmsprop"}}])
+@pytest.mark.parametrize(("cell", "poison"), [("rnn", True), ("gru", False), ("lstm", False), ("lstm", True)])
+def test_a_step_never_waits(
+    text: str, monkeypatch: pytest.MonkeyPatch, poison: bool, cell: str, more: config.Table
+) -> None:
+    """Not one conversion to a Python number, host index or transfer happens inside a step, a bad one included."""
+    backend = strict("device1")
+    settings = config.build(config.merged(TINY, {"model": {"dtype": "float64", "cell": cell}}, more))
+    subject = trainer(settings, text_corpus(text), backend)
+    subject.step()  # the first step makes the workspaces
+    if poison:
+        subject.params["output.W_hy"][0, 0] = float("nan")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("the step waited for the device")
+
+    with monkeypatch.context() as patch:
+        for name in WAITS:
+            patch.setattr(type(subject.vector), name, refuse, raising=False)
+        patch.setattr(StrictBackend, "to_host", refuse)
+        patch.setattr(StrictBackend, "from_host", refuse)
+        for _ in range(subject.streams.chunks + 1):
+            subject.step()
+        with pytest.raises(AssertionError, match="waited"):
+            float(subject.vector[0])
+    assert np.isnan(subject.drain()[-1].loss) == poison
+
+
+@pytest.mark.parametrize("more", [{}, EVERYTHING, {"optimizer": {"name": "rmsprop"}}])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bad_step_changes_nothing_but_the_position(
+    text: str, monkeypatch: pytest.MonkeyPatch, bad: float, more: config.Table
+) -> None:
+    """A gradient that is not finite, even in a single element, leaves parameters, memory and state; the rate halves."""
+    subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), text_corpus(text))
+    for _ in range(3):
+        subject.step()
+    kept = [subject.vector, subject.average, *subject.slots.values()]
+    before = [array.copy() for array in kept], subject.state()
+    original = subject.compute
+
+    def poisoned(part: int, step: int) -> None:
+        original(part, step)
+        subject.shards[1].grad[7] = bad
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject.crew, "function", poisoned)
+        subject.step()
+    assert all(np.array_equal(old, new) for old, new in zip(before[0], kept, strict=True))
+    for name, state in subject.state().items():
+        assert np.array_equal(before[1][name], state), name
+        assert np.any(state)
+    assert (subject.done, float(subject.guard.scale), int(subject.guard.bad)) == (4, 0.5, 1)
+    subject.step()
+    assert not np.array_equal(before[0][0], subject.vector)
+    assert int(subject.guard.bad) == 0
+
+
+def test_losses_are_kept_until_read(text: str) -> None:
+    """As many losses as promised stay on the device, and reading them in pieces or at once is the same."""
+    corpus = text_from(text)
+    one, other = (trainer(config.build(TINY), corpus) for _ in range(2))
+    pieces = []
+    for i in range(CAPACITY):
+        one.step()
+        other.step()
+        pieces += other.drain() if i % 7 == 0 else []
+    assert one.full
+    assert one.drain() == pieces + other.drain()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_steady_state_allocates_nothing_that_grows(text: str, shards: int) -> None:
+    """Over 100 steps, sweeps and drained losses included, the memory that Python and NumPy hold stays the same."""
+    settings = config.build(config.merged(TINY, {"train": {"shards": shards}, "model": {"hidden_size": 32}}))
+    subject = trainer(settings, text_corpus(text))
+
+    def held() -> int:
+        with one_thread:  # as the training loop does
+            for _ in range(100):
+                subject.step()
+        subject.drain()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    held()
+    tracemalloc.start()
+    try:
+        levels = [held() for _ in range(5)]
+    finally:
+        tracemalloc.stop()
+    # A loss, an id or a view kept at each step would be 2,400 bytes at least, each time.
+    assert min(after - before for before, after in pairwise(levels[1:])) < 1024
