@@ -90,7 +90,7 @@ def main() -> None:
         settings = config.build({"train": {"shards": 1}})
         network = build(settings.model, len(corpus.vocabulary), backend.choose("cpu").backend)
         train, _ = corpus.split(0.1)
-        trainer = start(settings, network, train, backend.Workers(1))
+        trainer = start(settings, network, train, backend.ThreadPool(1))
         for _ in range(STEPS):
             trainer.step()
         assert len(trainer.drain()) == STEPS

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import backend, config, seeds, text
-from charrnn.backend import Backend, Workers
+from charrnn.backend import Backend, ThreadPool
 from charrnn.config import Table
 from charrnn.errors import CharrnnError
 from charrnn.model import build, gradcheck
@@ -53,7 +53,7 @@ def trainer(device: Backend, *tables: Table) -> Trainer:
     corpus = text.from_files(())
     settings = config.build(config.merged(PLAIN, *tables))
     network = build(settings.model, len(corpus.vocabulary), device)
-    return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(1))
+    return start(settings, network, corpus.part(0, len(corpus.ids)), ThreadPool(1))
 
 
 def losses(subject: Trainer, steps: int) -> list[float]:

@@ -14,7 +14,7 @@ from typing import Any
 from systems import PLAIN, TEXT, random_text
 
 from charrnn import backend, config, text
-from charrnn.backend import Workers, one_thread
+from charrnn.backend import ThreadPool, one_thread
 from charrnn.model import bptt, build
 from charrnn.run.resolve import start
 
@@ -31,7 +31,7 @@ def main() -> None:
     settings = config.build(config.merged(PLAIN, table))
     corpus, device = text.from_text(random_text()), backend.choose("cpu").backend
     net = build(settings.model, len(corpus.vocabulary), device)
-    trainer = start(settings, net, corpus.part(0, TEXT), Workers(1))
+    trainer = start(settings, net, corpus.part(0, TEXT), ThreadPool(1))
     spent: dict[str, float] = defaultdict(float)
     watches = ExitStack()
 

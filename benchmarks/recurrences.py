@@ -35,8 +35,8 @@ def problem(name: str, T: int, B: int, H: int, dtype: str, backend: Backend) -> 
     W = backend.from_host(rng.standard_normal((H, cell.GATES * H)) / np.sqrt(H), dtype)
     for gate in cell.BIASES.values():
         tape.bias[gate, ...] = normal(H)
-    tape.forth.use(W)
-    tape.back.use(W.T)
+    tape.by_W.use(W)
+    tape.by_W_T.use(W.T)
     return Problem(cell, tape, z, normal(T, B, H), backend.from_host(rng.random((T, B)) > 0.3, dtype), backend)
 
 

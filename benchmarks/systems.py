@@ -76,7 +76,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
     Without `kernels` a GPU runs the loop over operations that they replace.
     """
     from charrnn import backend, config, text
-    from charrnn.backend import Workers, one_thread
+    from charrnn.backend import ThreadPool, one_thread
     from charrnn.model import build
     from charrnn.run.resolve import start
 
@@ -99,7 +99,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
     settings = config.build(config.merged(PLAIN, config.checked(table, "benchmark")))
     corpus = text.from_text(random_text())
     network = build(settings.model, len(corpus.vocabulary), device)
-    trainer = start(settings, network, corpus.part(0, TEXT), Workers(workers or work.threads))
+    trainer = start(settings, network, corpus.part(0, TEXT), ThreadPool(workers or work.threads))
     if work.kind == "sampling":
         return timed(sampler(network, trainer.params, corpus.ids[: work.B][None, :]))
 

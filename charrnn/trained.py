@@ -94,9 +94,9 @@ class Model:
 
     def stream(self, prompt: str = "", **options: Unpack[Options]) -> Iterator[str]:
         """The same text as `sample`, piece by piece as it is made. What does not fit is raised at once."""
-        return (text for (text,) in self.side_by_side(prompt, count=1, **options))
+        return (text for (text,) in self.sample_many(prompt, count=1, **options))
 
-    def side_by_side(
+    def sample_many(
         self,
         prompt: str = "",
         *,

@@ -47,7 +47,7 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def patience() -> Iterator[None]:
-    """A run that is done waits for its floors however busy the machine is: what a test finds is no matter of time."""
+    """A run that is done waits for its baselines however busy the machine is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beside, "PATIENCE", 60.0)
         yield

@@ -1,21 +1,21 @@
 """The only package that names an array library: arrays, devices, threads and helper processes."""
 
-from charrnn.backend.base import Backend, Factor
+from charrnn.backend.base import Backend, PackedWeights
 from charrnn.backend.devices import Choice, choose, gpus, report
 from charrnn.backend.ledger import Ledger
-from charrnn.backend.process_pool import Crew
-from charrnn.backend.threads import Workers, blas, cores, memory, one_thread
+from charrnn.backend.process_pool import ForkPool
+from charrnn.backend.threads import ThreadPool, blas, cores, memory, one_thread
 from charrnn.backend.views import Array, Series, gate_steps, series, steps
 
 __all__ = [
     "Array",
     "Backend",
     "Choice",
-    "Crew",
-    "Factor",
+    "ForkPool",
     "Ledger",
+    "PackedWeights",
     "Series",
-    "Workers",
+    "ThreadPool",
     "blas",
     "choose",
     "cores",

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from charrnn.backend.rows import Rows
-from charrnn.backend.threads import Workers
+from charrnn.backend.threads import ThreadPool
 from charrnn.backend.views import Array, gate_steps
 
 BLOCK = 4096
@@ -29,7 +29,7 @@ Affine: TypeAlias = Callable[[Array, Array, Array], object]
 """`affine(a, b, out)` writes a @ W + b into `out`, which may be `b`, for a matrix W that it knows."""
 
 
-class Factor:
+class PackedWeights:
     """A matrix (K, N) by which many matrices of `rows` rows are multiplied, as a recurrence does at every time step.
 
     The library may want it in a layout of its own: `use` brings it there once for all products.
@@ -89,9 +89,9 @@ class Backend:
     def use(self) -> None:
         """Make the device the one that the calling thread computes on, where a thread has one."""
 
-    def workers(self, count: int = 0) -> Workers:
+    def thread_pool(self, count: int = 0) -> ThreadPool:
         """`count` workers, 0 for one a core; only one where one thread must drive the device."""
-        return Workers(1 if self.one_thread_only else count)
+        return ThreadPool(1 if self.one_thread_only else count)
 
     # -- birth and transport ------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Backend:
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Zeros; where `shares` is true, the helpers of a `Crew` see them too."""
+        """Zeros; where `shares` is true, the helpers of a `ForkPool` see them too."""
         return self.zeros(shape, dtype)
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
@@ -133,9 +133,9 @@ class Backend:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
-    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> Factor:
+    def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
         """What multiplies matrices (rows, K) by one matrix of `shape` (K, N) again and again."""
-        return Factor(self, shape, dtype, rows=rows, blocks=blocks)
+        return PackedWeights(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
         """A fresh contiguous copy of `ids` in the integer type that indexing wants."""

@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from charrnn.backend.base import Affine, Backend, Factor
+from charrnn.backend.base import Affine, Backend, PackedWeights
 from charrnn.backend.process_pool import shared_zeros
 from charrnn.backend.threads import blas_kernel
 from charrnn.backend.views import Array
@@ -26,7 +26,7 @@ PASS = 2**16
 """Elements of a vector that chains of elementwise operations work on together."""
 
 
-class NumpyFactor(Factor):
+class NumpyPackedWeights(PackedWeights):
     """A matrix held as panels of columns where that is faster, else as it is.
 
     OpenBLAS copies both operands of a larger product, also where the left one has few rows and the copy costs as much
@@ -128,9 +128,9 @@ class NumpyBackend(Backend):
         np.matmul(a.reshape(-1, rows, a.shape[1]), np.ascontiguousarray(b), out.reshape(-1, rows, b.shape[1]))
         return out
 
-    def factor(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> Factor:
+    def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
         """In panels where that is faster."""
-        return NumpyFactor(self, shape, dtype, rows=rows, blocks=blocks)
+        return NumpyPackedWeights(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
         """NumPy indexes with `intp`, and would convert anything else at each use."""

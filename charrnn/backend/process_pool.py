@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.threads import THREAD_NAME, Workers, cores, one_thread
+from charrnn.backend.threads import THREAD_NAME, ThreadPool, cores, one_thread
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere there is no fork, or the system's libraries do not survive one: threads do the work there."""
@@ -122,7 +122,7 @@ class Helper:
             self.process.join()
 
 
-class Crew:
+class ForkPool:
     """Does the parts 0 to `parts` - 1 of one order after another with as many processes as there are workers.
 
     Args:
@@ -133,13 +133,13 @@ class Crew:
         shares: whether all that `function` shares lies in such memory; if not, threads do the work.
     """
 
-    def __init__(self, function: Part, parts: int, workers: Workers, *, shares: bool = True) -> None:
-        self.function, self.parts, self.workers, self.shares = function, parts, workers, shares
+    def __init__(self, function: Part, parts: int, thread_pool: ThreadPool, *, shares: bool = True) -> None:
+        self.function, self.parts, self.thread_pool, self.shares = function, parts, thread_pool, shares
         self.helpers: list[Helper] | None = None
 
     def start(self) -> list[Helper]:
         """Fork the helpers, where that is safe. A system that allows no more processes gets by with fewer."""
-        count, spin = min(self.workers.count, self.parts), SPIN if cores() >= self.workers.count else 0.0
+        count, spin = min(self.thread_pool.count, self.parts), SPIN if cores() >= self.thread_pool.count else 0.0
         helpers: list[Helper] = []
         if self.shares and CAN_FORK and alone():
             with suppress(OSError):
@@ -153,7 +153,7 @@ class Crew:
             self.helpers = self.start()
         told = [helper for helper in self.helpers if helper.told(order)]
         if not told and self.parts > 1:
-            self.workers.map(self.function, range(self.parts), [order] * self.parts)
+            self.thread_pool.map(self.function, range(self.parts), [order] * self.parts)
             return
         away = {part for helper in told for part in helper.parts}
         try:

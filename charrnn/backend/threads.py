@@ -59,7 +59,7 @@ one_thread = _OneThread()
 """`with one_thread:` keeps BLAS on one thread. Never hold it across a `yield` to someone else's code."""
 
 
-class Workers:
+class ThreadPool:
     """Up to `count` threads that map a function over parts in order. With one thread nothing is started.
 
     BLAS is held to one thread meanwhile: it is the parts that use the cores.

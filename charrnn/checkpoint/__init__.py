@@ -3,16 +3,16 @@
 from charrnn.checkpoint.directory import (
     FOLDER,
     Marks,
-    aside,
     find,
     is_name,
     last,
     marks,
     path_of,
     prune,
-    set_aside,
+    quarantine,
+    quarantine_paths,
+    remove_quarantined,
     steps,
-    unset_aside,
 )
 from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
 
@@ -22,7 +22,6 @@ __all__ = [
     "Checkpoint",
     "Marks",
     "Meta",
-    "aside",
     "content",
     "find",
     "is_name",
@@ -32,9 +31,10 @@ __all__ = [
     "named",
     "path_of",
     "prune",
+    "quarantine",
+    "quarantine_paths",
+    "remove_quarantined",
     "save",
-    "set_aside",
     "steps",
-    "unset_aside",
     "write_atomically",
 ]

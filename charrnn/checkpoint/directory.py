@@ -138,19 +138,19 @@ def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
         return path, newest, [*notices, f"{error}; {instead.format('cannot be read')}"]
 
 
-def aside(run: Path, step: int) -> list[tuple[Path, Path]]:
+def quarantine_paths(run: Path, step: int) -> list[tuple[Path, Path]]:
     """The checkpoints after `step`, which could not be read, and where they are kept then."""
     paths = [path_of(run, later) for later in steps(run) if later > step]
     return [(path, path.with_name(path.name + DAMAGED)) for path in paths]
 
 
-def set_aside(run: Path, step: int) -> None:
+def quarantine(run: Path, step: int) -> None:
     """Rename the checkpoints after `step`, so that new ones do not count them."""
-    for path, kept in aside(run, step):
+    for path, kept in quarantine_paths(run, step):
         path.replace(kept)
 
 
-def unset_aside(run: Path) -> None:
+def remove_quarantined(run: Path) -> None:
     """Remove the checkpoints that were set aside."""
     for path in (run / FOLDER).glob(f"step-*{DAMAGED}"):
         path.unlink()

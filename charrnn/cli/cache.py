@@ -1,4 +1,4 @@
-"""`charrnn cache`: the encoded texts and the floors that are kept for the next run."""
+"""`charrnn cache`: the encoded texts and the baselines that are kept for the next run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cache_command(clear: bool) -> None:
     """The encoded large texts kept for the next run: size on the disk, when last used, name.
 
     Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first. Besides, what runs
-    were measured against: the floors of a thousand splits at most, some hundred bytes each.
+    were measured against: the baselines of a thousand splits at most, some hundred bytes each.
     """
     from charrnn.evaluation import store
     from charrnn.text import cache
@@ -29,8 +29,8 @@ def cache_command(clear: bool) -> None:
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
     splits = len(store.clear() if clear else store.files())
-    floors = f", and the floors of {splits} split" + "s" * (splits != 1) if splits else ""
-    say(f"{'removed' if clear else 'total'}: {texts}, {total}{floors}")
+    baselines = f", and the baselines of {splits} split" + "s" * (splits != 1) if splits else ""
+    say(f"{'removed' if clear else 'total'}: {texts}, {total}{baselines}")
 
 
 def megabytes(size: int) -> str:

@@ -7,11 +7,11 @@ import textwrap
 from charrnn.cli.bar import Bar
 from charrnn.cli.common import Interruption
 from charrnn.cli.terminal import abandon_output, escaped, note, say
-from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.baselines import Baselines
 from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.optim.guard import LIMIT
 from charrnn.run.session import Session
-from charrnn.training.events import Counted, Ended, Evaluated, Event, Guarded, Sampled, Trained
+from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Trained
 
 BROKEN_PIPE = 13  # the number of SIGPIPE
 ENOUGH = 0.8
@@ -23,7 +23,7 @@ class Printer:
 
     def __init__(self, session: Session, interruption: Interruption) -> None:
         self.session, self.interruption = session, interruption
-        self.floors: Floors | None = None
+        self.baselines: Baselines | None = None
         self.width = len(f"{session.config.train.steps:,}")
 
     def run(self) -> str:
@@ -42,8 +42,8 @@ class Printer:
                 bar.update(event.at.step - bar.n)
                 for line in self.lines(event):
                     self.show(line)
-                if isinstance(event, Counted):
-                    self.floors = event.floors
+                if isinstance(event, BaselinesCounted):
+                    self.baselines = event.baselines
                 if isinstance(event, Ended):
                     ended = event
         assert ended is not None
@@ -95,8 +95,8 @@ class Printer:
         if isinstance(event, Evaluated):
             words = "  best so far" if event.best and event.at.step else ""
             return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
-        if isinstance(event, Counted):
-            return [announcement(event.floors)]
+        if isinstance(event, BaselinesCounted):
+            return [announcement(event.baselines)]
         if isinstance(event, Sampled):
             body = textwrap.indent(escaped(event.text), "  | ", lambda _: True)
             return [f"{step}  a sample:", body]
@@ -121,8 +121,8 @@ class Printer:
                 f"planned for {clock(planned)}: the machine was slower while it was measured; "
                 f"--steps {more} instead of --minutes takes about as long"
             )
-        if best and self.floors is not None:
-            self.show(verdict(best.val_loss, self.floors))
+        if best and self.baselines is not None:
+            self.show(verdict(best.val_loss, self.baselines))
 
 
 def clock(seconds: float) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.trained import Model
 
 DASHES = "-" * 40
-SIDE_BY_SIDE = 64
+AT_ONCE = 64
 """Most samples made in one batch."""
 MOST = 100_000
 """Most samples in one go: even those of no character take their time to be parted."""
@@ -87,9 +87,9 @@ def sample_command(
         note(f"seed: {seed}")
     parting = "\0" if nul else f"\n{DASHES}\n"
     echoed = "" if no_echo else prompt
-    for first in range(0, count, SIDE_BY_SIDE):
-        together = min(SIDE_BY_SIDE, count - first)
-        texts = model.side_by_side(
+    for first in range(0, count, AT_ONCE):
+        together = min(AT_ONCE, count - first)
+        texts = model.sample_many(
             prompt,
             count=together,
             length=length,
@@ -98,7 +98,7 @@ def sample_command(
             top_p=top_p,
             stop=stop,
             seed=seed,
-            batch=first // SIDE_BY_SIDE,
+            batch=first // AT_ONCE,
             unknown=unknown,
         )
         write(parting if first else "")

@@ -34,14 +34,14 @@ def evaluated(
 
     Raises `OverflowingError` for a network whose numbers do.
     """
-    with closing(network.backend.workers()) as workers:
+    with closing(network.backend.thread_pool()) as thread_pool:
         if dynamic:
             how = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
             result = dynamic_evaluation(network, params, part, memory, how)
         elif window is None:
-            result = carried(network, params, part, workers)
+            result = carried(network, params, part, thread_pool)
         else:
-            result = windows(network, params, part, window, workers)
+            result = windows(network, params, part, window, thread_pool)
     if math.isnan(result.nats_per_char):
         raise OverflowingError("lower --dynamic-rate, or take" if dynamic else "take")
     return result

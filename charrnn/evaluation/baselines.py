@@ -1,4 +1,4 @@
-"""What floors are counted of, and what they are, as values."""
+"""What baselines are counted of, and what they are, as values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREDICTED = 1_000_000
 
 @dataclass(frozen=True)
 class Split:
-    """What floors are a function of.
+    """What baselines are a function of.
 
     Attributes:
         sha256: of the corpus.
@@ -41,7 +41,7 @@ class Split:
 
     @property
     def key(self) -> str:
-        """Names the floors of this split: a hash of whatever they depend on."""
+        """Names the baselines of this split: a hash of whatever they depend on."""
         values = (VERSION, self.sha256, self.V, self.training, len(self.counted.ids), len(self.predicted.ids))
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
@@ -63,7 +63,7 @@ def split_of(corpus: Corpus, val_fraction: float, evaluated: Part | None) -> Spl
 
 
 @dataclass(frozen=True)
-class Floors:
+class Baselines:
     """The losses of n-grams on a split, and of how much of it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Floors:
     evaluated: int
 
     @classmethod
-    def of(cls, split: Split, losses: object) -> Floors:
+    def of(cls, split: Split, losses: object) -> Baselines:
         """Those of a split from what was read somewhere. Raises `ValueError` for what cannot be losses."""
         if not isinstance(losses, list) or not losses:
             raise ValueError("not a list of losses")
@@ -101,7 +101,7 @@ class Floors:
         return self.losses[n - 1]
 
     def as_json(self) -> dict[str, Any]:
-        """What `floors.json` holds."""
+        """What `baselines.json` holds."""
         return {
             "method": "witten-bell",
             "protocol": "carried",

@@ -88,8 +88,10 @@ class Learner:
         self.done += 1
         with backend.quiet():
             step = Step(self.done, self.rate, 1)
-            settle = backend.fused("settle", update.settle)
-            settle(self.moved, grad, nats, step, trace=self.trace, rule=self.rule, config=self.config, backend=backend)
+            apply_update = backend.fused("apply_update", update.apply_update)
+            apply_update(
+                self.moved, grad, nats, step, trace=self.trace, rule=self.rule, config=self.config, backend=backend
+            )
         return nats
 
 

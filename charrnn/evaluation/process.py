@@ -1,4 +1,4 @@
-"""Floors counted by a process of its own while this one goes on with something else.
+"""Baselines counted by a process of its own while this one goes on with something else.
 
 A fresh interpreter, because the loop forks helpers and may not have a thread beside it. It takes only the time that
 others leave. The text goes to it through a file without a name, its answer comes back through a pipe: whatever becomes
@@ -17,16 +17,16 @@ import tempfile
 import numpy as np
 
 from charrnn.evaluation import store
-from charrnn.evaluation.baselines import Floors, Split
+from charrnn.evaluation.baselines import Baselines, Split
 
 NICE = 10
 """How much lower than this process's its priority is."""
 
 
 class Counting:
-    """The floors of a split: kept from before, or counted beside. Use it as a context manager, which ends the process.
+    """The baselines of a split: kept from before, or counted beside. A context manager, which ends the process.
 
-    Whatever fails, there are no floors; it is never an error.
+    Whatever fails, there are no baselines; it is never an error.
     """
 
     def __init__(self, split: Split) -> None:
@@ -44,8 +44,8 @@ class Counting:
             assert self.process.stdout is not None
             self.process.stdout.close()
 
-    def kept(self) -> Floors | None:
-        """The floors, if they are known without counting."""
+    def kept(self) -> Baselines | None:
+        """The baselines, if they are known without counting."""
         return store.get(self.split)
 
     def start(self) -> None:
@@ -73,8 +73,8 @@ class Counting:
         except (OSError, ValueError):
             self.failed = self.process is None
 
-    def result(self, patience: float = 0.0) -> Floors | None:
-        """The floors, if they are counted; waits for them up to `patience` seconds. Keeps them for the next run."""
+    def result(self, patience: float = 0.0) -> Baselines | None:
+        """The baselines, if they are counted; waits for them up to `patience` seconds. Keeps them for the next run."""
         if self.process is None or self.failed:
             return None
         try:
@@ -85,9 +85,9 @@ class Counting:
             return None
         assert self.process.stdout is not None
         try:
-            floors = Floors.of(self.split, json.loads(self.process.stdout.read()))
+            baselines = Baselines.of(self.split, json.loads(self.process.stdout.read()))
         except (OSError, ValueError):
             self.failed = True
             return None
-        store.put(self.split, floors)
-        return floors
+        store.put(self.split, baselines)
+        return baselines

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend import Workers, one_thread
+from charrnn.backend import ThreadPool, one_thread
 from charrnn.errors import ConfigError, TextError
 from charrnn.model import Chunk, Network, State, Views, Workspace, forward, next_state, surprise
 from charrnn.text import Ids, Part
@@ -127,20 +127,22 @@ def total(network: Network, params: Views, part: Part, length: int, group: Stret
     return result
 
 
-def summed(network: Network, params: Views, part: Part, length: int, stretches: Stretches, workers: Workers) -> float:
+def summed(
+    network: Network, params: Views, part: Part, length: int, stretches: Stretches, thread_pool: ThreadPool
+) -> float:
     """`total` over any number of stretches, group by group on the workers."""
-    return math.fsum(workers.map(partial(total, network, params, part, length), stretches.groups(network)))
+    return math.fsum(thread_pool.map(partial(total, network, params, part, length), stretches.groups(network)))
 
 
-def carried(network: Network, params: Views, part: Part, workers: Workers) -> Evaluation:
+def carried(network: Network, params: Views, part: Part, thread_pool: ThreadPool) -> Evaluation:
     """One pass over the whole text with the state carried; the first character is not predicted."""
     count = predicted(part)
     whole = Stretches(np.zeros(1, int), np.zeros(1, int), np.full(1, count))
-    nats = summed(network, params, part, count, whole, workers)
+    nats = summed(network, params, part, count, whole, thread_pool)
     return Evaluation(nats / count, count, "carried")
 
 
-def windows(network: Network, params: Views, part: Part, width: int, workers: Workers) -> Evaluation:
+def windows(network: Network, params: Views, part: Part, width: int, thread_pool: ThreadPool) -> Evaluation:
     """Every whole non-overlapping window of `width` characters from a cold state."""
     if width < 1:
         raise ConfigError(f"--window must be at least 1, not {width}")
@@ -148,11 +150,11 @@ def windows(network: Network, params: Views, part: Part, width: int, workers: Wo
     if number == 0:
         raise TextError(f"the text has {len(part.ids)} characters, too few for one window of {width}")
     stretches = Stretches(np.arange(number) * width, np.zeros(number, int), np.full(number, width))
-    nats = summed(network, params, part, width, stretches, workers)
+    nats = summed(network, params, part, width, stretches, thread_pool)
     return Evaluation(nats / (number * width), number * width, f"windows:{width}")
 
 
-def streams(network: Network, params: Views, part: Part, workers: Workers, state: State) -> Evaluation:
+def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool, state: State) -> Evaluation:
     """The fast stand-in for `carried` while training: parallel streams, each warmed up on the characters before it.
 
     `state` (L, B, H) is that of the training streams, with which the warm-up begins.
@@ -167,7 +169,7 @@ def streams(network: Network, params: Views, part: Part, workers: Workers, state
     columns = network.backend.indices(network.backend.from_host(np.arange(number) % B))
     warm = {name: xp.take(array, columns, axis=1) for name, array in state.items()}
     stretches = Stretches(offsets, np.full(number, WARM_UP), last, warm)
-    nats = summed(network, params, part, WARM_UP + span, stretches, workers)
+    nats = summed(network, params, part, WARM_UP + span, stretches, thread_pool)
     return Evaluation(nats / count, count, "streams")
 
 

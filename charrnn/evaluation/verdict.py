@@ -1,8 +1,8 @@
-"""Floors in words: what a network must beat, and where a loss stands among them."""
+"""Baselines in words: what a network must beat, and where a loss stands among them."""
 
 from __future__ import annotations
 
-from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.baselines import Baselines
 
 GOOD, VERY_GOOD = 0.95, 0.90
 """Of the best n-gram's loss: from here on down a network's loss is good, and very good.
@@ -17,19 +17,21 @@ LEARNT = 0.01
 """Nats per character below which a text holds no surprise that is worth more training."""
 
 
-def announcement(floors: Floors) -> str:
-    """One line: the floors, and which one has to be beaten."""
-    best = floors.best
-    shown = ", ".join(f"{name(n)} {nats(floors.of_order(n))}" for n in sorted({1, min(3, len(floors.losses)), best}))
+def announcement(baselines: Baselines) -> str:
+    """One line: the baselines, and which one has to be beaten."""
+    best = baselines.best
+    shown = ", ".join(
+        f"{name(n)} {nats(baselines.of_order(n))}" for n in sorted({1, min(3, len(baselines.losses)), best})
+    )
     words = (
-        f"floors on this split: {shown} nats/char: "
-        f"a network must beat {nats(floors.of_order(best))} ({name(best)}) to have learned more than counting"
+        f"baselines on this split: {shown} nats/char: "
+        f"a network must beat {nats(baselines.of_order(best))} ({name(best)}) to have learned more than counting"
     )
     parts = []
-    if floors.counted < floors.training:
-        parts.append(f"counted on the last {floors.counted:,} of {floors.training:,} training characters")
-    if floors.predicted < floors.evaluated:
-        parts.append(f"on the first {floors.predicted:,} of {floors.evaluated:,} validation characters")
+    if baselines.counted < baselines.training:
+        parts.append(f"counted on the last {baselines.counted:,} of {baselines.training:,} training characters")
+    if baselines.predicted < baselines.evaluated:
+        parts.append(f"on the first {baselines.predicted:,} of {baselines.evaluated:,} validation characters")
     return f"{words} ({', '.join(parts)})" if parts else words
 
 
@@ -38,23 +40,23 @@ def nats(loss: float) -> str:
     return f"{loss:.3f}" if loss == 0 or loss >= 0.01 else f"{loss:.2g}"
 
 
-def verdict(loss: float, floors: Floors) -> str:
-    """Where a validation loss in nats/char stands among the floors, whether that is good, and what to do if not."""
-    best = floors.best
-    beat = floors.of_order(best)
+def verdict(loss: float, baselines: Baselines) -> str:
+    """Where a validation loss in nats/char stands among the baselines, whether that is good, and what to do if not."""
+    best = baselines.best
+    beat = baselines.of_order(best)
     if loss < LEARNT:
         return f"that is nearly nothing: the text is learnt (the best n-gram has {nats(beat)}, {name(best)})"
-    if loss >= floors.of_order(1):
+    if loss >= baselines.of_order(1):
         return (
-            f"that is not below the unigram ({nats(floors.of_order(1))}), which only knows how often each character "
+            f"that is not below the unigram ({nats(baselines.of_order(1))}), which only knows how often each character "
             "occurs: not good; train longer, or change optimizer.learning_rate"
         )
     if loss >= beat:
-        above, below = neighbours(loss, floors)
+        above, below = neighbours(loss, baselines)
         most = "" if below == best else f", and counting gets to {nats(beat)} ({name(best)})"
         return (
-            f"that is between the {name(above)} ({nats(floors.of_order(above))}) and the {name(below)} "
-            f"({nats(floors.of_order(below))}){most}: not good yet; train longer, or a larger network"
+            f"that is between the {name(above)} ({nats(baselines.of_order(above))}) and the {name(below)} "
+            f"({nats(baselines.of_order(below))}){most}: not good yet; train longer, or a larger network"
         )
     words = f"that is {nats(beat - loss)} below the best n-gram ({nats(beat)}, {name(best)})"
     if loss > GOOD * beat:
@@ -62,13 +64,17 @@ def verdict(loss: float, floors: Floors) -> str:
     return f"{words}: {'good' if loss > VERY_GOOD * beat else 'very good for a small network'}"
 
 
-def neighbours(loss: float, floors: Floors) -> tuple[int, int]:
+def neighbours(loss: float, baselines: Baselines) -> tuple[int, int]:
     """The orders whose losses are next above and next at or below `loss`, which is between unigram and best.
 
     Only orders count that are better than all lower ones.
     """
-    better = [n for n in range(1, floors.best + 1) if floors.of_order(n) < min((*floors.losses[: n - 1], float("inf")))]
-    below = next(n for n in better if floors.of_order(n) <= loss)
+    better = [
+        n
+        for n in range(1, baselines.best + 1)
+        if baselines.of_order(n) < min((*baselines.losses[: n - 1], float("inf")))
+    ]
+    below = next(n for n in better if baselines.of_order(n) <= loss)
     return better[better.index(below) - 1], below
 
 

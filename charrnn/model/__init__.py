@@ -1,7 +1,7 @@
 """The network: layout, cells, loss, forward and backward pass, initial weights."""
 
 from charrnn.model.bptt import loss_and_grad, surprise
-from charrnn.model.dropout import hide
+from charrnn.model.dropout import drop_inputs
 from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial
 from charrnn.model.layout import Layout
@@ -27,9 +27,9 @@ __all__ = [
     "Views",
     "Workspace",
     "build",
+    "drop_inputs",
     "forward",
     "gradcheck",
-    "hide",
     "initial",
     "layout_of",
     "loss_and_grad",

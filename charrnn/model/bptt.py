@@ -6,7 +6,7 @@ Usually there is one block. With a wide vocabulary the logits of a whole chunk w
 from __future__ import annotations
 
 from charrnn.backend import Array
-from charrnn.model.dropout import disconnect, disconnect_backward
+from charrnn.model.dropout import drop_recurrent, drop_recurrent_backward
 from charrnn.model.loss import cross_entropy, cross_entropy_and_grad
 from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, prepare, read
 
@@ -77,11 +77,11 @@ def loss_and_grad(
     backend, masks = network.backend, chunk.recurrent_mask
     with backend.quiet():
         if masks is not None:
-            params = disconnect(params, masks, out=work.masked_W_hh, backend=backend)
+            params = drop_recurrent(params, masks, out=work.masked_W_hh, backend=backend)
         prepare(network, params, work)
         hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.output_mask)
         loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
         backward(network, params, grads, chunk, work)
         if masks is not None:
-            disconnect_backward(grads, masks, backend=backend)
+            drop_recurrent_backward(grads, masks, backend=backend)
         return loss

@@ -12,7 +12,7 @@ from charrnn.backend import Array, Backend
 Views = dict[str, Array]
 
 
-def hide(ids: Array, hidden: Array, *, backend: Backend) -> Array:
+def drop_inputs(ids: Array, hidden: Array, *, backend: Backend) -> Array:
     """The ids (T, B) with V, which stands for no character, in place of each that is hidden in its stream.
 
     What is kept is not scaled: an input is one character, not a sum in which others could make up for it.
@@ -29,7 +29,7 @@ def hide(ids: Array, hidden: Array, *, backend: Backend) -> Array:
     return xp.where(xp.reshape(flags, ids.shape), nothing, ids)
 
 
-def thin(outputs: Array, mask: Array, *, out: Array, backend: Backend) -> Array:
+def drop_outputs(outputs: Array, mask: Array, *, out: Array, backend: Backend) -> Array:
     """outputs (T·B, H) times `mask` (B, H) at every time step, in `out`; its own adjoint.
 
     `mask` is 0 for a unit that is dropped and 1 / (1 - p) for one that is kept, so that the mean stays.
@@ -39,7 +39,7 @@ def thin(outputs: Array, mask: Array, *, out: Array, backend: Backend) -> Array:
     return out
 
 
-def disconnect(params: Views, masks: Array, *, out: Array, backend: Backend) -> Views:
+def drop_recurrent(params: Views, masks: Array, *, out: Array, backend: Backend) -> Views:
     """The parameters with each layer's recurrent weights times its mask: DropConnect (Wan et al., 2013) on W_hh.
 
     The recurrence itself knows nothing of it: it multiplies by other weights.
@@ -56,7 +56,7 @@ def disconnect(params: Views, masks: Array, *, out: Array, backend: Backend) -> 
     return params | {name: out[i, ...] for name, i in layers.items()}
 
 
-def disconnect_backward(grads: Views, masks: Array, *, backend: Backend) -> None:
+def drop_recurrent_backward(grads: Views, masks: Array, *, backend: Backend) -> None:
     """The adjoint of `disconnect`: the gradients by the weights it made become those by the parameters, in place."""
     for i in range(masks.shape[0]):
         gradient = grads[f"layer{i}.W_hh"]

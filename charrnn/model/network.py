@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from charrnn.backend import Array, Backend, series
 from charrnn.config import ModelConfig
 from charrnn.model.cells import CELLS
-from charrnn.model.dropout import thin
+from charrnn.model.dropout import drop_outputs
 from charrnn.model.layout import Layout
 
 Views = dict[str, Array]
@@ -163,7 +163,7 @@ def prepare(network: Network, params: Views, work: Workspace) -> None:
     network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
     work.table[network.vocab_size, ...] = params["layer0.b_h"]
     for i, layer in enumerate(work.layers):
-        layer.tape.forth.use(params[f"layer{i}.W_hh"])
+        layer.tape.by_W.use(params[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
             layer.tape.bias[gate, ...] = params[f"layer{i}.{name}"]
 
@@ -206,7 +206,7 @@ def read(
             first[...] = last if state is None else state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, keep, backend=backend)
         if output_mask is not None:
-            thin(layer.after, output_mask[i, ...], out=layer.thinned, backend=backend)
+            drop_outputs(layer.after, output_mask[i, ...], out=layer.thinned, backend=backend)
         output = layer.output(output_mask)
     return output
 
@@ -217,8 +217,8 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
     recurrence, ones = backend.recurrence(network.cell), work.ones[:, : work.T * work.B]
     for i, layer in reversed(list(enumerate(work.layers))):
         if mask is not None:
-            thin(work.dhidden, mask[i, ...], out=work.dhidden, backend=backend)
-        layer.tape.back.use(params[f"layer{i}.W_hh"].T)
+            drop_outputs(work.dhidden, mask[i, ...], out=work.dhidden, backend=backend)
+        layer.tape.by_W_T.use(params[f"layer{i}.W_hh"].T)
         recurrence.recurrence_backward(layer.tape, work.dhidden_series, keep, backend=backend)
         before, dz, dz_hidden, H = layer.before, layer.z, layer.z_hidden, network.hidden_size
         if keep is not None:

@@ -48,7 +48,7 @@ class Step(NamedTuple):
     blend: float = 0.0
 
 
-def settle(
+def apply_update(
     moved: Moved,
     grad: Array,
     loss: Array,

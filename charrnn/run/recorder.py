@@ -1,4 +1,4 @@
-"""The run directory: `config.toml`, the logs, `floors.json`, `checkpoints/`, and nothing else of anyone's."""
+"""The run directory: `config.toml`, the logs, `baselines.json`, `checkpoints/`, and nothing else of anyone's."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from charrnn.run import logs
 from charrnn.run.lock import Lock
 from charrnn.run.logs import METRICS, SAMPLES
 from charrnn.text import Corpus
-from charrnn.training.events import Counted, Event, Metric, Sampled, Snapshot, as_json
+from charrnn.training.events import BaselinesCounted, Event, Metric, Sampled, Snapshot, as_json
 
-CONFIG, CORPUS, FLOORS = "config.toml", "corpus.txt", "floors.json"
-OURS = {CONFIG, METRICS, SAMPLES, CORPUS, FLOORS}.__contains__
+CONFIG, CORPUS, BASELINES = "config.toml", "corpus.txt", "baselines.json"
+OURS = {CONFIG, METRICS, SAMPLES, CORPUS, BASELINES}.__contains__
 
 
 def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Recorder:
             files.write(run / CONFIG, config.dump(settings).encode())
             old = None if resumed else clear(run)
             if resumed is not None:
-                checkpoint.set_aside(run, resumed.step)
+                checkpoint.quarantine(run, resumed.step)
             (run / checkpoint.FOLDER).mkdir(exist_ok=True)
             keep_text(run, settings.data.files, corpus)
             if old is not None:
@@ -94,9 +94,9 @@ class Recorder:
                 files.write_whole(self.metrics, line)
             elif isinstance(event, Sampled):
                 files.write_whole(self.samples, event.entry)
-            elif isinstance(event, Counted):
-                content = json.dumps(event.floors.as_json(), indent=2) + "\n"
-                files.write(self.run / FLOORS, content.encode())
+            elif isinstance(event, BaselinesCounted):
+                content = json.dumps(event.baselines.as_json(), indent=2) + "\n"
+                files.write(self.run / BASELINES, content.encode())
             elif isinstance(event, Snapshot):
                 self.commit(event.checkpoint)
 
@@ -141,8 +141,8 @@ def clear(run: Path) -> Path | None:
     paths = [checkpoint.path_of(run, step) for step in checkpoint.steps(run)]
     for path in paths[:-1]:
         path.unlink()
-    checkpoint.unset_aside(run)
-    (run / FLOORS).unlink(missing_ok=True)
+    checkpoint.remove_quarantined(run)
+    (run / BASELINES).unlink(missing_ok=True)
     return paths[-1] if paths else None
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn import seeds, text
-from charrnn.backend import Backend, Workers, cores, one_thread
+from charrnn.backend import Backend, ThreadPool, cores, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import CheckpointError
@@ -61,11 +61,11 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
     return replace(config, data=data, train=train), train_part, validation
 
 
-def start(config: Config, network: Network, part: Part, workers: Workers) -> Trainer:
+def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:
     """A trainer at step 0 with the seed's weights."""
     train = config.train
     streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
-    trainer = Trainer(config, network, streams, workers)
+    trainer = Trainer(config, network, streams, thread_pool)
     with one_thread:  # decompositions of some libraries round by the number of threads
         first = initial(network, config.model, seeds.stream(train.seed, "weights"))
     for name, weights in first.items():
@@ -98,7 +98,7 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
     while True:
         trainer.step()
         trainer.drain()
-        if trainer.crew.ready or clock() > limit:
+        if trainer.pool.ready or clock() > limit:
             break
     trainer.step()
     trainer.drain()
@@ -127,10 +127,10 @@ def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds:
         rate, each = pace(probe, min(2.0, seconds * 0.03)), 0.0
         if validation is not None and config.log.eval_every:
             started = time.perf_counter()
-            protocols.streams(probe.network, probe.params, validation, probe.workers, probe.state())
+            protocols.streams(probe.network, probe.params, validation, probe.thread_pool, probe.state())
             each = time.perf_counter() - started
     finally:
-        probe.crew.close()
+        probe.pool.close()
     left = seconds - (time.perf_counter() - began) - 2 * each  # before the first step and after the last
     share = each / config.log.eval_every if each else 0.0
     steps = max(1, int(left * PLAN_SHARE / (1 / rate + share)))

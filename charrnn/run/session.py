@@ -110,7 +110,7 @@ def prepare(request: Request) -> Session:
     plans, left = plans_steps(request), 0.0
     within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
     with within():
-        begin = partial(start, network=network, part=train, workers=choice.backend.workers(request.threads))
+        begin = partial(start, network=network, part=train, thread_pool=choice.backend.thread_pool(request.threads))
         trainer = begin(settings)
         if saved is not None:
             restored(trainer, saved)
@@ -125,7 +125,7 @@ def prepare(request: Request) -> Session:
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     if saved is not None and out is not None and not finished:
-        kept = checkpoint.aside(out, saved.meta.step)
+        kept = checkpoint.quarantine_paths(out, saved.meta.step)
         notices += [f"{path} is not used: it is kept as {name.name}" for path, name in kept]
     return Session(settings, corpus, network, tuple(notices), finished, loop, out, saved, loose, within, seen, left)
 

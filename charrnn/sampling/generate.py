@@ -35,7 +35,7 @@ class Writer:
         B = prompts.shape[1]
         self.network, self.params, self.work = network, params, Workspace(network, 1, B)
         shape = (network.hidden_size, network.vocab_size)
-        self.output = network.backend.factor(shape, network.dtype, rows=B)
+        self.output = network.backend.packed_weights(shape, network.dtype, rows=B)
         self.output.use(params["output.W_hy"])
         self.bias = network.backend.zeros((B, network.vocab_size), network.dtype) + params["output.b_y"]
         self.logits = network.backend.empty((B, network.vocab_size), network.dtype)
@@ -95,16 +95,16 @@ def generate(
     width = B if network.backend.one_thread_only else GROUP
     groups = [slice(first, first + width) for first in range(0, B, width)]
     size, most = 1, max(1, min(BLOCK, WORK // (B * network.layout.size)))
-    workers = network.backend.workers(min(cores(), len(groups)))
+    thread_pool = network.backend.thread_pool(min(cores(), len(groups)))
     try:
-        writers = workers.map(lambda group: Writer(network, params, prompts[:, group]), groups)
+        writers = thread_pool.map(lambda group: Writer(network, params, prompts[:, group]), groups)
         while True:
             uniforms = rng.random((size, B))
-            parts = workers.map(partial(write, uniforms, settings), writers, groups)
+            parts = thread_pool.map(partial(write, uniforms, settings), writers, groups)
             yield np.concatenate(parts, axis=1)
             size = min(2 * size, most)
     finally:
-        workers.close()
+        thread_pool.close()
 
 
 def write(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:

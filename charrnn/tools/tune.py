@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from charrnn import backend, config, model, seeds, text
-from charrnn.backend import Backend, Workers
+from charrnn.backend import Backend, ThreadPool
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.run import finetuning
@@ -160,7 +160,7 @@ class Bench:
         """Steps per second, in memory and processes that are then given back, whatever happens."""
         network, train = self.networks[candidate.device], replace(self.settings.train, shards=candidate.shards)
         network.backend.use()
-        trainer = Trainer(replace(self.settings, train=train), network, self.streams, Workers(candidate.threads))
+        trainer = Trainer(replace(self.settings, train=train), network, self.streams, ThreadPool(candidate.threads))
         try:
             for name, weights in self.weights.items():
                 trainer.params[name][...] = network.backend.from_host(weights, network.dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.baselines import Baselines
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """The floors of the run's split are known: once a run, where there is a run directory."""
+class BaselinesCounted:
+    """The baselines of the run's split are known: once a run, where there is a run directory."""
 
     at: Moment
-    floors: Floors
+    baselines: Baselines
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Ended:
     reason: str
 
 
-Event = Trained | Evaluated | Guarded | Sampled | Snapshot | Counted | Ended
+Event = Trained | Evaluated | Guarded | Sampled | Snapshot | BaselinesCounted | Ended
 Metric = Trained | Evaluated | Guarded
 
 

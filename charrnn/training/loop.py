@@ -168,7 +168,7 @@ class Loop:
         if self.validation is None:
             return False
         params = trainer.network.views(trainer.average)
-        result = protocols.streams(trainer.network, params, self.validation, trainer.workers, trainer.state())
+        result = protocols.streams(trainer.network, params, self.validation, trainer.thread_pool, trainer.state())
         # The untrained network is evaluated, for comparison, but is nobody's best.
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.improved(step, result.nats_per_char, trained=trained, counts=counts)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.backend import Array, Crew, Workers
+from charrnn.backend import Array, ForkPool, ThreadPool
 from charrnn.config import Config
-from charrnn.model import Chunk, Network, State, Views, Workspace, hide, loss_and_grad, next_state
+from charrnn.model import Chunk, Network, State, Views, Workspace, drop_inputs, loss_and_grad, next_state
 from charrnn.optim import blend, learning_rate, rule, update
 from charrnn.optim.guard import Guard
 from charrnn.optim.update import Moved, Step
@@ -56,9 +56,9 @@ class Trainer:
         guard: the judge of each step.
     """
 
-    def __init__(self, config: Config, network: Network, streams: Streams, workers: Workers) -> None:
+    def __init__(self, config: Config, network: Network, streams: Streams, thread_pool: ThreadPool) -> None:
         backend, B, dtype = network.backend, streams.ids.shape[1], network.dtype
-        self.config, self.network, self.streams, self.workers = config, network, streams, workers
+        self.config, self.network, self.streams, self.thread_pool = config, network, streams, thread_pool
         self.ids = backend.rows(streams.ids)
         self.masks = Masks(config, network, streams)
         self.rule = rule(config.optimizer)
@@ -73,7 +73,7 @@ class Trainer:
         states = [(shard.after[name], state) for shard in self.shards for name, state in shard.state.items()]
         self.moved = Moved(self.vector, self.decayed(), self.average, self.slots, states, self.guard)
         self.losses = backend.shared_zeros((shards,), dtype)
-        self.crew = Crew(self.compute, shards, workers, shares=backend.shares)
+        self.pool = ForkPool(self.compute, shards, thread_pool, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, 2), dtype)
         self.drained = 0
@@ -98,7 +98,7 @@ class Trainer:
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
         self.masks.reach(self.done)
-        self.crew.run(self.done)
+        self.pool.run(self.done)
         with self.network.backend.quiet():
             self.update()
         self.done += 1
@@ -113,8 +113,8 @@ class Trainer:
         config, trace, number = self.config.optimizer, self.trace[self.done - self.drained, :], self.done + 1
         characters = self.streams.seq_length * self.streams.ids.shape[1]
         step = Step(number, self.learning_rate(self.done), characters, blend(config.average, number))
-        settle = backend.fused("settle", update.settle)
-        settle(self.moved, grad, loss, step, trace=trace, rule=self.rule, config=config, backend=backend)
+        apply_update = backend.fused("apply_update", update.apply_update)
+        apply_update(self.moved, grad, loss, step, trace=trace, rule=self.rule, config=config, backend=backend)
 
     def learning_rate(self, step: int) -> float:
         """That of update number `step` + 1, without the guard's scale."""
@@ -129,7 +129,7 @@ class Trainer:
         _, row = self.streams.chunk(step)
         ids = backend.indices(self.ids.read(row, row + self.streams.seq_length + 1)[:, shard.columns])
         mask = self.masks.of(step, shard.columns)
-        inputs = ids[:-1, :] if mask.characters is None else hide(ids[:-1, :], mask.characters, backend=backend)
+        inputs = ids[:-1, :] if mask.characters is None else drop_inputs(ids[:-1, :], mask.characters, backend=backend)
         reshape = backend.xp.reshape
         chunk = Chunk(reshape(inputs, (-1,)), reshape(ids[1:, :], (-1,)), mask.keep, mask.outputs, mask.connections)
         width, dropout = shard.columns.stop - shard.columns.start, self.masks.active
@@ -141,8 +141,8 @@ class Trainer:
 
     def close(self) -> None:
         """End the helpers and threads."""
-        self.crew.close()
-        self.workers.close()
+        self.pool.close()
+        self.thread_pool.close()
 
     @property
     def full(self) -> bool:

@@ -115,7 +115,7 @@ def test_validation_needs_the_text_itself(tmp_path: Path) -> None:
         (ConfigError, "--temperature .*nan", lambda m: m.stream(temperature=math.nan)),
         (ConfigError, "--top-k .*-1", lambda m: m.stream(top_k=-1)),
         (ConfigError, "not -1 and 1", lambda m: m.stream(length=-1)),
-        (ConfigError, "not 500 and 0", lambda m: m.side_by_side(count=0)),
+        (ConfigError, "not 500 and 0", lambda m: m.sample_many(count=0)),
         (ConfigError, "--seed must be at least 0, not -3", lambda m: m.stream(seed=-3)),
         (TextError, "the prompt has characters .*: 'X'; .*--unknown skip", lambda m: m.stream("sXh")),
         (TextError, "the text has characters .*: '日'", lambda m: m.score("日")),

@@ -58,7 +58,7 @@ def test_every_way_to_the_likeliest(model: api.Model, options: dict[str, float])
 
 def test_samples_side_by_side(model: api.Model) -> None:
     """Several texts come piece by piece side by side and differ; without a seed so do two calls."""
-    made = ["".join(parts) for parts in zip(*model.side_by_side("she", count=4, length=30, seed=1), strict=True)]
+    made = ["".join(parts) for parts in zip(*model.sample_many("she", count=4, length=30, seed=1), strict=True)]
     assert [len(text) for text in made] == [30] * 4
     assert len(set(made)) == 4
     assert model.sample("she", length=30) != model.sample("she", length=30)

@@ -67,8 +67,8 @@ def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Ca
     assert "using an earlier checkpoint" in notice
     assert "\n" not in notice
     run(out, corpus, FEW, OFTEN, resume=True)
-    aside = {name: held for name, held in contents(out).items() if not name.endswith(".damaged")}
-    assert aside == whole
+    quarantine_paths = {name: held for name, held in contents(out).items() if not name.endswith(".damaged")}
+    assert quarantine_paths == whole
     assert newest.with_name(newest.name + ".damaged").is_file()
 
 

@@ -111,7 +111,7 @@ def test_plain_text_stays() -> None:
 def test_a_sample_is_escaped_on_a_terminal_alone(evil: Path) -> None:
     """A terminal is shown every control of a sample as an escape; a pipe gets the very text."""
     options = ("--device=cpu", "--length=1500", "--temperature=9", "--seed=1", "--count=2", "-0", f"--prompt={DRIVING}")
-    texts = charrnn.load(evil / "r", device="cpu").side_by_side(DRIVING, count=2, length=1500, temperature=9, seed=1)
+    texts = charrnn.load(evil / "r", device="cpu").sample_many(DRIVING, count=2, length=1500, temperature=9, seed=1)
     text = "\0".join(DRIVING + "".join(parts) for parts in zip(*texts, strict=True))
     assert set(drives(text)) >= set(drives(DRIVING)) - {"\0"}
     piped = outcome(["sample", str(evil / "r"), *options])

@@ -13,7 +13,7 @@ from helpers import textbook
 from helpers.namespaces import Case
 
 import charrnn
-from charrnn.backend import Workers
+from charrnn.backend import ThreadPool
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.checkpoint import Checkpoint, Meta
 from charrnn.config import Config, ModelConfig, OptimizerConfig
@@ -135,7 +135,7 @@ def test_without_learning_it_is_carried(case: Case, T: int) -> None:
     """At rate 0 the loss is that of `carried`, over documents and over more chunks than are read at once."""
     ids = np.random.default_rng(4).integers(0, V, 130)
     given = problem(case, "rnn", RULES["adagrad"], Part(ids, np.array([7, 64, 65, 129])))
-    exact = carried(given.network, given.params, given.part, Workers(1)).nats_per_char
+    exact = carried(given.network, given.params, given.part, ThreadPool(1)).nats_per_char
     assert measured(given, Dynamic(T, 0.0)).nats_per_char == pytest.approx(exact, rel=case.tolerance)
     learnt = measured(given, Dynamic(T, 0.1)).nats_per_char
     assert (abs(learnt - exact) < 1e-4) == (T == 1000)
@@ -145,7 +145,7 @@ def test_without_learning_it_is_carried(case: Case, T: int) -> None:
 def test_first_chunk_is_predicted_before_it_is_learnt(cell: str, T: int) -> None:
     """What the first chunk costs does not depend on the rate."""
     given = problem(None, cell, RULES["adam"], Part(IDS[: T + 1]))
-    exact = carried(given.network, given.params, given.part, Workers(1)).nats_per_char
+    exact = carried(given.network, given.params, given.part, ThreadPool(1)).nats_per_char
     for rate in (0.0, 1.0, 1e30):
         assert measured(given, Dynamic(T, rate)).nats_per_char == pytest.approx(exact, rel=1e-12)
 

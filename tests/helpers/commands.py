@@ -34,5 +34,5 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def sampled(trained: Path, prompt: str, count: int, **options: Any) -> list[str]:
     """What the API samples from the run."""
     options = {"length": 30, "seed": 1} | options
-    made = charrnn.load(trained / "r", device="cpu").side_by_side(prompt, count=count, **options)
+    made = charrnn.load(trained / "r", device="cpu").sample_many(prompt, count=count, **options)
     return ["".join(parts) for parts in zip(*made, strict=True)] or [""] * count

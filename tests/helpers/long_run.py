@@ -59,7 +59,7 @@ def evaluated(text: Path, run: Path) -> Iterator[object]:
 def sampled(text: Path, run: Path) -> Iterator[object]:
     """Write a million characters, in 64 streams."""
     made, each = 0, 10**6 // 64 // 100
-    for block in charrnn.load(run, device="cpu").side_by_side(count=64, length=each * 100, seed=1):
+    for block in charrnn.load(run, device="cpu").sample_many(count=64, length=each * 100, seed=1):
         made += len(block[0])
         if made >= each:
             made -= each

@@ -1,4 +1,4 @@
-"""The split of a text, and its floors counted here."""
+"""The split of a text, and its baselines counted here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from conftest import TEXT
 
 from charrnn import text
 from charrnn.evaluation import ngram
-from charrnn.evaluation.baselines import Floors, Split, split_of
+from charrnn.evaluation.baselines import Baselines, Split, split_of
 
 
 def split(content: str = TEXT, fraction: float = 0.2) -> Split:
@@ -17,6 +17,6 @@ def split(content: str = TEXT, fraction: float = 0.2) -> Split:
     return found
 
 
-def expected(of: Split) -> Floors:
-    """The floors of a split, counted here."""
-    return Floors.of(of, list(ngram.losses(of.counted, of.predicted, of.V)))
+def expected(of: Split) -> Baselines:
+    """The baselines of a split, counted here."""
+    return Baselines.of(of, list(ngram.losses(of.counted, of.predicted, of.V)))

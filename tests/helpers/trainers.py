@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charrnn import config, text
-from charrnn.backend import Backend, Workers
+from charrnn.backend import Backend, ThreadPool
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import Config
 from charrnn.model import build
@@ -37,7 +37,7 @@ EVERYTHING = {
 def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = None, *, threads: int = 1) -> Trainer:
     """A trainer at step 0."""
     network = build(settings.model, len(corpus.vocabulary), backend or NumpyBackend())
-    return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
+    return start(settings, network, corpus.part(0, len(corpus.ids)), ThreadPool(threads))
 
 
 def settings_for(dtype: str, cell: str) -> Config:

@@ -153,7 +153,7 @@ def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.Mon
     for most in (10**9, 10**4):
         monkeypatch.setattr("charrnn.backend.numpy.UNPACKED_MOST", most)
         work, gradient = Workspace(network, T, rows), np.zeros(network.layout.size)
-        assert (work.layers[0].tape.forth.products is None) == (most == 10**9)
+        assert (work.layers[0].tape.by_W.products is None) == (most == 10**9)
         loss_and_grad(network, params, network.views(gradient), chunk, state, work, scale=1.0)
         gradients.append(gradient)
     assert close(gradients[1], gradients[0], 1e-12)

@@ -14,7 +14,7 @@ from helpers.trainers import TINY, text_corpus, trainer
 
 from charrnn import config
 from charrnn.config import Config
-from charrnn.model import Chunk, Workspace, hide, loss_and_grad
+from charrnn.model import Chunk, Workspace, drop_inputs, loss_and_grad
 from charrnn.training import masks, step
 from charrnn.training.masks import Masks
 
@@ -26,7 +26,7 @@ def dropped(case: Case, cell: str) -> SimpleNamespace:
     net = problem(case, cell, dropout=True)
     backend, host = net.backend, net.host
     ids = backend.indices(backend.from_host(host.inputs))
-    inputs = hide(ids, backend.from_host(host.hidden), backend=backend)
+    inputs = drop_inputs(ids, backend.from_host(host.hidden), backend=backend)
     drop, connections = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
     net.chunk = Chunk(backend.xp.reshape(inputs, (-1,)), net.chunk.targets, net.chunk.keep, drop, connections)
     net.work = Workspace(net.network, net.T, net.B, dropout=True)
@@ -46,7 +46,7 @@ def test_loss_and_gradients_with_dropout_are_the_textbooks(case: Case, cell: str
 def test_hidden_characters_read_as_none(case: Case) -> None:
     """In each stream exactly the ids of its hidden characters become V."""
     backend, host = case.make(), textbook.example("rnn", dropout=True)
-    ids = hide(backend.indices(backend.from_host(host.inputs)), backend.from_host(host.hidden), backend=backend)
+    ids = drop_inputs(backend.indices(backend.from_host(host.inputs)), backend.from_host(host.hidden), backend=backend)
     expected = [[7 if host.hidden[b, n] else n for b, n in enumerate(row)] for row in host.inputs.tolist()]
     assert backend.to_host(ids).tolist() == expected
     assert any(7 in row for row in expected)

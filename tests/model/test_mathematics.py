@@ -73,7 +73,7 @@ def test_factor_multiplies_and_adds(case: Case, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
     backend, rng = case.make(), np.random.default_rng(6)
     for rows in (1, 6):
-        factor = backend.factor((30, 128), case.dtype, rows=rows)
+        factor = backend.packed_weights((30, 128), case.dtype, rows=rows)
         for _ in range(2):  # another matrix takes the place of the first
             a, b = rng.standard_normal((rows, 30)), rng.standard_normal((rows, 128))
             W = rng.standard_normal((128, 30) if transposed else (30, 128))

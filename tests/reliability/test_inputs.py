@@ -65,7 +65,7 @@ def test_every_kind_of_text(call: Call, tmp_path: Path, content: bytes, error: s
 def test_one_long_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """100 MB without a line end are trained on, through the cache like any text; each character is there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(beside, "PATIENCE", 0.0)  # their floors would take their time
+    monkeypatch.setattr(beside, "PATIENCE", 0.0)  # their baselines would take their time
     block, count = b"abcdefgh" * 1024, 100 * 128
     with (tmp_path / "line").open("wb") as stream:
         stream.writelines([block] * count)

@@ -23,7 +23,7 @@ GROWTH = 0.01
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the text t.txt and a run r on it, whose floors are in the cache: nobody counts them later."""
+    """A directory with the text t.txt and a run r on it, whose baselines are in the cache: nobody counts them later."""
     folder = tmp_path_factory.mktemp("long")
     (folder / "t.txt").write_text(TEXT)
     settings = {f"{section}.{key}": value for section, keys in long_run.OPTIONS.items() for key, value in keys.items()}
@@ -46,7 +46,7 @@ def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
 def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
     """100,000 steps with 100 evaluations, samples and checkpoints: memory and files are those of the first tenth."""
     looks = watched("recorded", trained, tmp_path / "r")
-    assert {look["files"] for look in looks} == {5}  # config.toml, floors.json, metrics.jsonl, samples.txt, .pid
+    assert {look["files"] for look in looks} == {5}  # config.toml, baselines.json, metrics.jsonl, samples.txt, .pid
     assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
     assert checkpoint.steps(tmp_path / "r")[-1] == long_run.STEPS
     sample = LogConfig().sample_length + len("--- step 100000 ---\n\n\n")

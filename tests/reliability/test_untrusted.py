@@ -24,7 +24,7 @@ from charrnn.errors import CheckpointError
 from charrnn.run import lock
 
 FEW = {"train": {"steps": 4, "shards": 1}, "log": {"checkpoint_every": 2, "sample_every": 2}}
-NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "floors.json", lock.PID]
+NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "baselines.json", lock.PID]
 
 
 @pytest.fixture

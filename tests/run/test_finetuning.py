@@ -167,7 +167,7 @@ def test_characters_that_the_text_lacks_begin_no_sample(source: Path) -> None:
     keys = {"train.batch_size": 2, "train.seq_length": 8, "train.device": "cpu", "train.steps": 1}
     model = charrnn.train("eels\n" * 20, settings=keys, init_from=source / "old")
     assert model.vocabulary.characters == "".join(sorted(set(TEXT)))
-    pieces = list(model.side_by_side(count=64, length=1, seed=1))
+    pieces = list(model.sample_many(count=64, length=1, seed=1))
     assert {c for piece in pieces for c in piece if c} == set("els\n")
     assert model.sample("sure, by the shore.", length=4, seed=1)
     with pytest.raises(charrnn.CharrnnError, match="never saw: 'X' \\(20\\)"):

@@ -111,12 +111,12 @@ def test_a_checkpoint_that_may_not_be_read(ours: Path) -> None:
 
 
 def test_a_cache_that_may_not_be_written(ours: Path) -> None:
-    """A small text needs none: the run is made, the floors are counted, nothing is kept."""
+    """A small text needs none: the run is made, the baselines are counted, nothing is kept."""
     shutil.rmtree(ours / "cache", ignore_errors=True)
     (ours / "cache").mkdir(mode=0o555)
     status, said = charrnn(*COMMAND, "--out=n")
     assert status == 0, said
-    assert (ours / "n" / "floors.json").is_file()
+    assert (ours / "n" / "baselines.json").is_file()
     assert list((ours / "cache").iterdir()) == []
 
 

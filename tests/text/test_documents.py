@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import charrnn
-from charrnn.backend import Workers
+from charrnn.backend import ThreadPool
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.errors import ConfigError
 from charrnn.model import build
@@ -120,7 +120,7 @@ def test_masks_made_anew_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
     for ahead, separated in ((masks.AHEAD, True), (0, True), (0, False)):
         monkeypatch.setattr(masks, "AHEAD", ahead)
         part = corpus.part(0, len(corpus.ids)) if separated else Part(corpus.ids)
-        trainer = start(settings, network, part, Workers(1))
+        trainer = start(settings, network, part, ThreadPool(1))
         assert (trainer.masks.ahead == 1) == (ahead == 0)
         for _ in range(trainer.streams.chunks + 2):
             trainer.step()

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from charrnn.backend import Workers, process_pool
+from charrnn.backend import ThreadPool, process_pool
 from charrnn.errors import ConfigError
 from charrnn.run import resolve
 from charrnn.run.request import Request
@@ -174,10 +174,10 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
     seen = []
 
     def pace(trainer: Trainer, seconds: float) -> float:
-        assert all(helper.ready for helper in trainer.crew.helpers)
+        assert all(helper.ready for helper in trainer.pool.helpers)
         assert trainer.params["layer0.W_hh"].all()  # not from zeros, which would stay
         children = [child for child in multiprocessing.active_children() if child.daemon]
-        seen.append((len(trainer.shards), trainer.workers.count, len(children), seconds))
+        seen.append((len(trainer.shards), trainer.thread_pool.count, len(children), seconds))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tune, "pace", pace)
@@ -193,11 +193,11 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
 def test_helpers_that_are_never_ready_are_not_waited_for(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some patience the threads are measured, as they would train."""
     monkeypatch.setattr(resolve, "PATIENCE", 3.0)
-    monkeypatch.setattr(process_pool.Crew, "ready", property(lambda _: False))
-    trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, Workers(1))
+    monkeypatch.setattr(process_pool.ForkPool, "ready", property(lambda _: False))
+    trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, ThreadPool(1))
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 5
-    monkeypatch.setattr(process_pool.Crew, "ready", property(lambda _: True))
+    monkeypatch.setattr(process_pool.ForkPool, "ready", property(lambda _: True))
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 7
     trainer.close()

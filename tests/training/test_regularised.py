@@ -11,7 +11,7 @@ from helpers.runs import last_bytes, metrics, run
 from helpers.trainers import EVERYTHING
 
 from charrnn import api, checkpoint, config
-from charrnn.backend import Workers
+from charrnn.backend import ThreadPool
 from charrnn.errors import CheckpointError
 from charrnn.evaluation import protocols
 from charrnn.run.request import Request
@@ -64,9 +64,9 @@ def test_evaluation_and_loading_use_the_average_without_dropout(tmp_path: Path, 
     found = [event for event in session.events() if isinstance(event, Evaluated)]
     trainer, part = session.loop.trainer, session.loop.validation
     views = trainer.network.views(trainer.average)
-    exact = protocols.carried(trainer.network, views, part, Workers(1)).nats_per_char
+    exact = protocols.carried(trainer.network, views, part, ThreadPool(1)).nats_per_char
     assert found[-1].val_loss == pytest.approx(exact, rel=1e-4)
-    raw = protocols.carried(trainer.network, trainer.params, part, Workers(1)).nats_per_char
+    raw = protocols.carried(trainer.network, trainer.params, part, ThreadPool(1)).nats_per_char
     assert abs(raw - exact) > 1e-3 * exact
     assert api.load(tmp_path / "r", checkpoint="last").evaluate().nats_per_char == pytest.approx(exact, rel=1e-6)
     saved = checkpoint.load(checkpoint.path_of(tmp_path / "r", 30))

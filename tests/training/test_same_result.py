@@ -43,7 +43,7 @@ def charrnn_in(folder: Path, *words: str | Path, one_core: bool = False, **envir
 
 
 def train(text: Path, folder: Path, *words: str, one_core: bool = False, **environment: str) -> dict[str, object]:
-    """What the command writes into the run directory `folder`, without times and the floors, which may come late."""
+    """What the command writes into the run directory `folder`, without times and the baselines, which may come late."""
     settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     folder.mkdir(parents=True)
     charrnn_in(folder, "train", text, *settings, *words, "--out=r", one_core=one_core, **environment)
@@ -159,6 +159,6 @@ def test_sampling_writes_the_same_bytes(
     made = charrnn_in(tmp_path, "sample", run, *words, **environment)
     batches = [(64, 0), (2, 1)]
     model = charrnn.load(run)
-    parts = [model.side_by_side("she ", count=n, batch=batch, length=40, seed=9) for n, batch in batches]
+    parts = [model.sample_many("she ", count=n, batch=batch, length=40, seed=9) for n, batch in batches]
     texts = ["".join(each) for batch in parts for each in zip(*batch, strict=True)]
     assert made == "\0".join("she " + each for each in texts).encode()

@@ -9,7 +9,7 @@ import pytest
 from helpers.runs import TINY, last_bytes, metrics, run
 
 from charrnn import checkpoint, config
-from charrnn.backend import Workers
+from charrnn.backend import ThreadPool
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.evaluation import protocols
 from charrnn.run.request import Request
@@ -117,7 +117,7 @@ def test_training_evaluation_agrees_with_the_carried_pass(tmp_path: Path, text: 
     for event in session.events():
         if isinstance(event, Evaluated):
             trainer, seen = session.loop.trainer, seen + 1
-            exact = protocols.carried(trainer.network, trainer.params, session.loop.validation, Workers(1))
+            exact = protocols.carried(trainer.network, trainer.params, session.loop.validation, ThreadPool(1))
             assert event.val_loss == pytest.approx(exact.nats_per_char, rel=1e-5)
     assert seen == 5
 
@@ -132,8 +132,8 @@ def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: p
         state = trainer.network.zero_state(4)
         if stream is not None:
             state["hidden"][:, stream, :] = 0.9
-        part, workers = session.loop.validation, trainer.workers
-        losses.append(protocols.streams(trainer.network, trainer.params, part, workers, state).nats_per_char)
+        part, thread_pool = session.loop.validation, trainer.thread_pool
+        losses.append(protocols.streams(trainer.network, trainer.params, part, thread_pool, state).nats_per_char)
     assert losses[1] == losses[0]  # the first stream begins with the text, from a zero state
     assert len(set(losses)) == 4
 

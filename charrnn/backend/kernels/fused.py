@@ -22,7 +22,7 @@ class Fused:
     def __init__(self, cupy: Any, card: Card) -> None:
         self.cupy, self.threads, self.blocks = cupy, card.threads, card.multiprocessors
         self.kernel = cache(self.compile)
-        functions = (self.cross_entropy, self.settle, self.choices)
+        functions = (self.cross_entropy, self.apply_update, self.choices)
         self.functions: dict[str, Callable[..., Any]] = {function.__name__: function for function in functions}
 
     def compile(self, file: str, name: str, dtype: str, **definitions: int | str) -> Any:
@@ -39,16 +39,16 @@ class Fused:
         kernel((N,), (self.threads,), arguments, shared_mem=self.threads * REALS[dtype][1])
         return nats
 
-    def settle(
+    def apply_update(
         self, moved: Any, grad: Array, loss: Array, step: Any, *, trace: Array, rule: Any, config: Any, backend: Backend
     ) -> None:
-        """`charrnn.optim.update.settle`: a launch for the norm, and one for everything that hangs on it."""
+        """`charrnn.optim.update.apply_update`: a launch for the norm, and one for everything that hangs on it."""
         del backend
         P, real, guard, dtype = len(grad), grad.dtype.type, moved.guard, str(grad.dtype)
         blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]
         kernel, parts = self.kernel, self.cupy.empty(blocks, dtype)
         rules = {"RULE": type(rule).__name__, "LIMIT": guard.limit}
-        norm, move = (kernel("update.cu", name, dtype, **rules) for name in ("square_sums", "settle"))
+        norm, move = (kernel("update.cu", name, dtype, **rules) for name in ("square_sums", "apply_update"))
         norm((blocks,), (self.threads,), (np.int32(P), grad, parts), shared_mem=shared)
 
         beta1, beta2 = getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0)

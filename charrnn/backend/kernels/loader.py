@@ -60,7 +60,7 @@ class Recurrence:
         if kernel is None:
             self.cell.recurrence_forward(tape, keep, backend=backend)
         else:
-            kernel.launch("recurrence_forward", tape, tape.forth.matrix, keep, None)
+            kernel.launch("recurrence_forward", tape, tape.by_W.matrix, keep, None)
 
     def recurrence_backward(self, tape: Any, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
         """See the cells."""
@@ -68,7 +68,7 @@ class Recurrence:
         if kernel is None:
             self.cell.recurrence_backward(tape, dhidden, keep, backend=backend)
         else:
-            kernel.launch("recurrence_backward", tape, tape.back.matrix.T, keep, dhidden.whole)
+            kernel.launch("recurrence_backward", tape, tape.by_W_T.matrix.T, keep, dhidden.whole)
 
 
 class Kernel:

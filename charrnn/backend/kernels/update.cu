@@ -50,7 +50,7 @@ __device__ inline REAL clipped(REAL x, REAL bound) { return x < -bound ? -bound 
 // All blocks judge alike, from what the launch before left; the guard's new values go where none of them reads. `trace`
 // gets loss and norm. `memory2`, `average` and `decayed` (P,), and the second pair of states, may be null.
 KERNEL void __launch_bounds__(THREADS, 4)
-    settle(int P, int S, int count, REAL per_character, REAL rate, REAL clip_norm, REAL clip_value, REAL decay, REAL blend,
+    apply_update(int P, int S, int count, REAL per_character, REAL rate, REAL clip_norm, REAL clip_value, REAL decay, REAL blend,
            REAL eps, REAL blend1, REAL blend2, REAL correction1, REAL correction2, const REAL* loss, const REAL* parts,
            const REAL* scale, const REAL* bad, REAL* next_scale, REAL* next_bad, REAL* trace, const REAL* grad,
            REAL* params, REAL* memory, REAL* memory2, REAL* average, const REAL* decayed, const REAL* after, REAL* state,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from charrnn.backend import gate_steps, steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor, Series
+    from charrnn.backend import Array, Backend, PackedWeights, Series
 
 NAME = "gru"
 GATES = 3
@@ -66,8 +66,8 @@ class Tape:
     carry: Array
     kept: Array
     kept_dz: Array
-    forth: Factor
-    back: Factor
+    by_W: PackedWeights
+    by_W_T: PackedWeights
     steps: tuple[Step, ...]
 
 
@@ -76,14 +76,14 @@ def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     z, z_hidden = (backend.empty((T, B, GATES * H), dtype) for _ in range(2))
     hidden, bias = backend.empty((T + 1, B, H), dtype), backend.zeros((GATES, B, H), dtype)
     gates, product, carry, kept = (backend.empty((*n, B, H), dtype) for n in ((GATES,), (), (), ()))
-    forth = backend.factor((H, GATES * H), dtype, rows=B, blocks=GATES)
-    back = backend.factor((GATES * H, H), dtype, rows=B)
+    by_W = backend.packed_weights((H, GATES * H), dtype, rows=B, blocks=GATES)
+    by_W_T = backend.packed_weights((GATES * H, H), dtype, rows=B)
     apart = (gate_steps(a, GATES, xp=backend.xp) for a in (z, z_hidden))
     values, inner = (steps(backend.xp.reshape(a, (T, GATES, B, H))) for a in (z, z_hidden))
     h, u = steps(hidden), (block[0, ...] for block in inner)
     views = zip(*apart, values, u, h, h[1:], steps(z_hidden), strict=False)
     scratch = (gates, product, carry, kept, backend.empty((B, GATES * H), dtype))
-    return Tape(z, z_hidden, hidden, bias, *scratch, forth, back, tuple(map(Step._make, views)))
+    return Tape(z, z_hidden, hidden, bias, *scratch, by_W, by_W_T, tuple(map(Step._make, views)))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -94,7 +94,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         keep: (T, B) of the arrays' dtype, 0 where a stream's state is dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    affine, multiply, add = tape.forth.affine, backend.xp.multiply, backend.xp.add
+    affine, multiply, add = tape.by_W.affine, backend.xp.multiply, backend.xp.add
     subtract, tanh = backend.xp.subtract, backend.xp.tanh
     gates, product = tape.scratch, tape.product
     for t, (z, _, values, u, h, after, _) in enumerate(tape.steps):
@@ -130,7 +130,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
+    affine, multiply, add, subtract = tape.by_W_T.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
     slope, product, carry, last = tape.scratch, tape.product, tape.carry, len(dhidden.steps) - 1
     for t in range(last, -1, -1):
         dz, dz_hidden, gates, u, h, _, _ = tape.steps[t]

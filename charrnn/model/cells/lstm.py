@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from charrnn.backend import gate_steps, steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor, Series
+    from charrnn.backend import Array, Backend, PackedWeights, Series
 
 NAME = "lstm"
 GATES = 4
@@ -69,8 +69,8 @@ class Tape:
     kept_dz: Array
     half: Array
     lift: Array
-    forth: Factor
-    back: Factor
+    by_W: PackedWeights
+    by_W_T: PackedWeights
     steps: tuple[Step, ...]
 
     @property
@@ -86,13 +86,13 @@ def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     product, dmemory, kept, kept_memory = (backend.empty((B, H), dtype) for _ in range(4))
     half, lift = (backend.zeros((GATES, 1, 1), dtype) + 0.5 for _ in range(2))
     half[2, ...], lift[2, ...] = 1.0, 0.0
-    forth = backend.factor((H, GATES * H), dtype, rows=B, blocks=GATES)
-    back = backend.factor((GATES * H, H), dtype, rows=B)
+    by_W = backend.packed_weights((H, GATES * H), dtype, rows=B, blocks=GATES)
+    by_W_T = backend.packed_weights((GATES * H, H), dtype, rows=B)
     h, c, squashed = steps(hidden), steps(memory), steps(backend.empty((T, B, H), dtype))
     apart, values = gate_steps(z, GATES, xp=backend.xp), steps(backend.xp.reshape(z, (T, GATES, B, H)))
     views = zip(steps(z), apart, values, h, c, h[1:], c[1:], squashed, strict=False)
     scratch = (product, dmemory, kept, kept_memory, backend.empty((B, GATES * H), dtype))
-    return Tape(z, hidden, memory, gates, *scratch, half, lift, forth, back, tuple(map(Step._make, views)))
+    return Tape(z, hidden, memory, gates, *scratch, half, lift, by_W, by_W_T, tuple(map(Step._make, views)))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -103,7 +103,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         keep: (T, B) of the arrays' dtype, 0 where a stream's states are dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    affine, multiply, add, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.add, backend.xp.tanh
+    affine, multiply, add, tanh = tape.by_W.affine, backend.xp.multiply, backend.xp.add, backend.xp.tanh
     half, lift, new, product = tape.half, tape.lift, tape.scratch, tape.product
     for t, (_, z, gates, h, c, h_after, c_after, squashed) in enumerate(tape.steps):
         if keep is not None:
@@ -134,7 +134,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    affine, multiply, add, subtract = tape.back.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
+    affine, multiply, add, subtract = tape.by_W_T.affine, backend.xp.multiply, backend.xp.add, backend.xp.subtract
     slope, dc, dmemory, last = tape.scratch, tape.product, tape.dmemory, len(dhidden.steps) - 1
     dmemory[...] = 0.0
     for t in range(last, -1, -1):

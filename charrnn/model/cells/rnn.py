@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from charrnn.backend import steps
 
 if TYPE_CHECKING:
-    from charrnn.backend import Array, Backend, Factor, Series
+    from charrnn.backend import Array, Backend, PackedWeights, Series
 
 NAME = "rnn"
 GATES = 1
@@ -37,8 +37,8 @@ class Tape:
     hidden: Array
     slope: Array
     kept: Array
-    forth: Factor
-    back: Factor
+    by_W: PackedWeights
+    by_W_T: PackedWeights
     steps: tuple[tuple[Array, Array, Array], ...]
     z_steps: tuple[Array, ...]
     slope_steps: tuple[Array, ...]
@@ -53,10 +53,10 @@ def tape(T: int, B: int, H: int, dtype: str, *, backend: Backend) -> Tape:
     """An empty tape."""
     z, hidden = backend.empty((T, B, GATES * H), dtype), backend.empty((T + 1, B, H), dtype)
     slope, kept = backend.empty((T, B, H), dtype), backend.empty((B, H), dtype)
-    forth, back = (backend.factor(shape, dtype, rows=B) for shape in ((H, GATES * H), (GATES * H, H)))
+    by_W, by_W_T = (backend.packed_weights(shape, dtype, rows=B) for shape in ((H, GATES * H), (GATES * H, H)))
     inputs, states = steps(z), steps(hidden)
     walk = tuple(zip(inputs, states, states[1:], strict=False))
-    return Tape(z, hidden, slope, kept, forth, back, walk, inputs, steps(slope))
+    return Tape(z, hidden, slope, kept, by_W, by_W_T, walk, inputs, steps(slope))
 
 
 def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> None:
@@ -67,7 +67,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
         keep: (T, B) of the arrays' dtype, 0 where a stream's state is dropped before step t; None for all ones.
         backend: of the arrays.
     """
-    affine, multiply, tanh = tape.forth.affine, backend.xp.multiply, backend.xp.tanh
+    affine, multiply, tanh = tape.by_W.affine, backend.xp.multiply, backend.xp.tanh
     for t, (z, before, after) in enumerate(tape.steps):
         if keep is not None:
             before = multiply(before, keep[t, :, None], out=tape.kept)
@@ -84,7 +84,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
         keep: as in the forward pass.
         backend: of the arrays.
     """
-    affine, multiply, dz = tape.back.affine, backend.xp.multiply, tape.z_steps
+    affine, multiply, dz = tape.by_W_T.affine, backend.xp.multiply, tape.z_steps
     after = tape.hidden[1:, ...]
     multiply(after, after, out=tape.slope)
     backend.xp.subtract(1.0, tape.slope, out=tape.slope)

@@ -1,4 +1,4 @@
-"""The n-grams behind the floors, against Witten and Bell's formula written out, and the words about a loss."""
+"""The n-grams behind the baselines, against Witten and Bell's formula written out, and the words about a loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.evaluation import ngram
-from charrnn.evaluation.baselines import Floors
+from charrnn.evaluation.baselines import Baselines
 from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.text import Part
 
@@ -112,7 +112,7 @@ def test_a_longer_text() -> None:
     assert ngram.losses(part(training, 40), part(validation, 40), 40) == pytest.approx(expected, abs=1e-12, rel=0)
 
 
-FLOORS = Floors((3.3, 2.5, 2.0, 1.8, 1.7, 1.72), 1000, 1000, 99, 99)
+BASELINES = Baselines((3.3, 2.5, 2.0, 1.8, 1.7, 1.72), 1000, 1000, 99, 99)
 
 
 @pytest.mark.parametrize(
@@ -133,39 +133,43 @@ FLOORS = Floors((3.3, 2.5, 2.0, 1.8, 1.7, 1.72), 1000, 1000, 99, 99)
     ],
 )
 def test_where_a_loss_stands(loss: float, words: str) -> None:
-    """Between which floors a loss is, or how far below all of them, and whether that is good: by parts of the best."""
-    said = verdict(loss, FLOORS)
+    """Between which baselines a loss is, or how far below all of them, and whether that is good."""
+    said = verdict(loss, BASELINES)
     assert said.startswith(f"that is {words}")
     assert said.endswith("good") == (said.count("good") == 1 and 0.9 < loss / 1.7 <= 0.95)
 
 
 def test_orders_that_are_no_better_are_passed_over() -> None:
     """Where the 2-gram is worse than the unigram, a loss is between the unigram and the 3-gram; or all are one."""
-    floors = Floors((2.0, 2.1, 1.5, 1.6, 1.7, 1.8), 9, 9, 9, 9)
-    assert verdict(1.8, floors).startswith("that is between the unigram (2.000) and the 3-gram (1.500): not good yet")
-    assert verdict(1.0, Floors((2.0,) * 6, 9, 9, 9, 9)) == (
+    baselines = Baselines((2.0, 2.1, 1.5, 1.6, 1.7, 1.8), 9, 9, 9, 9)
+    assert verdict(1.8, baselines).startswith(
+        "that is between the unigram (2.000) and the 3-gram (1.500): not good yet"
+    )
+    assert verdict(1.0, Baselines((2.0,) * 6, 9, 9, 9, 9)) == (
         "that is 1.000 below the best n-gram (2.000, unigram): very good for a small network"
     )
-    assert verdict(2.0, Floors((2.0,) * 6, 9, 9, 9, 9)).startswith("that is not below the unigram (2.000)")
+    assert verdict(2.0, Baselines((2.0,) * 6, 9, 9, 9, 9)).startswith("that is not below the unigram (2.000)")
 
 
 def test_a_text_without_surprise_is_learnt() -> None:
-    """Sixty times the same line: nobody is told to train longer, and floors near zero are told apart."""
-    floors = Floors((3.0, 0.5, 0.009, 0.00123, 0.0, 0.0), 9, 9, 9, 9)
-    assert announcement(floors).startswith("floors on this split: unigram 3.000, 3-gram 0.009, 5-gram 0.000 nats/char")
-    assert verdict(0.002, floors) == "that is nearly nothing: the text is learnt (the best n-gram has 0.000, 5-gram)"
-    assert verdict(0.4, floors).startswith("that is between the 2-gram (0.500) and the 3-gram (0.009), and counting")
+    """Sixty times the same line: nobody is told to train longer, and baselines near zero are told apart."""
+    baselines = Baselines((3.0, 0.5, 0.009, 0.00123, 0.0, 0.0), 9, 9, 9, 9)
+    assert announcement(baselines).startswith(
+        "baselines on this split: unigram 3.000, 3-gram 0.009, 5-gram 0.000 nats/char"
+    )
+    assert verdict(0.002, baselines) == "that is nearly nothing: the text is learnt (the best n-gram has 0.000, 5-gram)"
+    assert verdict(0.4, baselines).startswith("that is between the 2-gram (0.500) and the 3-gram (0.009), and counting")
 
 
 def test_what_must_be_beaten() -> None:
     """One line: the unigram, the 3-gram and the best; and how much was counted where that is not all."""
-    assert announcement(FLOORS) == (
-        "floors on this split: unigram 3.300, 3-gram 2.000, 5-gram 1.700 nats/char: "
+    assert announcement(BASELINES) == (
+        "baselines on this split: unigram 3.300, 3-gram 2.000, 5-gram 1.700 nats/char: "
         "a network must beat 1.700 (5-gram) to have learned more than counting"
     )
-    partly = Floors((2.0, 2.1, 2.2), 1000, 25_000, 10, 2000)
+    partly = Baselines((2.0, 2.1, 2.2), 1000, 25_000, 10, 2000)
     assert announcement(partly) == (
-        "floors on this split: unigram 2.000, 3-gram 2.200 nats/char: a network must beat 2.000 (unigram) to have "
+        "baselines on this split: unigram 2.000, 3-gram 2.200 nats/char: a network must beat 2.000 (unigram) to have "
         "learned more than counting (counted on the last 1,000 of 25,000 training characters, "
         "on the first 10 of 2,000 validation characters)"
     )

@@ -1,4 +1,4 @@
-"""The crew: processes that share the parts of a step, and whatever can happen to them."""
+"""The pool: processes that share the parts of a step, and whatever can happen to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers.processes import PATIENCE
 
-from charrnn.backend import Crew, Workers
+from charrnn.backend import ForkPool, ThreadPool
 from charrnn.backend import process_pool as crews
 from charrnn.backend.process_pool import shared_zeros
 
@@ -23,23 +23,23 @@ pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this s
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Crew]]:
+def make() -> Iterator[Callable[..., ForkPool]]:
     """Makes crews whose helpers are ready, and ends them."""
-    made: list[Crew] = []
+    made: list[ForkPool] = []
 
-    def ready(function: crews.Part, parts: int, count: int) -> Crew:
-        made.append(Crew(function, parts, Workers(count)))
+    def ready(function: crews.Part, parts: int, count: int) -> ForkPool:
+        made.append(ForkPool(function, parts, ThreadPool(count)))
         made[-1].helpers = made[-1].start()
         assert all(helper.line.pipe.poll(PATIENCE) for helper in made[-1].helpers)
         return made[-1]
 
     yield ready
-    for crew in made:
-        crew.close()
-        crew.workers.close()
+    for pool in made:
+        pool.close()
+        pool.thread_pool.close()
 
 
-def test_parts_are_done_by_as_many_processes(make: Callable[..., Crew]) -> None:
+def test_parts_are_done_by_as_many_processes(make: Callable[..., ForkPool]) -> None:
     """Five parts on three workers: every part is done once an order, two helpers and this process take turns."""
     done, who = shared_zeros((5,), "float64"), shared_zeros((5,), "int64")
 
@@ -47,9 +47,9 @@ def test_parts_are_done_by_as_many_processes(make: Callable[..., Crew]) -> None:
         done[part] += 10.0**order
         who[part] = os.getpid()
 
-    crew = make(function, 5, 3)
+    pool = make(function, 5, 3)
     for order in range(3):
-        crew.run(order)
+        pool.run(order)
     assert done.tolist() == [111.0] * 5
     assert who[0] == who[3] == os.getpid()
     assert who[1] == who[4] != who[2]
@@ -57,7 +57,7 @@ def test_parts_are_done_by_as_many_processes(make: Callable[..., Crew]) -> None:
 
 
 def test_nobody_waits_for_helpers_that_are_not_ready(
-    make: Callable[..., Crew], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., ForkPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An order is done here while a helper is not ready, and one worker has no helpers."""
     who = shared_zeros((2,), "int64")
@@ -66,18 +66,18 @@ def test_nobody_waits_for_helpers_that_are_not_ready(
         who[part] = os.getpid()
 
     for count in (1, 2):
-        crew = make(function, 2, count)
-        assert len(crew.helpers or ()) == count - 1
-        for helper in crew.helpers or ():
+        pool = make(function, 2, count)
+        assert len(pool.helpers or ()) == count - 1
+        for helper in pool.helpers or ():
             monkeypatch.setattr(helper.line.pipe, "poll", lambda: False)
-        crew.run(0)
+        pool.run(0)
         assert who.tolist() == [os.getpid()] * 2
-        assert crew.ready == (count == 1)
+        assert pool.ready == (count == 1)
 
 
 @pytest.mark.parametrize("end", [lambda: os._exit(1), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])
 def test_what_a_helper_fails_to_do_is_done_here(
-    make: Callable[..., Crew], end: Callable[[], object], capfd: pytest.CaptureFixture[str]
+    make: Callable[..., ForkPool], end: Callable[[], object], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A helper that exits, is killed or raises in the middle of a part loses nothing, and is not asked again."""
     here, done = os.getpid(), shared_zeros((3, 2), "int64")
@@ -87,9 +87,9 @@ def test_what_a_helper_fails_to_do_is_done_here(
             end()
         done[order, part] = os.getpid()
 
-    crew = make(function, 2, 2)
+    pool = make(function, 2, 2)
     for order in range(3):
-        crew.run(order)
+        pool.run(order)
     assert done[0, 1] not in (0, here)
     assert done[1:].tolist() == [[here, here]] * 2
     assert capfd.readouterr().err == ""
@@ -103,20 +103,20 @@ def test_a_helper_that_never_becomes_ready_is_done_without(monkeypatch: pytest.M
     def function(part: int, order: int) -> None:
         who[part] = os.getpid()
 
-    crew = Crew(function, 2, Workers(2))
-    assert not crew.ready
-    crew.helpers = crew.start()
-    assert crew.helpers[0].line.pipe.poll(PATIENCE)  # its end
+    pool = ForkPool(function, 2, ThreadPool(2))
+    assert not pool.ready
+    pool.helpers = pool.start()
+    assert pool.helpers[0].line.pipe.poll(PATIENCE)  # its end
     for order in range(2):
-        crew.run(order)
+        pool.run(order)
         assert who.tolist() == [os.getpid()] * 2
-        assert crew.helpers[0].lost
-        assert crew.ready
-        assert not crew.helpers[0].process.is_alive()
-    crew.workers.close()
+        assert pool.helpers[0].lost
+        assert pool.ready
+        assert not pool.helpers[0].process.is_alive()
+    pool.thread_pool.close()
 
 
-def test_a_helper_holds_nothing_and_leaves_signals_to_its_parent(make: Callable[..., Crew], tmp_path: Path) -> None:
+def test_a_helper_holds_nothing_and_leaves_signals_to_its_parent(make: Callable[..., ForkPool], tmp_path: Path) -> None:
     """No file that was open here is open there, and Ctrl-C, which reaches every process, does not end it."""
     held, who = shared_zeros((2,), "int64"), shared_zeros((2,), "int64")
 
@@ -125,11 +125,11 @@ def test_a_helper_holds_nothing_and_leaves_signals_to_its_parent(make: Callable[
         who[part] = os.getpid()
 
     with (tmp_path / "lock").open("w"):
-        crew = make(function, 2, 2)
-        crew.run(0)
+        pool = make(function, 2, 2)
+        pool.run(0)
         os.kill(int(who[1]), signal.SIGINT)
         os.kill(int(who[1]), signal.SIGHUP)
-        crew.run(1)
+        pool.run(1)
         assert held[1] == 2  # its pipe, and the list that it is reading
         assert who[1] != os.getpid()
 
@@ -138,11 +138,11 @@ def test_helpers_end_with_their_parent_however_it_ends() -> None:
     """After SIGKILL nobody holds the standard output any more: it ends."""
     program = """
 import os, signal
-from charrnn.backend import Crew, Workers
-crew = Crew(lambda part, order: None, 4, Workers(4))
-crew.run(0)
-assert all(helper.ready or helper.line.pipe.poll(60) for helper in crew.helpers)
-print(len(crew.helpers), flush=True)
+from charrnn.backend import ForkPool, ThreadPool
+pool = ForkPool(lambda part, order: None, 4, ThreadPool(4))
+pool.run(0)
+assert all(helper.ready or helper.line.pipe.poll(60) for helper in pool.helpers)
+print(len(pool.helpers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
@@ -162,21 +162,21 @@ def test_nothing_is_forked_beside_a_thread_at_work() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     done = np.zeros(2)
-    crew = Crew(lambda part, order: done.__setitem__(part, order), 2, Workers(2))
+    pool = ForkPool(lambda part, order: done.__setitem__(part, order), 2, ThreadPool(2))
     try:
         assert working.wait(PATIENCE)
-        crew.run(5)
-        assert crew.helpers == []
+        pool.run(5)
+        assert pool.helpers == []
         assert done.tolist() == [5, 5]
     finally:
         end.set()
         thread.join()
-    assert len(crew.start()) == 1
-    crew.close()
-    crew.workers.close()
+    assert len(pool.start()) == 1
+    pool.close()
+    pool.thread_pool.close()
 
 
-def test_an_error_in_a_part_leaves_no_answer_behind(make: Callable[..., Crew]) -> None:
+def test_an_error_in_a_part_leaves_no_answer_behind(make: Callable[..., ForkPool]) -> None:
     """After an interruption of this process's own part the same order is done anew, not answered from before."""
     here, done, again, end = os.getpid(), shared_zeros((2,), "int64"), *(shared_zeros((1,), "int64") for _ in range(2))
 
@@ -187,28 +187,28 @@ def test_an_error_in_a_part_leaves_no_answer_behind(make: Callable[..., Crew]) -
             pass  # a helper that is asked again is late: only an old answer could come in time
         done[part] = 10 * order + again[0]
 
-    crew = make(function, 2, 2)
+    pool = make(function, 2, 2)
     with pytest.raises(KeyboardInterrupt):
-        crew.run(1)
+        pool.run(1)
     again[0] = 1
-    crew.run(1)
+    pool.run(1)
     assert done.tolist() == [11, 11]
     end[0] = 1
 
 
-def test_a_fork_of_this_process_leaves_its_helpers_alone(make: Callable[..., Crew]) -> None:
-    """Closing a crew in a child that someone forked does not end the helpers of its parent."""
+def test_a_fork_of_this_process_leaves_its_helpers_alone(make: Callable[..., ForkPool]) -> None:
+    """Closing a pool in a child that someone forked does not end the helpers of its parent."""
     who = shared_zeros((2,), "int64")
 
     def function(part: int, order: int) -> None:
         who[part] = os.getpid()
 
-    crew = make(function, 2, 2)
-    child = multiprocessing.get_context("fork").Process(target=crew.close)
+    pool = make(function, 2, 2)
+    child = multiprocessing.get_context("fork").Process(target=pool.close)
     child.start()
     child.join(PATIENCE)
     assert child.exitcode == 0
-    crew.run(0)
+    pool.run(0)
     assert who[1] not in (0, os.getpid())
 
 
@@ -222,7 +222,7 @@ def test_without_helpers_threads_do_the_parts(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(crews, "Helper", refuse)
     monkeypatch.setattr(crews, "CAN_FORK", system == "refuses")
     done = np.zeros(3)
-    crew = Crew(lambda part, order: done.__setitem__(part, order), 3, Workers(2))
-    crew.run(7)
-    crew.workers.close()
+    pool = ForkPool(lambda part, order: done.__setitem__(part, order), 3, ThreadPool(2))
+    pool.run(7)
+    pool.thread_pool.close()
     assert done.tolist() == [7, 7, 7]

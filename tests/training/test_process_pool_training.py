@@ -12,7 +12,7 @@ from helpers.processes import PATIENCE
 from helpers.trainers import poisoning
 
 from charrnn import config, text
-from charrnn.backend import Backend, Workers
+from charrnn.backend import Backend, ThreadPool
 from charrnn.backend import process_pool as crews
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.model import build
@@ -31,16 +31,16 @@ def trainer(threads: int, backend: Backend | None = None) -> Trainer:
     )
     corpus = text.from_text("the quick brown fox jumps over the lazy dog; " * 20)
     network = build(settings.model, len(corpus.vocabulary), backend or NumpyBackend())
-    return start(settings, network, corpus.part(0, len(corpus.ids)), Workers(threads))
+    return start(settings, network, corpus.part(0, len(corpus.ids)), ThreadPool(threads))
 
 
 def step_both(alone: Trainer, crowd: Trainer) -> None:
     """A step of each; from the first on every helper of the second is on its way, or ready."""
     alone.step()
     crowd.step()
-    assert crowd.crew.helpers is not None
+    assert crowd.pool.helpers is not None
     if crowd.done == 1:
-        assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.crew.helpers)
+        assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.pool.helpers)
 
 
 def test_training_with_helpers_has_the_same_bits() -> None:
@@ -49,10 +49,10 @@ def test_training_with_helpers_has_the_same_bits() -> None:
     for step in range(30):
         step_both(alone, crowd)
         if step == 1:
-            assert [helper.ready for helper in crowd.crew.helpers] == [True, True]
+            assert [helper.ready for helper in crowd.pool.helpers] == [True, True]
         if step == 20:
-            crowd.crew.helpers[0].process.kill()
-    assert [helper.lost for helper in crowd.crew.helpers or ()] == [True, False]
+            crowd.pool.helpers[0].process.kill()
+    assert [helper.lost for helper in crowd.pool.helpers or ()] == [True, False]
     crowd.close()
     assert np.array_equal(alone.vector, crowd.vector)
     assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
@@ -65,7 +65,7 @@ def test_a_bad_gradient_of_a_helper_is_judged_alike(monkeypatch: pytest.MonkeyPa
     alone, crowd = trainer(1), trainer(3)
     for _ in range(20):
         step_both(alone, crowd)
-    assert [(helper.ready, helper.lost) for helper in crowd.crew.helpers or ()] == [(True, False)] * 2
+    assert [(helper.ready, helper.lost) for helper in crowd.pool.helpers or ()] == [(True, False)] * 2
     crowd.close()
     assert (float(crowd.guard.scale), int(crowd.guard.bad)) == (0.5**5, 3)
     assert np.array_equal(alone.vector, crowd.vector)
@@ -97,7 +97,7 @@ def test_nothing_is_forked_where_memory_is_not_shared() -> None:
     """A backend whose arrays a helper would have copies of trains in one process, by threads."""
     subject = trainer(3, Backend(array_api_compat.numpy, None, name="plain", label="plain"))
     subject.step()
-    assert subject.crew.helpers == []
+    assert subject.pool.helpers == []
     subject.close()
 
 

@@ -1,4 +1,4 @@
-"""Floors counted beside training, by a process that leaves nothing and is never in training's way."""
+"""Baselines counted beside training, by a process that leaves nothing and is never in training's way."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from helpers.splits import expected, split
 
 from charrnn import text
 from charrnn.evaluation import process
-from charrnn.evaluation.baselines import Floors, split_of
+from charrnn.evaluation.baselines import Baselines, split_of
 from charrnn.evaluation.process import Counting
 from charrnn.run import beside
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
-from charrnn.training.events import Counted
+from charrnn.training.events import BaselinesCounted
 
 needs_scripts = pytest.mark.skipif(os.name != "posix", reason="the stand-in for the interpreter is a script")
 
@@ -135,7 +135,7 @@ def test_it_ends_by_itself_if_its_parent_is_killed(tmp_path: Path, corpus: Path)
 @needs_scripts
 @pytest.mark.parametrize("script", ["exit 1", "echo what", "echo '[1.5, NaN]'", "echo '[-1.0]'", "echo '[]'", "echo 2"])
 def test_an_answer_that_is_none_is_no_error(interpreter: Path, fresh_cache: Path, script: str) -> None:
-    """Whatever else the process does or says, there are no floors, now and later, and none are kept."""
+    """Whatever else the process does or says, there are no baselines, now and later, and none are kept."""
     interpreter.write_text(f"#!/bin/sh\n{script}\n")
     with Counting(split()) as counting:
         counting.start()
@@ -162,7 +162,7 @@ def test_a_run_waits_only_at_its_end(
     asked, ask, made = [], Counting.result, []
     popen = subprocess.Popen
 
-    def asking(counting: Counting, patience: float = 0.0) -> Floors | None:
+    def asking(counting: Counting, patience: float = 0.0) -> Baselines | None:
         asked.append(patience)
         return ask(counting, patience)
 
@@ -177,7 +177,7 @@ def test_a_run_waits_only_at_its_end(
     for options, last in (({"stop_after": 9}, 0.0), ({"resume": True}, 0.01)):
         asked.clear()
         events = run(tmp_path / "a", corpus, **options)
-        assert not any(isinstance(event, Counted) for event in events)
+        assert not any(isinstance(event, BaselinesCounted) for event in events)
         assert (asked[-1], set(asked[:-1])) == (last, {0.0})
         assert made[-1].returncode == -signal.SIGKILL
     session = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "b"))
@@ -187,4 +187,4 @@ def test_a_run_waits_only_at_its_end(
     assert made[-1].returncode is None
     on_the_way.close()
     assert [each.returncode for each in made] == [-signal.SIGKILL] * 3
-    assert not (tmp_path / "a" / "floors.json").exists()
+    assert not (tmp_path / "a" / "baselines.json").exists()

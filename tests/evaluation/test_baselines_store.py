@@ -1,4 +1,4 @@
-"""Of what floors are counted, and how they are kept: by content, few, and never an error."""
+"""Of what baselines are counted, and how they are kept: by content, few, and never an error."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("fresh_cache")
 def test_what_is_kept_is_found_by_content(fresh_cache: Path) -> None:
     """The same split again finds it; another text, cut, vocabulary or limit does not, nor does a damaged file."""
     of = split()
-    floors = expected(of)
-    store.put(of, floors)
-    assert store.get(split()) == floors
+    found = expected(of)
+    store.put(of, found)
+    assert store.get(split()) == found
     others = [
         split(TEXT + "x"),
         split(fraction=0.3),
@@ -34,14 +34,14 @@ def test_what_is_kept_is_found_by_content(fresh_cache: Path) -> None:
     assert len({other.key for other in (of, *others)}) == 6
     assert [store.get(other) for other in others] == [None] * 5
     (path,) = fresh_cache.iterdir()
-    path.rename(fresh_cache / f"{others[1].key}.floors.json")
+    path.rename(fresh_cache / f"{others[1].key}.baselines.json")
     assert store.get(others[1]) is None
-    whole = (fresh_cache / f"{others[1].key}.floors.json").read_bytes()
+    whole = (fresh_cache / f"{others[1].key}.baselines.json").read_bytes()
     for damaged in (whole[:-9], b"", b"[]", b"\xff", whole.replace(b"[", b"[-"), whole.replace(b"[", b'["", ')):
         path.write_bytes(damaged)
         assert store.get(of) is None
     path.write_bytes(whole)
-    assert store.get(of) == floors
+    assert store.get(of) == found
 
 
 def test_another_method_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +53,13 @@ def test_another_method_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory in the file's place, a file in the cache's, a user without a home: floors are just not kept."""
+    """A directory in the file's place, a file in the cache's, a user without a home: baselines are just not kept."""
     of = split()
-    (fresh_cache / f"{of.key}.floors.json").mkdir(parents=True)
+    (fresh_cache / f"{of.key}.baselines.json").mkdir(parents=True)
     store.put(of, expected(of))
-    assert [path.name for path in fresh_cache.iterdir()] == [f"{of.key}.floors.json"]
+    assert [path.name for path in fresh_cache.iterdir()] == [f"{of.key}.baselines.json"]
     assert store.get(of) is None
-    (fresh_cache / f"{of.key}.floors.json").rmdir()
+    (fresh_cache / f"{of.key}.baselines.json").rmdir()
     fresh_cache.rmdir()
     fresh_cache.write_text("no directory")
     store.put(of, expected(of))
@@ -77,20 +77,21 @@ def test_files_are_few(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     splits = [split(TEXT + "x" * n) for n in range(4)]
     for n, of in enumerate(splits):
         store.put(of, expected(of))
-        os.utime(fresh_cache / f"{of.key}.floors.json", (n, n))
-    assert {path.name for path in fresh_cache.iterdir()} == {f"{of.key}.floors.json" for of in splits[2:]}
+        os.utime(fresh_cache / f"{of.key}.baselines.json", (n, n))
+    assert {path.name for path in fresh_cache.iterdir()} == {f"{of.key}.baselines.json" for of in splits[2:]}
 
 
 def test_what_is_left_is_removed_and_what_is_not_ours_stays(fresh_cache: Path) -> None:
-    """Clearing removes files of floors, and what a killed process left of one; nothing else."""
+    """Clearing removes files of baselines, and what a killed process left of one; nothing else."""
     of = split()
     store.put(of, expected(of))
     kept = {
-        fresh_cache / name for name in ("notes.floors.json", f".{of.key}.floors.json.tmp", f".{of.key}.0123abcd.tmp")
+        fresh_cache / name
+        for name in ("notes.baselines.json", f".{of.key}.baselines.json.tmp", f".{of.key}.0123abcd.tmp")
     }
-    for path in (*kept, fresh_cache / f".{of.key}.floors.json.0123abcd.tmp"):
+    for path in (*kept, fresh_cache / f".{of.key}.baselines.json.0123abcd.tmp"):
         path.touch()
-    assert [path.name for path in store.clear()] == [f"{of.key}.floors.json"]
+    assert [path.name for path in store.clear()] == [f"{of.key}.baselines.json"]
     assert set(fresh_cache.iterdir()) == kept
 
 
@@ -106,6 +107,6 @@ def test_a_part_of_a_large_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(of.counted.ids, corpus.ids[382:412])
     assert np.array_equal(of.predicted.ids, corpus.ids[412:432])
     assert (of.counted.starts.tolist(), of.predicted.starts.tolist()) == ([8, 28], [18])
-    floors = expected(of)
-    assert (floors.counted, floors.training, floors.predicted, floors.evaluated) == (30, 412, 19, 103)
+    found = expected(of)
+    assert (found.counted, found.training, found.predicted, found.evaluated) == (30, 412, 19, 103)
     assert split_of(corpus, 0.0, None) is None
