@@ -74,7 +74,7 @@ def agreement(device: Backend, cpu: Backend, table: Table, dtype: str, steps: in
 
     def gradient(where: Backend, dtype: str) -> np.ndarray:
         subject = trainer(where, table, {"model": {"dtype": dtype}})
-        subject.masks.reach(0)
+        subject.masks.prepare(0)
         subject.compute(0, 0)
         return where.to_host(subject.shards[0].grad)
 
@@ -95,7 +95,7 @@ def guarded(device: Backend, table: Table) -> bool:
     subject.shards[0].state["hidden"][0, 0, 0] = float("nan")
     losses(subject, 1)
     kept = np.array_equal(before, host(subject.vector)) and float(host(subject.guard.scale)) == 0.5
-    subject.restore_state(subject.network.zero_state(subject.config.train.batch_size))
+    subject.set_state(subject.network.zero_state(subject.config.train.batch_size))
     losses(subject, 1)
     return bool(kept and not np.array_equal(before, host(subject.vector)))
 

@@ -50,7 +50,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
         source=path,
         sha256=meta.sha256,
         notices=lines,
-        memory=saved.memory,
+        memory=saved.optimizer_state,
     )
 
 
@@ -122,7 +122,7 @@ def train(
         session.loop.trainer.done,
         notices=session.notices,
         corpus=session.corpus,
-        memory=session.loop.snapshot().checkpoint.memory,
+        memory=session.loop.snapshot().checkpoint.optimizer_state,
     )
 
 

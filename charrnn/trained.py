@@ -14,10 +14,10 @@ import numpy as np
 
 from charrnn import seeds
 from charrnn import text as texts
-from charrnn.checkpoint import Checkpoint, Meta, save
+from charrnn.checkpoint import Checkpoint, Meta, save, tensor_shapes
 from charrnn.config import Config
 from charrnn.errors import ConfigError, OverflowingError, TextError
-from charrnn.evaluation import evaluated
+from charrnn.evaluation import evaluate
 from charrnn.evaluation.dynamic import Dynamic
 from charrnn.evaluation.protocols import Evaluation, surprises
 from charrnn.model import Network, Views
@@ -151,7 +151,7 @@ class Model:
         if dynamic and window is not None:
             raise ConfigError("--dynamic and --window exclude each other")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.part(text, unknown)
-        return evaluated(self.network, self.params, part, window=window, dynamic=dynamic, memory=self.memory)
+        return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=self.memory)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """(N-1,) the surprise, in nats, of each character of `text` after the first, from a cold state.
@@ -174,7 +174,7 @@ class Model:
         corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
         digest = self.corpus.sha256 if self.corpus else self.sha256 or NO_TEXT
         meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, digest, math.log(V), best=None, samples_size=0)
-        shapes = Checkpoint(meta, {}).shapes
+        shapes = tensor_shapes(self.config, V)
         tensors = {name: np.zeros(shape, self.network.dtype) for name, shape in shapes.items()}
         tensors |= self.memory.tensors if self.memory else {}
         tensors["guard/scale"] += 1

@@ -29,6 +29,7 @@ import safetensors
 RENAMED = {
     "optimizer/memory/": "optimizer/square_sum/",
     "state/memory": "state/cell_state",
+    "stale": "stale_evaluations",
     "drops": "lr_reductions",
 }
 """Old names in checkpoints and their metadata, with the new ones; a name that ends in / is a prefix."""

@@ -1,4 +1,4 @@
-"""Atomic, safe, device-free checkpoints."""
+"""Checkpoints: atomic files of plain arrays, independent of the device."""
 
 from charrnn.checkpoint.directory import (
     FOLDER,
@@ -14,7 +14,8 @@ from charrnn.checkpoint.directory import (
     remove_quarantined,
     steps,
 )
-from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
+from charrnn.checkpoint.file import Best, Checkpoint, Meta, digest_of, load, save, write_atomically
+from charrnn.checkpoint.schema import tensor_shapes
 
 __all__ = [
     "FOLDER",
@@ -22,13 +23,12 @@ __all__ = [
     "Checkpoint",
     "Marks",
     "Meta",
-    "content",
+    "digest_of",
     "find",
     "is_name",
     "last",
     "load",
     "marks",
-    "named",
     "path_of",
     "prune",
     "quarantine",
@@ -36,5 +36,6 @@ __all__ = [
     "remove_quarantined",
     "save",
     "steps",
+    "tensor_shapes",
     "write_atomically",
 ]

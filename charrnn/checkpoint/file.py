@@ -1,9 +1,7 @@
-"""One checkpoint, one safetensors file: plain CPU arrays, one JSON string of metadata, nothing executable.
+"""A checkpoint as a safetensors file: plain CPU arrays and one JSON string of metadata, nothing executable.
 
-Tensors: `parameters/NAME`, `optimizer/SLOT/NAME`, `state/NAME` (L, B, H), `guard/NAME`, and `average/NAME` where a
-running mean of the parameters is kept. The metadata's single key `charrnn` holds everything else as JSON with sorted
-keys: the format's own map has no stable order, and without times the same run makes the same bytes. The file appears
-under its name only when it is complete and on the disk.
+The metadata's single key `charrnn` holds JSON with sorted keys: the format's own map has no stable order. The file has
+no times, so the same run writes the same bytes. It appears under its name when it is complete and on the disk.
 """
 
 from __future__ import annotations
@@ -23,27 +21,29 @@ import safetensors.numpy
 
 from charrnn import config as configuration
 from charrnn import files
+from charrnn.checkpoint.schema import HostArray, check_tensors, to_vector
 from charrnn.config import Config
 from charrnn.errors import CharrnnError, CheckpointError
-from charrnn.model import Layout, layout_of
-from charrnn.model.cells import CELLS
-from charrnn.optim import rule
+from charrnn.model import Layout
 from charrnn.text import Vocabulary
 
-FORMAT = 1
-SHA256 = re.compile(r"[0-9a-f]{64}")
-PLAIN = ("step", "chunk", "corpus", "sha256", "smooth_loss", "samples_size", "stale", "drops")
+FORMAT = 2
+"""Version 1 had the names in `RENAMED`; the first files of it also lacked a digest and two keys."""
+RENAMED = {"optimizer/memory/": "optimizer/square_sum/", "state/memory": "state/cell_state"}
+"""The start of a tensor's name in version 1 -> in version 2."""
+RENAMED_KEYS = {"stale": "stale_evaluations", "drops": "lr_reductions"}
+"""Keys of the metadata in version 1 -> in version 2."""
 FIRST_DEFAULTS: configuration.Table = {
     "model": {"input_std": 0.1},
     "train": {"random_offset": False},
     "optimizer": {"schedule": "constant", "warmup": 0.0},
 }
 """Values that the first files left out, because they were the defaults then."""
-HostArray = np.ndarray[Any, np.dtype[Any]]
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class UnreadableError(CheckpointError):
-    """A checkpoint that may be whole: the file system does not give it now, or it is for another version."""
+    """A checkpoint that may be undamaged: it cannot be read now, or it has a newer format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Meta:
 
     Attributes:
         step: updates done.
-        chunk: index in the sweep of the next chunk to train on: the data position.
+        chunk: the index, in its sweep over the text, of the next chunk to train on.
         config: the resolved configuration.
         vocabulary: of the corpus.
         corpus: its name.
         sha256: its hash.
         smooth_loss: nats/char, after `step`.
-        best: the best evaluation up to here, if there was one.
-        stale: evaluations since then.
-        drops: how often the plateau schedule has lowered the learning rate.
-        samples_size: bytes of samples.txt up to here; what follows is cut off on resume.
+        best: the best evaluation so far, if there was one.
+        samples_size: bytes of samples so far; a resumed run cuts `samples.txt` to them.
+        stale_evaluations: evaluations since the best.
+        lr_reductions: how often the plateau schedule has reduced the learning rate.
     """
 
     step: int
@@ -81,85 +81,51 @@ class Meta:
     smooth_loss: float
     best: Best | None
     samples_size: int
-    stale: int = 0
-    drops: int = 0
+    stale_evaluations: int = 0
+    lr_reductions: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory: `tensors` by full name, on the host."""
+    """A checkpoint in memory.
+
+    Attributes:
+        meta: the metadata.
+        tensors: by name, on the host; see `charrnn.checkpoint.schema`.
+        digest: of the tensors as they are in the file it was loaded from; empty for one that was not loaded.
+    """
 
     meta: Meta
     tensors: Mapping[str, HostArray]
+    digest: str = ""
 
     def weights(self, layout: Layout) -> HostArray:
-        """The weights (P,) of `layout` to predict with: their running mean, where the run keeps one."""
-        return self.flat("average" if self.meta.config.optimizer.average else "parameters", layout)
+        """Return the weights (P,) for predictions: their running mean if the run keeps one."""
+        return self.vector("average" if self.meta.config.optimizer.average else "parameters", layout)
+
+    def vector(self, name: str, layout: Layout) -> HostArray:
+        """Return the vector `name` (P,). Raise `CheckpointError` for a tensor of another shape."""
+        return to_vector(name, self.tensors, layout, self.meta.config.model.dtype)
 
     @property
-    def memory(self) -> Checkpoint:
-        """The same without tensors but those that the optimiser remembers."""
+    def optimizer_state(self) -> Checkpoint:
+        """The same checkpoint with the optimizer's tensors only."""
         kept = {name: tensor for name, tensor in self.tensors.items() if name.startswith("optimizer/")}
         return dataclasses.replace(self, tensors=kept)
 
-    def flat(self, prefix: str, layout: Layout) -> HostArray:
-        """The tensors `prefix/NAME` as one flat vector (P,) of `layout`. Raises `CheckpointError` for another shape."""
-        vector = np.zeros(layout.size, self.meta.config.model.dtype)
-        for name, view in layout.views(vector, xp=np).items():
-            tensor = self.tensors[f"{prefix}/{name}"]
-            if tensor.shape != view.shape:
-                raise CheckpointError(f"{prefix}/{name} is of shape {list(tensor.shape)}, not {list(view.shape)}")
-            view[...] = tensor
-        return vector
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The tensors that belong to this metadata, by full name, with their shapes."""
-        config, cell = self.meta.config, CELLS[self.meta.config.model.cell]
-        prefixes = ["parameters", *(f"optimizer/{slot}" for slot in rule(config.optimizer).slots)]
-        if config.optimizer.average:
-            prefixes.append("average")
-        weights = layout_of(config.model, len(self.meta.vocabulary)).shapes
-        state = (config.model.num_layers, config.train.batch_size, config.model.hidden_size)
-        return {
-            **{f"{prefix}/{name}": shape for prefix in prefixes for name, shape in weights},
-            **{f"state/{name}": state for name in cell.STATES},
-            **{"guard/scale": (), "guard/bad": ()},
-        }
-
-    def check(self) -> None:
-        """Raise `CheckpointError` naming a tensor that is missing, too many, of another shape or type, or not finite.
-
-        NaN parameters would otherwise surface much later, as a sampler that fails.
-        """
-        expected, dtype = self.shapes, np.dtype(self.meta.config.model.dtype)
-        for name in sorted(expected.keys() ^ self.tensors.keys()):
-            raise CheckpointError(f"the tensor {name} {'is missing' if name in expected else 'does not belong'}")
-        for name, tensor in self.tensors.items():
-            shape = expected[name]
-            if tensor.shape != shape or tensor.dtype != dtype:
-                raise CheckpointError(f"{name} is {tensor.dtype}{list(tensor.shape)}, not {dtype}{list(shape)}")
-            if not np.isfinite(tensor).all():
-                raise CheckpointError(f"{name} holds numbers that are not finite: use an earlier checkpoint")
-
-
-def named(prefix: str, layout: Layout, vector: HostArray) -> dict[str, HostArray]:
-    """The inverse of `Checkpoint.flat`: `prefix/NAME` -> the part of `vector` (P,)."""
-    return {f"{prefix}/{name}": view for name, view in layout.views(vector, xp=np).items()}
-
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path` atomically: a reader, or a crash, meets the whole file or none.
+    """Write `checkpoint` to `path` atomically: a reader, or a crash, sees the whole file or none.
 
-    Raises `CheckpointError` where the file system refuses; a file that was there before is then untouched.
+    Raise `CheckpointError` if the file system fails; an older file at `path` is then unchanged.
     """
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in checkpoint.tensors.items()}
-    values = encode(checkpoint.meta) | {"content": content(tensors)}
+    values = encode(checkpoint.meta) | {"content": digest_of(tensors)}
     write_atomically(path, safetensors.numpy.save(tensors, metadata={"charrnn": json.dumps(values, sort_keys=True)}))
 
 
-def content(tensors: Mapping[str, HostArray]) -> str:
-    """The SHA-256 of names and bytes of all tensors: a flipped bit in a weight would otherwise load without a word."""
+def digest_of(tensors: Mapping[str, HostArray]) -> str:
+    """Return the SHA-256 of the names and bytes of all tensors. It detects a flipped bit in a weight."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode() + b"\0")
@@ -168,7 +134,7 @@ def content(tensors: Mapping[str, HostArray]) -> str:
 
 
 def write_atomically(path: Path, *blocks: bytes) -> None:
-    """`files.write` with a `CheckpointError` for what the file system refuses."""
+    """Call `files.write`; turn an `OSError` into a `CheckpointError`."""
     try:
         files.write(path, *blocks)
     except OSError as error:
@@ -176,20 +142,20 @@ def write_atomically(path: Path, *blocks: bytes) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises `CheckpointError` for a file that is not one or is damaged."""
+    """Read a checkpoint. Raise `CheckpointError` for a file that is damaged or not a checkpoint."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # reading a pipe could wait forever
             raise CheckpointError("it is not a file")
         with safetensors.safe_open(path, framework="numpy") as file:
             values = json.loads((file.metadata() or {})["charrnn"])
-            digest = values.pop("content", None)  # not yet in the first files
-            meta = decode(values)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if digest is not None and content(tensors) != digest:
-            raise CheckpointError("its tensors are damaged: they are not what was saved")
-        checkpoint = Checkpoint(meta, tensors)
-        checkpoint.check()
-        return checkpoint
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        digest = digest_of(stored)
+        if values.pop("content", digest) != digest:
+            raise CheckpointError("its tensors are damaged: their digest differs from the saved one")
+        meta = decode(values)
+        tensors = {current_name(name): tensor for name, tensor in stored.items()}
+        check_tensors(tensors, meta.config, len(meta.vocabulary))
+        return Checkpoint(meta, tensors, digest)
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from None
     except CharrnnError as error:
@@ -200,10 +166,18 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged or not a charrnn checkpoint ({error})") from None
 
 
+def current_name(name: str) -> str:
+    """Return the name that a tensor has in the current format."""
+    for old, new in RENAMED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
 def encode(meta: Meta) -> dict[str, Any]:
-    """`meta` as JSON values."""
-    return {
-        **{name: getattr(meta, name) for name in PLAIN},
+    """Return `meta` as JSON values."""
+    values = {field.name: getattr(meta, field.name) for field in dataclasses.fields(Meta)}
+    return values | {
         "format": FORMAT,
         "config": configuration.table(meta.config),
         "vocabulary": dataclasses.asdict(meta.vocabulary),
@@ -212,31 +186,44 @@ def encode(meta: Meta) -> dict[str, Any]:
 
 
 def decode(values: dict[str, Any]) -> Meta:
-    """The inverse of `encode`. Raises `CheckpointError` for a format of another version."""
-    values = dict(values)
+    """The inverse of `encode`. Raise `CheckpointError` for a newer format or values that are not metadata."""
+    values = {RENAMED_KEYS.get(key, key): value for key, value in values.items()}
     version = values.pop("format")
-    if version != FORMAT:
-        raise UnreadableError(f"its format is version {version}, this charrnn reads version {FORMAT}: update charrnn")
-    vocabulary = Vocabulary(values["vocabulary"]["characters"], tuple(values["vocabulary"]["counts"]))
-    vocabulary.characters.encode()  # a string without half characters
+    if version not in (1, FORMAT):
+        raise UnreadableError(
+            f"it has format version {version}; this charrnn reads versions 1 to {FORMAT}: update charrnn"
+        )
+    values = {"stale_evaluations": 0, "lr_reductions": 0} | values  # the first files lack them
+    config = configuration.checked(values["config"], "its configuration")
+    meta = Meta(
+        **values
+        | {
+            "config": configuration.build(configuration.merged(FIRST_DEFAULTS, config)),
+            "vocabulary": decode_vocabulary(values["vocabulary"]),
+            "best": Best(**values["best"]) if values["best"] else None,
+        }
+    )
+    counts = [meta.step, meta.chunk, meta.samples_size, meta.stale_evaluations, meta.lr_reductions]
+    counts += [meta.best.step] if meta.best else []
+    losses = [meta.smooth_loss, *([meta.best.val_loss] if meta.best else [])]
+    named = isinstance(meta.corpus, str) and SHA256.fullmatch(meta.sha256)
+    if not named or not all(map(is_count, counts)) or not all(type(x) is float and isfinite(x) for x in losses):
+        raise CheckpointError("its metadata is damaged")
+    return meta
+
+
+def decode_vocabulary(values: dict[str, Any]) -> Vocabulary:
+    """Return the vocabulary. Raise `CheckpointError` unless it has sorted, distinct characters, each with a count."""
+    vocabulary = Vocabulary(values["characters"], tuple(values["counts"]))
+    vocabulary.characters.encode()  # a UnicodeEncodeError, a ValueError, for a lone surrogate
     distinct = sorted(set(vocabulary.characters))
     if not distinct or list(vocabulary.characters) != distinct or len(vocabulary.counts) != len(distinct):
         raise CheckpointError("its vocabulary is damaged")
-    values = {"stale": 0, "drops": 0} | values  # not yet in the first files
-    whole = [*(values[name] for name in ("step", "chunk", "samples_size", "stale", "drops")), *vocabulary.counts]
-    losses = [values["smooth_loss"]]
-    if values["best"]:
-        whole.append(values["best"]["step"])
-        losses.append(values["best"]["val_loss"])
-    counted = all(type(n) is int and 0 <= n < 2**63 for n in whole)
-    named = isinstance(values["corpus"], str) and SHA256.fullmatch(values["sha256"])
-    if not named or not counted or not all(type(x) is float and isfinite(x) for x in losses):
+    if not all(map(is_count, vocabulary.counts)):
         raise CheckpointError("its metadata is damaged")
-    values |= {
-        "config": configuration.build(
-            configuration.merged(FIRST_DEFAULTS, configuration.checked(values["config"], "its configuration"))
-        ),
-        "vocabulary": vocabulary,
-        "best": Best(**values["best"]) if values["best"] else None,
-    }
-    return Meta(**values)
+    return vocabulary
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is a whole number that fits 63 bits."""
+    return type(value) is int and 0 <= value < 2**63

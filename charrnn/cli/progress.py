@@ -9,7 +9,7 @@ from charrnn.cli.common import Interruption
 from charrnn.cli.terminal import abandon_output, escaped, note, say
 from charrnn.evaluation.baselines import Baselines
 from charrnn.evaluation.verdict import announcement, verdict
-from charrnn.optim.guard import LIMIT
+from charrnn.optim import GUARD_LIMIT
 from charrnn.run.session import Session
 from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Trained
 
@@ -103,7 +103,7 @@ class Printer:
         if isinstance(event, Guarded):
             return [
                 f"{step}  GUARD: the step was skipped, its loss {event.loss} or gradient norm {event.grad_norm} is not "
-                f"finite ({event.bad_in_a_row} of {LIMIT} in a row); learning rate now {event.learning_rate:g}"
+                f"finite ({event.bad_in_a_row} of {GUARD_LIMIT} in a row); learning rate now {event.learning_rate:g}"
             ]
         return []
 

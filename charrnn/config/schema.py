@@ -74,7 +74,7 @@ class ModelConfig:
     forget_bias: float = at_least(1.0, -100, 100)  # of an LSTM's forget gates at the start
 
     @property
-    def drops(self) -> bool:
+    def has_dropout(self) -> bool:
         """Whether there is dropout of any kind."""
         return bool(self.input_dropout or self.dropout or self.recurrent_dropout)
 

@@ -12,32 +12,34 @@ from charrnn.evaluation.protocols import Evaluation, carried, windows
 from charrnn.model import Network, Views
 from charrnn.text import Part
 
+__all__ = ["Dynamic", "Evaluation", "evaluate"]
 
-def evaluated(
+
+def evaluate(
     network: Network,
     params: Views,
     part: Part,
     *,
     window: int | None = None,
     dynamic: bool | Dynamic = False,
-    memory: Checkpoint | None = None,
+    optimizer_state: Checkpoint | None = None,
 ) -> Evaluation:
-    """How well a network predicts a text.
+    """Return how well a network predicts a text.
 
     Args:
         network: the shape of the network.
         params: its weights.
         part: the text.
-        window: the protocol `windows`, of so many characters;
-        dynamic: the protocol `dynamic`; neither: `carried`.
-        memory: for `dynamic`, the run's checkpoint with what its optimiser remembers.
+        window: evaluate in windows of so many characters;
+        dynamic: evaluate dynamically; with neither the protocol is `carried`.
+        optimizer_state: for `dynamic`, the run's checkpoint with the optimizer's tensors.
 
-    Raises `OverflowingError` for a network whose numbers do.
+    Raises `OverflowingError` for a network whose numbers overflow.
     """
     with closing(network.backend.thread_pool()) as thread_pool:
         if dynamic:
-            how = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
-            result = dynamic_evaluation(network, params, part, memory, how)
+            settings = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
+            result = dynamic_evaluation(network, params, part, optimizer_state, settings)
         elif window is None:
             result = carried(network, params, part, thread_pool)
         else:
@@ -45,6 +47,3 @@ def evaluated(
     if math.isnan(result.nats_per_char):
         raise OverflowingError("lower --dynamic-rate, or take" if dynamic else "take")
     return result
-
-
-__all__ = ["Dynamic", "Evaluation", "evaluated"]

@@ -1,23 +1,10 @@
-"""The network: layout, cells, loss, forward and backward pass, initial weights."""
+"""The network: cells, forward and backward pass, loss, dropout, parameters and their initial values."""
 
-from charrnn.model.bptt import loss_and_grad, surprise
-from charrnn.model.dropout import drop_inputs
+from charrnn.model.bptt import Chunk, forward, loss_and_grad, next_state, prepare, surprise
 from charrnn.model.gradcheck import gradcheck
-from charrnn.model.initial import initial
+from charrnn.model.initial import initial_weights
 from charrnn.model.layout import Layout
-from charrnn.model.network import (
-    Chunk,
-    Network,
-    State,
-    Views,
-    Workspace,
-    build,
-    forward,
-    layout_of,
-    next_state,
-    prepare,
-    read,
-)
+from charrnn.model.network import Network, State, Views, Workspace, build, layout_of
 
 __all__ = [
     "Chunk",
@@ -27,14 +14,12 @@ __all__ = [
     "Views",
     "Workspace",
     "build",
-    "drop_inputs",
     "forward",
     "gradcheck",
-    "initial",
+    "initial_weights",
     "layout_of",
     "loss_and_grad",
     "next_state",
     "prepare",
-    "read",
     "surprise",
 ]

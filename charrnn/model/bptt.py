@@ -1,37 +1,151 @@
-"""The output layer with the loss, a block of rows at a time: hidden states to logits to nats, and the whole way back.
+"""Backpropagation through time: the forward pass, the loss and the backward pass of a chunk, in reading order.
 
-Usually there is one block. With a wide vocabulary the logits of a whole chunk would not fit into memory.
+Where the parts of min-char-rnn.py are:
+
+    chars, char_to_ix                        text/vocabulary.py
+    Wxh, Whh, Why, bh, by                    model/initial.py; their names and shapes: model/network.py
+    lossFun                                  `loss_and_grad`
+      xs[t][inputs[t]] = 1; dot(Wxh, xs[t])  `forward`: a one-hot product is a row of W_xh
+      hs[t] = tanh(...)                      model/cells/rnn.py, `recurrence_forward`
+      ys[t] = dot(Why, hs[t]) + by           `project`
+      ps[t], loss                            `cross_entropy`
+      dy = ps[t]; dy[targets[t]] -= 1        `cross_entropy_backward`
+      dWhy, dby, dot(Why.T, dy)              `project_backward`
+      dh, dhraw, dhnext                      model/cells/rnn.py, `recurrence_backward`
+      dbh, dWxh, dWhh                        `backward`
+      np.clip(dparam, -5, 5)                 optim/rules.py, `clip`
+    sample                                   sampling/generate.py
+    p, hprev                                 text/streams.py
+    while True, smooth_loss                  training/loop.py; one pass through it: training/step.py
+    mem += dparam * dparam; param += ...     optim/rules.py, `Adagrad`
+
+Everything that can be is outside the loop over time. The input projection is a gather of rows for all T·B characters;
+the output projection and every weight gradient are single products over T·B rows. Only h @ W_hh and the elementwise
+part of the cell are inside it (`charrnn.model.cells`).
 """
 
 from __future__ import annotations
 
-from charrnn.backend import Array
-from charrnn.model.dropout import drop_recurrent, drop_recurrent_backward
-from charrnn.model.loss import cross_entropy, cross_entropy_and_grad
-from charrnn.model.network import Chunk, Network, State, Views, Workspace, backward, prepare, read
+from typing import NamedTuple
+
+from charrnn.backend import Array, Backend
+from charrnn.model.dropout import drop_inputs, drop_outputs, drop_recurrent, drop_recurrent_backward
+from charrnn.model.network import Network, State, Views, Workspace
 
 
-def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
-    """The logits (N, V) of hidden states (N, H), in `out`."""
-    network.backend.matmul(hidden, params["output.W_hy"], out=out)
-    return network.backend.xp.add(out, params["output.b_y"], out=out)
+class Chunk(NamedTuple):
+    """T characters of each of B streams, on the device, with everything that masks them.
 
-
-def project_backward(
-    network: Network, params: Views, grads: Views, hidden: Array, dlogits: Array, *, ones: Array, out: Array
-) -> None:
-    """The adjoint of `project`: the output layer's gradients into `grads`, that of `hidden` (N, H) into `out`.
-
-    `ones` is (1, N).
+    Attributes:
+        inputs: (T·B,) ids, time-major.
+        targets: (T·B,) ids: the character after each input.
+        keep: (T, B), 0 where the state of a stream is reset before it reads the character; None for all ones.
+        input_mask: (B, V) booleans, true for a character that the stream does not see; None for no dropout.
+        output_masks: (L, B, H), what the output of each layer is multiplied by; None for no dropout.
+        recurrent_masks: (L, H, G·H), what the recurrent weights are multiplied by; None for no dropout.
     """
-    matmul = network.backend.matmul
-    matmul(hidden.T, dlogits, out=grads["output.W_hy"])
-    matmul(ones, dlogits, out=grads["output.b_y"][None, :])
-    matmul(dlogits, params["output.W_hy"].T, out=out)
+
+    inputs: Array
+    targets: Array
+    keep: Array | None = None
+    input_mask: Array | None = None
+    output_masks: Array | None = None
+    recurrent_masks: Array | None = None
+
+
+def loss_and_grad(
+    network: Network, params: Views, grads: Views, chunk: Chunk, state: State, work: Workspace, *, scale: float
+) -> Array:
+    """Compute the loss of a chunk and its gradient: one step of truncated backpropagation through time.
+
+    Args:
+        network: the shape of the network.
+        params: the weights.
+        grads: overwritten with the gradient of `scale` times the summed loss.
+        chunk: the characters and masks.
+        state: before the chunk; no gradient flows into it.
+        work: for (T, B); made with `dropout` if the chunk has masks.
+        scale: 1/B of the whole batch gives the gradient of min-char-rnn: summed over time, averaged over streams.
+
+    Returns:
+        The loss (0-d), nats summed over the chunk's T·B characters.
+    """
+    backend = network.backend
+    with backend.quiet():
+        if chunk.input_mask is not None:
+            chunk = chunk._replace(inputs=drop_inputs(chunk.inputs, chunk.input_mask, backend=backend))
+        if chunk.recurrent_masks is not None:
+            params = drop_recurrent(params, chunk.recurrent_masks, out=work.masked_W_hh, backend=backend)
+        prepare(network, params, work)
+        hidden = forward(network, params, chunk.inputs, chunk.keep, state, work, chunk.output_masks)
+        loss = output_loss_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
+        backward(network, params, grads, chunk, work)
+        if chunk.recurrent_masks is not None:
+            drop_recurrent_backward(grads, chunk.recurrent_masks, backend=backend)
+        return loss
+
+
+# -- forward ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(network: Network, params: Views, work: Workspace) -> None:
+    """Compute what `forward` needs of the weights alone. Call it once before it, and again when the weights change."""
+    network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
+    work.table[network.vocab_size, ...] = params["layer0.b_h"]  # a dropped character adds only the bias
+    for i, layer in enumerate(work.layers):
+        layer.tape.by_W.use(params[f"layer{i}.W_hh"])
+        for name, gate in network.cell.BIASES.items():
+            layer.tape.bias[gate, ...] = params[f"layer{i}.{name}"]
+
+
+def forward(
+    network: Network,
+    params: Views,
+    inputs: Array,
+    keep: Array | None,
+    state: State | None,
+    work: Workspace,
+    output_masks: Array | None = None,
+) -> Array:
+    """Read a chunk and return the last layer's output (T·B, H). The tapes in `work` hold what `backward` needs.
+
+    Args:
+        network: the shape of the network.
+        params: the weights, as `prepare` got them.
+        inputs: (T·B,) ids, time-major.
+        keep: see `Chunk`.
+        state: before the chunk; None continues from the end of the last pass in `work`.
+        work: for (T, B).
+        output_masks: see `Chunk`.
+    """
+    backend, recurrence, output = network.backend, network.backend.recurrence(network.cell), inputs
+    for i, layer in enumerate(work.layers):
+        if i == 0:  # x is one-hot, so x @ W_xh + b_h is a row of the table
+            backend.take_rows(work.table, inputs, out=layer.z)
+        else:  # z = x @ W_xh + b_h
+            backend.matmul(output, params[f"layer{i}.W_xh"], out=layer.z)
+            backend.xp.add(layer.z, params[f"layer{i}.b_h"], out=layer.z)
+        for name, first, last in layer.boundary_states:
+            first[...] = last if state is None else state[name][i, ...]
+        recurrence.recurrence_forward(layer.tape, keep, backend=backend)
+        output = layer.h
+        if output_masks is not None:
+            output = drop_outputs(layer.h, output_masks[i, ...], out=layer.dropped, backend=backend)
+    return output
+
+
+def next_state(work: Workspace, *, out: State) -> None:
+    """Copy the state after the last forward pass in `work` to `out`."""
+    for i, layer in enumerate(work.layers):
+        for name, _, last in layer.boundary_states:
+            out[name][i, ...] = last
+
+
+# -- output layer and loss, a block of rows at a time -----------------------------------------------------------------
 
 
 def surprise(network: Network, params: Views, hidden: Array, targets: Array, work: Workspace) -> Array:
-    """The nats (N,) of targets (N,), each after its hidden state (N, H), for the N = T·B characters of `work`."""
+    """Return -log p(target) in nats (N,) for targets (N,) and the hidden states (N, H) before them; N = T·B."""
     parts = []
     for block in work.blocks:
         logits = project(network, params, hidden[block, :], out=work.logits[: block.stop - block.start, :])
@@ -39,49 +153,117 @@ def surprise(network: Network, params: Views, hidden: Array, targets: Array, wor
     return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]
 
 
-def surprise_and_grad(
+def output_loss_and_grad(
     network: Network, params: Views, grads: Views, hidden: Array, targets: Array, work: Workspace, *, scale: float
 ) -> Array:
-    """The sum (0-d) of `surprise`, and the gradients of `scale` times it: in `grads`, and in `work.dhidden`."""
-    backend, total = network.backend, list[Array]()
+    """Return the sum (0-d) of `surprise`, and compute the gradients of `scale` times it.
+
+    Those of the output layer go into `grads`, dL/dh (N, H) goes into `work.dhidden`.
+    """
+    backend, losses = network.backend, list[Array]()
     nats_and_grad = backend.fused("cross_entropy", cross_entropy_and_grad)
     for block in work.blocks:
-        here, rows, into = hidden[block, :], block.stop - block.start, work.block_grads if total else grads
-        logits = project(network, params, here, out=work.logits[:rows, :])
-        nats = nats_and_grad(logits, targets[block], scale, backend=backend)  # logits are their own gradient now
-        project_backward(network, params, into, here, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
-        if total:
-            for name, part in into.items():
-                backend.xp.add(grads[name], part, out=grads[name])
-        total.append(backend.total(nats))
-    return sum(total[1:], total[0])
+        h, rows, block_grads = hidden[block, :], block.stop - block.start, work.block_grads if losses else grads
+        logits = project(network, params, h, out=work.logits[:rows, :])
+        nats = nats_and_grad(logits, targets[block], scale, backend=backend)  # overwrites logits with their gradient
+        project_backward(network, params, block_grads, h, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
+        if losses:
+            for name, gradient in block_grads.items():
+                backend.xp.add(grads[name], gradient, out=grads[name])
+        losses.append(backend.total(nats))
+    return sum(losses[1:], losses[0])
 
 
-def loss_and_grad(
-    network: Network, params: Views, grads: Views, chunk: Chunk, state: State, work: Workspace, *, scale: float
-) -> Array:
-    """One step of truncated backpropagation through time, without the update.
+def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
+    """Write the logits (N, V) of hidden states (N, H) into `out` and return it: h @ W_hy + b_y."""
+    network.backend.matmul(hidden, params["output.W_hy"], out=out)
+    return network.backend.xp.add(out, params["output.b_y"], out=out)
+
+
+def project_backward(
+    network: Network, params: Views, grads: Views, hidden: Array, dlogits: Array, *, ones: Array, out: Array
+) -> None:
+    """The adjoint of `project`: write the output layer's gradients into `grads` and dL/dh (N, H) into `out`.
+
+    `ones` is (1, N).
+    """
+    matmul = network.backend.matmul
+    matmul(hidden.T, dlogits, out=grads["output.W_hy"])  # dW_hy = h.T @ dy
+    matmul(ones, dlogits, out=grads["output.b_y"][None, :])  # db_y = sum of dy
+    matmul(dlogits, params["output.W_hy"].T, out=out)  # dL/dh = dy @ W_hy.T
+
+
+def cross_entropy(logits: Array, targets: Array, *, backend: Backend) -> tuple[Array, Array]:
+    """Compute -log softmax(logits)[target] by a shifted log-sum-exp, which is finite for all finite logits.
 
     Args:
-        network: the shape of everything.
-        params: the weights.
-        grads: views that receive the gradient of `scale` times the summed loss.
-        chunk: the characters.
-        state: before the chunk; no gradient flows into it.
-        work: of this (T, B).
-        scale: 1/B of the whole batch gives the loss summed over time and averaged over streams.
+        logits: (N, V); overwritten with exp(logits - the maximum of their row), which lies in [0, 1].
+        targets: (N,) ids.
+        backend: of the arrays.
 
     Returns:
-        The loss (0-d), nats summed over the chunk's T·B characters.
+        The nats (N,), and the row sums (N, 1) of the exponentials, which the adjoint needs.
     """
-    backend, masks = network.backend, chunk.recurrent_mask
-    with backend.quiet():
+    xp = backend.xp
+    xp.subtract(logits, backend.row_max(logits), out=logits)
+    shifted = backend.pick(logits, targets)
+    xp.exp(logits, out=logits)
+    sums = backend.row_sums(logits)
+    return xp.log(sums[:, 0]) - shifted, sums
+
+
+def cross_entropy_backward(
+    exponentials: Array, sums: Array, targets: Array, scale: float, *, backend: Backend
+) -> Array:
+    """Compute the gradient of `scale` times the summed nats by the logits: scale * (softmax - one_hot(target)).
+
+    Args:
+        exponentials: (N, V), as `cross_entropy` left them; overwritten with the gradient, which is returned.
+        sums: (N, 1), from `cross_entropy`.
+        targets: (N,) ids.
+        scale: the factor of the loss.
+        backend: of the arrays.
+    """
+    backend.xp.multiply(exponentials, scale / sums, out=exponentials)  # dy = ps
+    backend.subtract_at(exponentials, targets, scale)  # dy[target] -= 1
+    return exponentials
+
+
+def cross_entropy_and_grad(logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
+    """Return the nats (N,) and overwrite the logits (N, V) with the gradient of `scale` times their sum."""
+    nats, sums = cross_entropy(logits, targets, backend=backend)
+    cross_entropy_backward(logits, sums, targets, scale, backend=backend)
+    return nats
+
+
+# -- backward ---------------------------------------------------------------------------------------------------------
+
+
+def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
+    """The adjoint of `forward`: from dL/dh in `work.dhidden` compute the gradients of every layer into `grads`."""
+    backend, keep, masks = network.backend, chunk.keep, chunk.output_masks
+    recurrence, ones, H = backend.recurrence(network.cell), work.ones[:, : work.T * work.B], network.hidden_size
+    for i, layer in reversed(list(enumerate(work.layers))):
         if masks is not None:
-            params = drop_recurrent(params, masks, out=work.masked_W_hh, backend=backend)
-        prepare(network, params, work)
-        hidden = read(network, params, chunk.inputs, chunk.keep, state, work, chunk.output_mask)
-        loss = surprise_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
-        backward(network, params, grads, chunk, work)
-        if masks is not None:
-            drop_recurrent_backward(grads, masks, backend=backend)
-        return loss
+            drop_outputs(work.dhidden, masks[i, ...], out=work.dhidden, backend=backend)
+        layer.tape.by_W_T.use(params[f"layer{i}.W_hh"].T)
+        recurrence.recurrence_backward(layer.tape, work.dhidden_series, keep, backend=backend)
+        h_before, dz, dz_hidden = layer.h_before, layer.z, layer.z_hidden
+        if keep is not None:
+            h_before = backend.xp.multiply(h_before, backend.xp.reshape(keep, (-1, 1)), out=work.kept)
+        backend.matmul(h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])  # dW_hh = sum of h[t-1].T @ dz[t]
+        for name, gate in network.cell.BIASES.items():
+            backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
+        if i == 0:
+            # dW_xh: each row of dz belongs to the row of W_xh of its character; db_h is the sum of them all.
+            dtable = grads["layer0.W_xh"] if work.dtable is None else work.dtable
+            backend.sum_rows(chunk.inputs, dz, out=dtable)
+            backend.matmul(work.ones[:, : dtable.shape[0]], dtable, out=grads["layer0.b_h"][None, :])
+            if work.dtable is not None:  # without the row of "no character"
+                grads["layer0.W_xh"][...] = dtable[: network.vocab_size, ...]
+        else:
+            below = work.layers[i - 1]
+            x = below.h if masks is None else below.dropped
+            backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])  # db_h = sum of dz
+            backend.matmul(x.T, dz, out=grads[f"layer{i}.W_xh"])  # dW_xh = x.T @ dz
+            backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)  # dL/dx = dz @ W_xh.T, for the layer below

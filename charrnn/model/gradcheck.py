@@ -1,4 +1,4 @@
-"""Finite differences against the hand-written gradients."""
+"""Compare the hand-written gradients with finite differences."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from charrnn.backend import Array, Backend
 from charrnn.config import ModelConfig
-from charrnn.model.bptt import loss_and_grad
-from charrnn.model.network import Chunk, Workspace, build
+from charrnn.model.bptt import Chunk, loss_and_grad
+from charrnn.model.network import Workspace, build
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 V, H, T, B = 11, 7, 5, 3
 STEP = 1e-3
 STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
-"""Fourth-order central difference: f' = sum of weight · f(x + n · STEP) / STEP, exact to about 1e-12 in float64."""
-MOST = 64
-"""Elements of a parameter that are checked, if it has more."""
+"""Fourth-order central difference: f'(x) = sum of weight * f(x + n * STEP) / STEP, with an error of about 1e-12."""
+CHECKED = 64
+"""How many elements of each parameter are checked."""
 
 
-def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, most: int = MOST) -> dict[str, float]:
-    """The worst relative error of each parameter's gradient, on a small random network in float64.
+def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, checked: int = CHECKED) -> dict[str, float]:
+    """Return the largest relative error of each parameter's gradient, on a small random network in float64.
 
-    The chunk has T > 1, B > 1, a non-zero initial state, and a stream whose state is dropped on the way.
+    The chunk has T > 1, B > 1, an initial state that is not zero, and a stream whose state is reset inside it.
 
     Args:
-        model: gives the cell and the number of layers; sizes are small ones of this module.
+        model: the cell and the number of layers; the sizes are the small ones of this module.
         backend: where to compute.
-        rng: draws everything.
-        most: elements tried of each parameter.
+        rng: draws the weights and the chunk.
+        checked: how many elements of each parameter to check.
     """
     network = build(replace(model, hidden_size=H, dtype="float64"), V, backend)
     layout = network.layout
@@ -45,7 +45,7 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, most: int = 
     params, grads = network.views(vector), network.views(gradient)
 
     def loss() -> float:
-        """The scaled loss at `vector`; fills `grads`."""
+        """Return the scaled loss at `vector` and fill `grads`."""
         return float(loss_and_grad(network, params, grads, chunk, state, work, scale=1 / B)) / B  # sync
 
     loss()
@@ -53,14 +53,14 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, most: int = 
     errors = {}
     for name, offset in layout.offsets.items():
         size = params[name].size
-        tried = rng.choice(size, min(size, most), replace=False) + offset
-        found = [relative(difference(loss, vector, int(i)), float(analytic[i])) for i in tried]
-        errors[name] = max(found, key=lambda error: (error != error, error))  # a NaN is the worst
+        elements = rng.choice(size, min(size, checked), replace=False) + offset
+        found = [relative_error(derivative(loss, vector, int(i)), float(analytic[i])) for i in elements]
+        errors[name] = max(found, key=lambda error: (error != error, error))  # NaN counts as the largest
     return errors
 
 
-def difference(loss: Callable[[], float], vector: Array, i: int) -> float:
-    """The derivative of `loss` by element `i` of `vector`, which is put back as it was."""
+def derivative(loss: Callable[[], float], vector: Array, i: int) -> float:
+    """Return the derivative of `loss` by element `i` of `vector`; the element is restored."""
     before = float(vector[i])  # sync
     result = 0.0
     for n, weight in STENCIL:
@@ -70,6 +70,6 @@ def difference(loss: Callable[[], float], vector: Array, i: int) -> float:
     return result / STEP
 
 
-def relative(a: float, b: float) -> float:
-    """The difference of `a` and `b` relative to the larger; below 1e-6 they count as zero."""
+def relative_error(a: float, b: float) -> float:
+    """Return |a - b| divided by the larger of |a|, |b| and 1e-6."""
     return abs(a - b) / max(abs(a), abs(b), 1e-6)

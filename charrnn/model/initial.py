@@ -1,4 +1,4 @@
-"""Initial weights, drawn on the host: the same seed is the same network on every device."""
+"""Initial weights, drawn on the host, so that a seed means the same network on every device."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from charrnn.model.network import Network
 HostArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def initial(network: Network, model: ModelConfig, rng: np.random.Generator) -> dict[str, HostArray]:
-    """name -> float64 weights for every parameter of `network`, by the scheme `model.init`.
+def initial_weights(network: Network, model: ModelConfig, rng: np.random.Generator) -> dict[str, HostArray]:
+    """Return name -> float64 weights for every parameter of `network`, by the scheme `model.init`.
 
-    `orthogonal`: each gate's recurrent matrix is orthogonal (Saxe et al., 2014), so that an unrolled network neither
-    explodes nor vanishes at the start; inputs and outputs are normal with variance 1 / rows; the first layer's rows,
-    of which a character selects one, have standard deviation `model.input_std`.
+    `orthogonal`: the recurrent matrix of each gate is orthogonal (Saxe et al., 2014), so that the unrolled network
+    neither explodes nor vanishes at the start. The other matrices are normal with variance 1 / rows, but the first
+    layer's rows, of which each character selects one, have the standard deviation `model.input_std`.
 
-    `min-char-rnn`: normal times 0.01, drawn in the ancestor's order and shapes (out, in), whatever the cell.
+    `min-char-rnn`: normal times 0.01, drawn in the order and in the shapes (out, in) of min-char-rnn, for any cell.
 
-    Biases are zero in both, but for forget gates, which begin at `model.forget_bias`: with 1 a young network remembers
-    (Gers et al., 2000; Jozefowicz et al., 2015).
+    Biases are zero, but those of forget gates are `model.forget_bias`: with 1 a new network remembers (Gers et al.,
+    2000; Jozefowicz et al., 2015).
     """
     H = model.hidden_size
-    weights = {name: weight(name, shape, model, rng) for name, shape in network.layout.shapes}
+    weights = {name: initial_weight(name, shape, model, rng) for name, shape in network.layout.shapes}
     for layer in range(network.num_layers):
-        for gate in network.cell.FORGET:
+        for gate in network.cell.FORGET_GATES:
             weights[f"layer{layer}.b_h"][gate * H : (gate + 1) * H] = model.forget_bias
     return weights
 
 
-def weight(name: str, shape: tuple[int, ...], model: ModelConfig, rng: np.random.Generator) -> HostArray:
-    """The initial value of one parameter."""
+def initial_weight(name: str, shape: tuple[int, ...], model: ModelConfig, rng: np.random.Generator) -> HostArray:
+    """Return the initial value of one parameter."""
     if len(shape) == 1:
         return np.zeros(shape)
     if model.init == "min-char-rnn":
@@ -46,6 +46,6 @@ def weight(name: str, shape: tuple[int, ...], model: ModelConfig, rng: np.random
 
 
 def orthogonal(rng: np.random.Generator, n: int) -> HostArray:
-    """A random orthogonal (n, n) matrix: the Q of a normal matrix, signs fixed by R's diagonal (Mezzadri, 2007)."""
+    """Return a random orthogonal (n, n) matrix: Q of a normal matrix, with signs by R's diagonal (Mezzadri, 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((n, n)))
     return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))

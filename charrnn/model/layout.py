@@ -1,4 +1,4 @@
-"""Where each named parameter lives in the one flat vector that holds them all."""
+"""Where each parameter is in the flat vector that holds them all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from charrnn.backend import Array
 
 ALIGN = 64
-"""Elements: every view starts on a 256-byte boundary (of float32; 512 of float64), for vector loads and cuBLAS."""
+"""Elements: every view starts at a multiple of 256 bytes (float32; 512 of float64), for vector loads and cuBLAS."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Named shapes, laid one after the other with aligned starts. The padding between them stays zero.
+    """Named shapes, one after the other, each with an aligned start. The padding between them stays zero.
 
     Attributes:
         shapes: name -> shape, in the order of the vector.
@@ -24,7 +24,7 @@ class Layout:
 
     @property
     def offsets(self) -> dict[str, int]:
-        """name -> index of its first element."""
+        """name -> the index of its first element."""
         result, end = {}, 0
         for name, shape in self.shapes:
             result[name] = end
@@ -33,16 +33,16 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """P, the length of the flat vector, padding included."""
+        """P, the length of the flat vector, with padding."""
         return sum(-(-prod(shape) // ALIGN) * ALIGN for _, shape in self.shapes)
 
     @property
     def parameters(self) -> int:
-        """The number of parameters, padding excluded."""
+        """The number of parameters, without padding."""
         return sum(prod(shape) for _, shape in self.shapes)
 
     def views(self, flat: Array, *, xp: Any) -> dict[str, Array]:
-        """name -> the view of `flat` (P,) in the parameter's shape: writing to a view writes to the vector.
+        """Return name -> the view of `flat` (P,) in the parameter's shape; writing to it writes to the vector.
 
         `xp` is the namespace of `flat`.
         """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from charrnn.evaluation.baselines import split_of
 from charrnn.evaluation.process import Counting
 from charrnn.training.events import BaselinesCounted, Ended, Event
-from charrnn.training.loop import DONE, Loop
+from charrnn.training.loop import FINISHED, Loop
 
 PATIENCE = 3.0
 """Seconds for which a run that is done waits for its baselines: a megabyte takes about half a second from the start."""
@@ -40,4 +40,4 @@ def events(loop: Loop) -> Iterator[Event]:
 
 def is_done(event: Event) -> bool:
     """Whether this is the end of a run that was not stopped."""
-    return isinstance(event, Ended) and event.reason in DONE
+    return isinstance(event, Ended) and event.reason in FINISHED

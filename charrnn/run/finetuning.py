@@ -56,7 +56,7 @@ class Source:
         ]
         if wrong:
             raise ConfigError(f"the weights of {self.where} do not fit: {', '.join(wrong)}; leave it out")
-        digest = checkpoint.content(self.saved.tensors)
+        digest = self.saved.digest
         if table["train"].get("init_sha256", "") not in ("", digest):
             raise CheckpointError(
                 f"{self.path} is not the checkpoint that this configuration began from (train.init_sha256): "

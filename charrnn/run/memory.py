@@ -12,7 +12,7 @@ from charrnn.errors import DeviceError
 from charrnn.evaluation.protocols import GROUP, ROWS
 from charrnn.model import Workspace, build
 from charrnn.optim import rule
-from charrnn.training.masks import ahead, shapes_of
+from charrnn.training.masks import mask_shapes, steps_at_once
 
 MARGIN = 0.9
 """The part of the free memory that a batch may take which is said to fit: the rest is for what comes and goes."""
@@ -22,14 +22,14 @@ def needed(config: Config, vocab_size: int, B: int) -> int:
     """About the bytes on the device that a run with B streams takes, without its text: a ledger makes all of it."""
     model, T, ledger = config.model, config.train.seq_length, Ledger()
     network = build(model, vocab_size, ledger)
-    Workspace(network, T, B, dropout=model.drops)
+    Workspace(network, T, B, dropout=model.has_dropout)
     for _ in range(2):  # the state before a chunk, and after
         network.zero_state(B)
     if config.log.eval_every:
         Workspace(network, ROWS, GROUP)
-    shapes, optimizer = shapes_of(model, network, T, B), config.optimizer
+    shapes, optimizer = mask_shapes(model, network, T, B), config.optimizer
     for shape, dtype in shapes.values():
-        ledger.empty((ahead(shapes), *shape), dtype)
+        ledger.empty((steps_at_once(shapes), *shape), dtype)
     for _ in range(2 + len(rule(optimizer).slots) + bool(optimizer.average) + bool(optimizer.weight_decay)):
         ledger.empty((network.layout.size,), model.dtype)
     ledger.one_hot(T * B, vocab_size + 1, model.dtype)

@@ -6,17 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from charrnn import seeds, text
 from charrnn.backend import Backend, ThreadPool, cores, one_thread
-from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
-from charrnn.errors import CheckpointError
 from charrnn.evaluation import protocols
-from charrnn.model import Network, initial
+from charrnn.model import Network, initial_weights
 from charrnn.model.cells import CELLS
-from charrnn.optim.guard import LIMIT
 from charrnn.text import Corpus, Part
 from charrnn.training.step import CAPACITY, Trainer
 
@@ -67,29 +62,11 @@ def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool)
     streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
     trainer = Trainer(config, network, streams, thread_pool)
     with one_thread:  # decompositions of some libraries round by the number of threads
-        first = initial(network, config.model, seeds.stream(train.seed, "weights"))
+        first = initial_weights(network, config.model, seeds.stream(train.seed, "weights"))
     for name, weights in first.items():
         trainer.params[name][...] = network.backend.from_host(weights, config.model.dtype)
     trainer.average[...] = trainer.vector
     return trainer
-
-
-def restored(trainer: Trainer, saved: Checkpoint) -> None:
-    """Put `trainer` where `saved` was made. Raises `CheckpointError` for a step that is elsewhere in the text."""
-    network, backend, tensors = trainer.network, trainer.network.backend, saved.tensors
-    trainer.vector[...] = backend.from_host(saved.flat("parameters", network.layout))
-    trainer.average[...] = backend.from_host(saved.weights(network.layout))
-    trainer.decays = saved.meta.drops
-    for slot, vector in trainer.slots.items():
-        vector[...] = backend.from_host(saved.flat(f"optimizer/{slot}", network.layout))
-    trainer.restore_state({name: backend.from_host(tensors[f"state/{name}"]) for name in network.cell.STATES})
-    trainer.guard.scale = backend.from_host(tensors["guard/scale"])
-    bad = tensors["guard/bad"]
-    # A run that the guard stopped goes on, when resumed, at the lower rate it was left with.
-    trainer.guard.bad = backend.from_host(bad if bad < LIMIT else np.zeros_like(bad))
-    trainer.done = trainer.drained = saved.meta.step
-    if trainer.streams.chunk(trainer.done)[0] != saved.meta.chunk:
-        raise CheckpointError(f"the checkpoint's step {saved.meta.step} does not fit its place in the text")
 
 
 def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,11 +17,11 @@ from charrnn.model import Network, build
 from charrnn.run import beside, directory, finetuning, logs, memory, recorder
 from charrnn.run.corpus import documents, read_corpus, recorded_files
 from charrnn.run.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
-from charrnn.run.resolve import plan_steps, resolved, restored, start
+from charrnn.run.resolve import plan_steps, resolved, start
 from charrnn.text import Corpus
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
-from charrnn.training.progress import progress_of
+from charrnn.training.state import new_progress, restore, restored_progress
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,15 @@ def prepare(request: Request) -> Session:
         check_unchanged(saved.meta.config, settings)
     known, free = len(corpus.vocabulary), choice.backend.free_bytes()
     network = build(settings.model, known, choice.backend)
-    progress = progress_of(saved, known, logs.seconds(out) if out else 0.0)
+    seconds = logs.seconds(out) if out else 0.0
+    progress = restored_progress(saved.meta, seconds) if saved else new_progress(known)
     plans, left = plans_steps(request), 0.0
     within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
     with within():
         begin = partial(start, network=network, part=train, thread_pool=choice.backend.thread_pool(request.threads))
         trainer = begin(settings)
         if saved is not None:
-            restored(trainer, saved)
+            restore(trainer, saved)
         elif source is not None:
             source.give(trainer, corpus.vocabulary)
             notices.append(source.notice(corpus.vocabulary, settings.model.dtype))

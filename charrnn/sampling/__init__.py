@@ -1,4 +1,4 @@
-"""Temperature, top-k, top-p; prompts, stop strings, streaming."""
+"""Sampling: temperature, top-k, top-p; prompts, stop strings, text in pieces."""
 
 from charrnn.sampling.distribution import Settings, choose
 from charrnn.sampling.generate import generate, pieces

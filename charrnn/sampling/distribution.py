@@ -1,8 +1,8 @@
-"""Logits to characters: on the host in float64, one uniform number a character, no way to a NaN.
+"""From logits to characters: on the host in float64, with one uniform number u a character, and never a NaN.
 
-The distribution is never normalised: exp(logits - max) is cut by top-k and top-p, summed up, and searched for u times
-its total (inverse CDF). Finite logits give finite sums of at least 1 at any temperature above 0. A device may have a
-kernel that takes the place of `choices`, and chooses alike.
+The distribution is not normalized. The weights exp(logits - max) are truncated by top-k and top-p and summed; the
+character is the first whose cumulative weight is above u times the total (inverse CDF). Finite logits give a finite
+total of at least 1 at any temperature above 0. A device may have a kernel in place of `choices`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Settings:
     """How to choose the next character.
 
     Attributes:
-        temperature: divides the logits; 0 always takes the likeliest character.
+        temperature: divides the logits; 0 always chooses the likeliest character.
         top_k: only the k likeliest characters; 0 for all.
         top_p: only the likeliest characters whose probabilities reach p together; 1 for all.
     """
@@ -45,15 +45,12 @@ class Settings:
 
 
 def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
-    """The next character of each of B streams. Numbers out of range make NumPy warn: see `Backend.quiet`.
+    """Return the ids (B,) of the next character of each stream. NumPy warns of an overflow: see `Backend.quiet`.
 
     Args:
-        logits: (B, V). Should a network overflow, NaN counts as least likely, infinity as the largest number.
+        logits: (B, V). If a network overflows, NaN counts as the least likely and infinity as the largest number.
         uniforms: (B,) in [0, 1).
-        settings: how.
-
-    Returns:
-        ids (B,).
+        settings: how to choose.
     """
     top = np.maximum.reduce(logits, axis=1)
     if not math.isfinite(top.dot(top)):
@@ -66,13 +63,13 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
 
 
 def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids, backend: Backend) -> Iterator[Array]:
-    """Choose N characters of each of B streams one after the other. Here that waits for the device at each.
+    """Choose N characters of each of B streams, one after the other. This form waits for the device at each.
 
     Args:
-        logits: (B, V) of the next characters; the caller overwrites them before it asks for the next ids.
+        logits: (B, V) of the next characters; the caller overwrites them before each further step.
         uniforms: (N, B) in [0, 1).
-        settings: how.
-        out: (N, B), has all ids at the end.
+        settings: how to choose.
+        out: (N, B), receives all ids.
         backend: of the logits.
 
     Yields:
@@ -84,30 +81,30 @@ def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids,
 
 
 def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArray:
-    """(B, V) weights, the likeliest 1, of the tempered and cut distribution; `top` (B,) are the largest logits."""
+    """Return the weights (B, V) after temperature, top-k and top-p; the largest is 1. `top` is (B,)."""
     weights = np.subtract(logits, top[:, None], dtype=np.float64)
     if settings.temperature == 0:
         likeliest = np.argmax(weights, axis=1)
         weights[:] = 0.0
         weights[np.arange(len(weights)), likeliest] = 1.0
         return weights
-    if settings.temperature != 1:  # a tiny one sends all but the likeliest to -inf, and their weight to 0
+    if settings.temperature != 1:  # a tiny one makes all but the likeliest -inf, and their weight 0
         np.divide(weights, settings.temperature, out=weights)
     np.exp(weights, out=weights)
     V = weights.shape[1]
     if 0 < settings.top_k < V or settings.top_p < 1:
-        order = np.argsort(-logits, axis=1, kind="stable")  # not by weight: a huge temperature makes them equal
+        order = np.argsort(-logits, axis=1, kind="stable")  # by logits, as a huge temperature makes all weights equal
         ranked = np.take_along_axis(weights, order, axis=1)
         if 0 < settings.top_k < V:
             ranked[:, settings.top_k :] = 0
         if settings.top_p < 1:
-            above = np.cumsum(ranked, axis=1) - ranked  # the weight of everything likelier
+            above = np.cumsum(ranked, axis=1) - ranked  # the weight of all likelier characters
             ranked[above >= settings.top_p * ranked.sum(axis=1, keepdims=True)] = 0
         np.put_along_axis(weights, order, ranked, axis=1)
     return weights
 
 
 def first_characters(counts: tuple[int, ...], uniforms: HostArray) -> Ids:
-    """Ids (B,) drawn from the corpus's own frequencies, for samples without a prompt."""
+    """Return ids (B,) drawn from the frequencies of the corpus, for samples without a prompt."""
     cumulative = np.cumsum(np.asarray(counts, dtype=np.float64))
     return np.searchsorted(cumulative, uniforms * cumulative[-1], side="right").clip(max=len(counts) - 1)

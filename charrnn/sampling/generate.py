@@ -1,4 +1,4 @@
-"""Reading and writing text with a network: prompts, sampling as a stream of pieces, stop strings."""
+"""Generate text with a network: prompts, sampling in pieces, stop strings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from charrnn.backend import Array, cores, one_thread
 from charrnn.errors import OverflowingError
-from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare, read
+from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare
 from charrnn.sampling.distribution import HostArray, Settings, choices, first_characters
 from charrnn.text import Ids, Vocabulary
 
 PROMPT_CHUNK = 256
-"""Characters of a prompt that are read at once."""
+"""Characters of a prompt that are read at a time."""
 GROUP = 64
-"""Streams written in one piece. Fixed, so that a text does not depend on the number of threads."""
+"""Streams that are generated together. Fixed, so that a text does not depend on the number of threads."""
 BLOCK, WORK = 64, 2**30
-"""Most characters of each stream, and about the most multiplications, between two looks of whoever is reading."""
+"""The most characters of each stream, and about the most multiplications, between two pieces of text."""
 
 
 class Writer:
-    """Streams written side by side: the network, their state, and the logits (B, V) of their next characters.
+    """Streams generated side by side: the network, their state, and the logits (B, V) of their next characters.
 
     Args:
         network: the shape of the network.
@@ -32,40 +32,39 @@ class Writer:
     """
 
     def __init__(self, network: Network, params: Views, prompts: Ids) -> None:
-        B = prompts.shape[1]
+        B, V, backend = prompts.shape[1], network.vocab_size, network.backend
         self.network, self.params, self.work = network, params, Workspace(network, 1, B)
-        shape = (network.hidden_size, network.vocab_size)
-        self.output = network.backend.packed_weights(shape, network.dtype, rows=B)
-        self.output.use(params["output.W_hy"])
-        self.bias = network.backend.zeros((B, network.vocab_size), network.dtype) + params["output.b_y"]
-        self.logits = network.backend.empty((B, network.vocab_size), network.dtype)
+        self.W_hy = backend.packed_weights((network.hidden_size, V), network.dtype, rows=B)
+        self.W_hy.use(params["output.W_hy"])
+        self.b_y = backend.zeros((B, V), network.dtype) + params["output.b_y"]
+        self.logits = backend.empty((B, V), network.dtype)
         state: State = network.zero_state(B)
-        with one_thread, network.backend.quiet():
+        with one_thread, backend.quiet():
             prepare(network, params, self.work)
             work = None
             for first in range(0, len(prompts) - 1, PROMPT_CHUNK):
                 chunk = prompts[first : min(first + PROMPT_CHUNK, len(prompts) - 1)]
                 if work is None or len(chunk) != work.T:
                     work = Workspace(network, len(chunk), B)
-                ids = network.backend.host_indices(chunk.reshape(-1))
-                forward(network, params, ids, None, state, work)
+                    prepare(network, params, work)
+                forward(network, params, backend.host_indices(chunk.reshape(-1)), None, state, work)
                 next_state(work, out=state)
-            self.read(network.backend.host_indices(prompts[-1]), state)
+            self.read(backend.host_indices(prompts[-1]), state)
 
     def read(self, ids: Array, state: State | None = None) -> None:
-        """Read a character (B,) of each stream, by its `indices`, from `state` or from where they are."""
-        hidden = read(self.network, self.params, ids, None, state, self.work)
-        self.output.affine(hidden, self.bias, self.logits)
+        """Read one character (B,) of each stream, from `state` or from the current state, and compute the logits."""
+        hidden = forward(self.network, self.params, ids, None, state, self.work)
+        self.W_hy.affine(hidden, self.b_y, self.logits)
 
     def check(self) -> None:
-        """Raise `OverflowingError` where the largest logit of a stream is no finite number."""
+        """Raise `OverflowingError` if the largest logit of a stream is not finite."""
         with self.network.backend.quiet():
             largest = self.network.backend.to_host(self.network.backend.row_max(self.logits))  # sync
         if not np.isfinite(largest).all():
             raise OverflowingError
 
     def write(self, uniforms: HostArray, settings: Settings) -> Ids:
-        """The next N characters (N, B), chosen by uniforms (N, B). Where the device chooses, it is waited for once."""
+        """Return the next N characters (N, B), chosen by uniform numbers (N, B)."""
         backend, result = self.network.backend, np.empty(uniforms.shape, np.intp)
         choose = backend.fused("choices", choices)
         with one_thread, backend.quiet():
@@ -77,19 +76,19 @@ class Writer:
 def generate(
     network: Network, params: Views, prompts: Ids, settings: Settings, rng: np.random.Generator
 ) -> Iterator[Ids]:
-    """Continue B prompts of equal length, without end.
+    """Continue B prompts of equal length without end.
 
     Args:
         network: the shape of the network.
         params: its weights.
         prompts: (T, B) ids, T at least 1.
-        settings: how to choose.
-        rng: one uniform number is drawn from it for each character.
+        settings: how to choose characters.
+        rng: draws one uniform number for each character.
 
     Yields:
-        ids (N, B), the next N characters of each stream: at first one, then more at a time.
+        ids (N, B), the next N characters of each stream: first one, then more at a time.
 
-    Raises `OverflowingError` for a network whose numbers overflow: the logits that a block begins with are looked at.
+    Raises `OverflowingError` for a network whose numbers overflow; the logits at the start of each block are checked.
     """
     B = prompts.shape[1]
     width = B if network.backend.one_thread_only else GROUP
@@ -100,29 +99,29 @@ def generate(
         writers = thread_pool.map(lambda group: Writer(network, params, prompts[:, group]), groups)
         while True:
             uniforms = rng.random((size, B))
-            parts = thread_pool.map(partial(write, uniforms, settings), writers, groups)
+            parts = thread_pool.map(partial(write_group, uniforms, settings), writers, groups)
             yield np.concatenate(parts, axis=1)
             size = min(2 * size, most)
     finally:
         thread_pool.close()
 
 
-def write(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:
-    """The next characters of one group of streams. Raises `OverflowingError`."""
+def write_group(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:
+    """Return the next characters of one group of streams. Raise `OverflowingError`."""
     writer.check()
     return writer.write(uniforms[:, group], settings)
 
 
 @dataclass
 class Stopper:
-    """Holds back whatever may turn out to be the stop string; the stop string itself is never given out."""
+    """Cuts a stream of text at a stop string. It holds back text that may be the beginning of the stop string."""
 
     stop: str
     held: str = ""
     done: bool = False
 
     def feed(self, text: str) -> str:
-        """Take the next piece; return what can be given out."""
+        """Add the next piece and return the text that is certain."""
         if self.done:
             return ""
         self.held += text
@@ -136,7 +135,7 @@ class Stopper:
         return text
 
     def rest(self) -> str:
-        """What was held back when the text ends otherwise."""
+        """Return the text that was held back, at the end of the stream."""
         text, self.held = self.held, ""
         return text
 
@@ -153,21 +152,22 @@ def pieces(
     stop: str,
     rng: np.random.Generator,
 ) -> Iterator[list[str]]:
-    """`count` samples made side by side, each of `length` characters or up to `stop`.
+    """Generate `count` samples side by side, each of `length` characters or up to `stop`.
 
     Args:
         network: the shape of the network.
         params: its weights.
         vocabulary: of the network.
-        prompt: (N,) ids to continue; empty: the first character is drawn from the corpus's own frequencies, and counts.
+        prompt: (N,) ids to continue. If it is empty, the first character of each sample is drawn from the frequencies
+            of the corpus, and counts.
         length: characters after the prompt.
         count: B, the number of samples.
-        settings: how to choose.
-        stop: a sample ends before this string; empty: never.
+        settings: how to choose characters.
+        stop: a sample ends before this string; empty: no stop string.
         rng: the uniform numbers.
 
     Yields:
-        The new text of each sample: a character or some, or nothing yet. The prompt is not repeated.
+        The new text of each sample: some characters, or none. The prompt is not repeated.
 
     Raises `OverflowingError` as `generate` does.
     """

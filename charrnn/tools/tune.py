@@ -154,7 +154,7 @@ class Bench:
             name: model.build(settings.model, len(plan.corpus.vocabulary), backend)
             for name, backend in plan.backends.items()
         }
-        self.weights = model.initial(self.networks["cpu"], settings.model, seeds.stream(train.seed, "weights"))
+        self.weights = model.initial_weights(self.networks["cpu"], settings.model, seeds.stream(train.seed, "weights"))
 
     def __call__(self, candidate: Candidate, seconds: float) -> float:
         """Steps per second, in memory and processes that are then given back, whatever happens."""

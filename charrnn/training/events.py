@@ -1,4 +1,4 @@
-"""What happens while training, as plain values: the loop yields them, and the caller decides what to do with each."""
+"""The events of a training, as plain values. The loop yields them; the caller decides what to do with each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charrnn.evaluation.baselines import Baselines
 
 @dataclass(frozen=True)
 class Moment:
-    """When an event happened: updates done, characters trained on, seconds of this run so far."""
+    """When an event happened: updates done, characters trained on, and seconds that the run has taken."""
 
     step: int
     chars: int
@@ -21,7 +21,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class Trained:
-    """Every `log.every` steps. Losses in nats/char; `grad_norm` before clipping; the rate excludes all but training."""
+    """The loss and speed, every `log.every` steps.
+
+    Attributes:
+        at: when.
+        loss: of this step, nats/char.
+        smooth_loss: averaged over steps, nats/char.
+        grad_norm: of the gradient before clipping.
+        learning_rate: of this step.
+        chars_per_second: while training; evaluations, samples and checkpoints are not counted.
+        device: `cpu`, `cuda:0`, ...
+    """
 
     event: ClassVar[str] = "train"
     at: Moment
@@ -35,7 +45,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation on the validation split, nats/char."""
+    """An evaluation on the validation split.
+
+    Attributes:
+        at: when.
+        val_loss: nats/char.
+        val_bits_per_char: the same in bits.
+        best: whether it is the best so far.
+    """
 
     event: ClassVar[str] = "eval"
     at: Moment
@@ -46,32 +63,40 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A step that was skipped because its loss or gradient norm was not finite."""
+    """A step that the guard skipped because its loss or gradient norm was not finite.
+
+    Attributes:
+        at: when.
+        loss: nats/char.
+        grad_norm: of the gradient.
+        bad_in_a_row: skipped steps in a row, this one included.
+        learning_rate: of the next step.
+    """
 
     event: ClassVar[str] = "guard"
     at: Moment
     loss: float
     grad_norm: float
     bad_in_a_row: int
-    learning_rate: float  # of the steps to come
+    learning_rate: float
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A sample of the network as it is."""
+    """A sample of the network."""
 
     at: Moment
     text: str
 
     @property
     def entry(self) -> bytes:
-        """What `samples.txt` holds of it."""
+        """The sample as `samples.txt` holds it."""
         return f"--- step {self.at.step} ---\n{self.text}\n\n".encode()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A checkpoint that is due."""
+    """A checkpoint to save."""
 
     at: Moment
     checkpoint: Checkpoint
@@ -79,7 +104,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class BaselinesCounted:
-    """The baselines of the run's split are known: once a run, where there is a run directory."""
+    """The losses of n-grams on the run's split: at most once for each process."""
 
     at: Moment
     baselines: Baselines
@@ -90,10 +115,11 @@ class Ended:
     """The last event.
 
     Attributes:
-        at: where the run is.
-        reason: `steps`, all are done; `minutes`, the time is over that they were planned for; `patience`, no progress;
-            `stop_after`, as many as this process was to do; `time`, --minutes cut short what was planned otherwise;
-            `interrupted`, by a signal; `diverged`, by the guard. After the first three the run is finished.
+        at: when.
+        reason: `steps`: all planned steps are done; `minutes`: the time that they were planned for is over;
+            `patience`: the validation loss stopped improving; `stop_after`: this process has done the steps it was
+            asked for; `time`: --minutes ended a run that was planned otherwise; `interrupted`: by a signal;
+            `diverged`: by the guard. After the first three the run is finished.
     """
 
     at: Moment
@@ -105,6 +131,6 @@ Metric = Trained | Evaluated | Guarded
 
 
 def as_json(event: Metric) -> dict[str, Any]:
-    """`event` as an object of `metrics.jsonl`. Only a guard event can hold a number that is not finite: as a string."""
+    """Return `event` as an object of `metrics.jsonl`. A number that is not finite (of a guard event) is a string."""
     values = {"event": event.event, **vars(event.at), **{k: v for k, v in vars(event).items() if k != "at"}}
     return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from charrnn import api
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Best
-from charrnn.checkpoint.file import content
+from charrnn.checkpoint.file import digest_of
+from charrnn.checkpoint.schema import to_tensors
 from charrnn.errors import CheckpointError
 
 
@@ -49,7 +50,7 @@ def refused(path: Path, *fragments: str) -> None:
 
 @pytest.mark.parametrize("best", [None, Best(5, 1 / 3)])
 def test_round_trip(tmp_path: Path, best: Best | None) -> None:
-    """Loading gives the metadata and, bit for bit, every tensor that was saved; `flat` and `named` are inverses."""
+    """Loading gives the metadata and, bit for bit, every tensor that was saved; `to_vector` inverts `to_tensors`."""
     path, saved = tmp_path / "a.safetensors", example(best=best)
     checkpoints.save(path, saved)
     loaded = checkpoints.load(path)
@@ -57,9 +58,9 @@ def test_round_trip(tmp_path: Path, best: Best | None) -> None:
     assert {n: (t.dtype, t.shape, t.tobytes()) for n, t in loaded.tensors.items()} == {
         n: (t.dtype, t.shape, t.tobytes()) for n, t in saved.tensors.items()
     }
-    vector = loaded.flat("optimizer/memory", LAYOUT)
+    vector = loaded.vector("optimizer/square_sum", LAYOUT)
     assert vector.sum() == pytest.approx(sum(n * (n + 1) / 14 for n in (30, 9, 3, 9, 9, 3, 30, 10)), rel=1e-12)
-    for name, tensor in checkpoints.named("optimizer/memory", LAYOUT, vector).items():
+    for name, tensor in to_tensors("optimizer/square_sum", vector, LAYOUT).items():
         assert np.array_equal(tensor, saved.tensors[name])
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -129,15 +130,15 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
     (B, lambda _: np.zeros(3), [B, "does not belong"]),
     (W, last(np.nan), [W, "not finite"]),
     ("parameters/output.b_y", last(-np.inf), ["parameters/output.b_y", "not finite"]),
-    ("optimizer/memory/output.b_y", last(np.nan), ["optimizer/memory/output.b_y", "not finite"]),
-    ("optimizer/memory/output.b_y", lambda _: None, ["optimizer/memory/output.b_y", "missing"]),
+    ("optimizer/square_sum/output.b_y", last(np.nan), ["optimizer/square_sum/output.b_y", "not finite"]),
+    ("optimizer/square_sum/output.b_y", lambda _: None, ["optimizer/square_sum/output.b_y", "missing"]),
     ("average/output.b_y", lambda _: np.zeros(10), ["average/output.b_y", "does not belong"]),
     ("state/hidden", lambda a: a[:, :1].copy(), ["state/hidden", "float64[2, 1, 3], not float64[2, 2, 3]"]),
     ("state/hidden", last(np.inf), ["state/hidden", "not finite"]),
     ("guard/scale", lambda _: np.array(np.nan), ["guard/scale", "not finite"]),
     ("guard/bad", lambda _: None, ["guard/bad", "missing"]),
     ("evil", lambda _: np.zeros(3), ["evil", "does not belong"]),
-    ("format", 2, ["version 2", "version 1", "update"]),
+    ("format", 3, ["version 2", "version 1", "update"]),
     ("vocabulary", None, []),
     ("vocabulary.characters", CHARACTERS[::-1], ["vocabulary"]),
     ("vocabulary.characters", CHARACTERS[0] + CHARACTERS[:-1], ["vocabulary"]),
@@ -176,7 +177,7 @@ def test_damaged_content(good: bytes, tmp_path: Path, name: str, change: Any, wo
     else:
         *places, key = name.split(".")
         functools.reduce(operator.getitem, places, values)[key] = change
-    values["content"] = content(tensors)
+    values["content"] = digest_of(tensors)
     path.write_bytes(safetensors.numpy.save(tensors, {"charrnn": json.dumps(values)}))
     refused(path, *words)
 

@@ -47,7 +47,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "another type": other_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
     "another shape": other_tensor(BIAS, lambda tensor: tensor[:-1]),
     "a parameter that is NaN": other_tensor(BIAS, lambda tensor: tensor * np.float32("nan")),
-    "a memory that is infinite": other_tensor("optimizer/memory/output.b_y", lambda tensor: tensor + np.float32("inf")),
+    "a memory that is infinite": other_tensor(
+        "optimizer/square_sum/output.b_y", lambda tensor: tensor + np.float32("inf")
+    ),
     "a state that is NaN": other_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
     "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
     "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),

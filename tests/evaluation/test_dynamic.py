@@ -43,7 +43,7 @@ def problem(case: Case | None, cell: str, rule: OptimizerConfig, part: Part | No
     backend, dtype = (case.make(), case.dtype) if case else (NumpyBackend(), "float64")
     model = ModelConfig(cell=cell, hidden_size=H, dtype=dtype)
     network = build(model, V, backend)
-    slots = ("mean", "square") if rule.name == "adam" else ("memory",)
+    slots = ("mean", "square") if rule.name == "adam" else ("square_sum",)
     tensors = {f"optimizer/{s}/{n}": w.astype(dtype) for s in slots for n, w in start(cell, s).items()}
     vocabulary = Vocabulary("abcde", (1,) * V)
     meta = Meta(STEP, 0, Config(model=model, optimizer=rule), vocabulary, "", "", 0.0, None, 0)
@@ -67,8 +67,8 @@ def by_hand(cell: str, name: str, T: int, rate: float) -> float:
     weights = {n: w.copy() for n, w in start(cell, "parameters").items()}
     first, second = ({n: w.copy() for n, w in start(cell, s).items()} for s in ("mean", "square"))
     if name == "adagrad":
-        second = {n: w.copy() for n, w in start(cell, "memory").items()}
-    states = {s: np.zeros((1, 1, H)) for s in (("hidden", "memory") if cell == "lstm" else ("hidden",))}
+        second = {n: w.copy() for n, w in start(cell, "square_sum").items()}
+    states = {s: np.zeros((1, 1, H)) for s in (("hidden", "cell_state") if cell == "lstm" else ("hidden",))}
     for begin in range(0, len(IDS) - 1, T):
         rows = np.arange(begin, min(begin + T, len(IDS) - 1))
         host = SimpleNamespace(
@@ -159,7 +159,7 @@ def test_bad_step_is_skipped() -> None:
     def read(begin: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         chunk = chunk_at(given.network, given.part, np.arange(begin, begin + 3)[:, None])
         nats = float(learner.read(chunk, work))
-        return nats, learner.vector.copy(), learner.slots["memory"].copy(), learner.state["hidden"].copy()
+        return nats, learner.vector.copy(), learner.slots["square_sum"].copy(), learner.state["hidden"].copy()
 
     first, bad, after = read(0), read(3), read(6)
     assert [math.isfinite(r[0]) for r in (first, bad, after)] == [True, False, True]
@@ -175,7 +175,7 @@ def test_three_bad_steps_end_the_learning() -> None:
     given = problem(None, "rnn", replace(RULES["adagrad"], clip_norm=0.0, clip_value=0.0), Part(np.tile(IDS, 3)))
     given.params["output.W_hy"][...] *= 1e200
     learner, work = Learner(given.network, given.params, given.saved, 0.1), Workspace(given.network, 8, 1)
-    vector, memory = learner.vector.copy(), learner.slots["memory"].copy()
+    vector, memory = learner.vector.copy(), learner.slots["square_sum"].copy()
     for begin in range(0, 40, 8):
         if begin == 24:
             learner.params["output.W_hy"][...] *= 1e-200
@@ -183,4 +183,4 @@ def test_three_bad_steps_end_the_learning() -> None:
         chunk = chunk_at(given.network, given.part, np.arange(begin, begin + 8)[:, None])
         assert math.isfinite(learner.read(chunk, work))
         assert np.array_equal(learner.vector, vector)
-        assert np.array_equal(learner.slots["memory"], memory)
+        assert np.array_equal(learner.slots["square_sum"], memory)

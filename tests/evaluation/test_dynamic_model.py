@@ -43,7 +43,7 @@ def test_averaged_weights_learn(run: Path) -> None:
     model = charrnn.load(run, checkpoint="last", device="cpu")
     saved = charrnn.checkpoint.load(path_of(run, 30))
     layout, part = model.network.layout, model.part(TEXT, "error")
-    average = layout.views(saved.flat("average", layout), xp=np)
+    average = layout.views(saved.vector("average", layout), xp=np)
     expected = dynamic_evaluation(model.network, average, part, saved, Dynamic()).nats_per_char
     assert model.evaluate(TEXT, dynamic=True).nats_per_char == expected
     other = replace(saved, tensors={n: np.abs(t) + 0.1 for n, t in saved.tensors.items()})
@@ -93,5 +93,5 @@ def test_errors(run: Path) -> None:
         single.evaluate(TEXT, dynamic=Dynamic(rate=1e38))
     strange = charrnn.from_torch(charrnn.to_torch(model), model.vocabulary.characters, device="cpu")
     assert strange.evaluate(TEXT).nats_per_char == pytest.approx(model.evaluate(TEXT).nats_per_char)
-    with pytest.raises(ConfigError, match=r"no optimizer memory.*: evaluate without --dynamic"):
+    with pytest.raises(ConfigError, match=r"no optimizer state.*: evaluate without --dynamic"):
         strange.evaluate(TEXT, dynamic=True)

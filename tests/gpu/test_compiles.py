@@ -12,7 +12,7 @@ import pytest
 from charrnn.backend.kernels import REALS, Card, plan, source
 from charrnn.backend.kernels.source import FOLDER
 from charrnn.model.cells import CELLS
-from charrnn.optim.guard import LIMIT
+from charrnn.optim import GUARD_LIMIT
 
 CARDS = {"80": Card(108, 163 * 1024), "90": Card(132, 227 * 1024), "120": Card(170, 99 * 1024)}
 """By architecture: A100, H100, RTX 5090."""
@@ -46,7 +46,7 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
     yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):
-        yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": LIMIT})
+        yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": GUARD_LIMIT})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from charrnn.checkpoint.file import content
+from charrnn.checkpoint.file import digest_of
 
 BIAS = "parameters/output.b_y"
 
@@ -24,7 +24,7 @@ def rebuilt(good: bytes, change: Callable[[dict[str, np.ndarray]], object], **me
     """A checkpoint file with other tensors and metadata, and the right digest of them."""
     tensors = safetensors.numpy.load(good)
     change(tensors)
-    values = values_of(good) | {"content": content(tensors)} | meta
+    values = values_of(good) | {"content": digest_of(tensors)} | meta
     return safetensors.numpy.save(tensors, {"charrnn": json.dumps(values)})
 
 

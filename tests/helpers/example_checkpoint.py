@@ -27,7 +27,7 @@ META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(
 def example(**meta: Any) -> Checkpoint:
     """A checkpoint with every kind of tensor, the parameters counted 1, 2, 3, ..."""
     vectors = {}
-    for prefix in ("parameters", "optimizer/memory"):
+    for prefix in ("parameters", "optimizer/square_sum"):
         for name, shape in LAYOUT.shapes:
             vectors[f"{prefix}/{name}"] = np.arange(1.0, 1 + np.prod(shape)).reshape(shape) / 7
     others = {"state/hidden": np.full((2, 2, 3), -0.5), "guard/scale": np.array(0.25), "guard/bad": np.array(2.0)}

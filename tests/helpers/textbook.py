@@ -31,8 +31,8 @@ def advance(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arrays
         n = np.tanh(gates[2][0] + r * (gates[2][1] + weights[f"layer{layer}.b_hn"]))
         return {"hidden": (1 - z) * n + z * h}
     i, f, g, o = (np.tanh(sum(gate)) if n == 2 else sigmoid(sum(gate)) for n, gate in enumerate(gates))
-    c = f * state["memory"] + i * g
-    return {"hidden": o * np.tanh(c), "memory": c}
+    c = f * state["cell_state"] + i * g
+    return {"hidden": o * np.tanh(c), "cell_state": c}
 
 
 def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], character: int, b: int) -> np.ndarray:
@@ -91,7 +91,7 @@ def example(
         }
         shapes |= {f"layer{layer}.b_hn": (H,)} if cell == "gru" else {}
     shapes |= {"output.W_hy": (H, V), "output.b_y": (V,)}
-    states = ("hidden", "memory") if cell == "lstm" else ("hidden",)
+    states = ("hidden", "cell_state") if cell == "lstm" else ("hidden",)
     host = SimpleNamespace(
         cell=cell,
         layers=layers,

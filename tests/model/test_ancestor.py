@@ -89,7 +89,7 @@ def test_min_char_rnn_gradients_are_the_ancestors_from_equal_states(text: str) -
             subject.params[name][...] = weight.T.reshape(subject.params[name].shape)
         subject.done = subject.drained = step
         subject.shards[0].state["hidden"][0, 0, :] = then["h"][:, 0]
-        subject.masks.reach(step)
+        subject.masks.prepare(step)
         subject.compute(0, subject.done)
         for name, gradient in zip(NAMES, then["grads"], strict=True):
             actual = subject.shards[0].grads[name]

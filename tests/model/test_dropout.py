@@ -1,4 +1,4 @@
-"""Locked dropout: gradients against the textbook, masks as functions of (seed, step, layer), none in evaluation."""
+"""Locked dropout: gradients against the textbook network; masks depend on seed, step and layer alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from helpers.trainers import TINY, text_corpus, trainer
 
 from charrnn import config
 from charrnn.config import Config
-from charrnn.model import Chunk, Workspace, drop_inputs, loss_and_grad
+from charrnn.model import Workspace, loss_and_grad
+from charrnn.model.dropout import drop_inputs
 from charrnn.training import masks, step
 from charrnn.training.masks import Masks
 
@@ -22,19 +23,18 @@ ON = {"model": {"dropout": 0.4, "input_dropout": 0.2, "recurrent_dropout": 0.3}}
 
 
 def dropped(case: Case, cell: str) -> SimpleNamespace:
-    """The textbook's example with dropout, on a namespace."""
+    """Return the textbook's example with dropout, on a namespace."""
     net = problem(case, cell, dropout=True)
     backend, host = net.backend, net.host
-    ids = backend.indices(backend.from_host(host.inputs))
-    inputs = drop_inputs(ids, backend.from_host(host.hidden), backend=backend)
-    drop, connections = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
-    net.chunk = Chunk(backend.xp.reshape(inputs, (-1,)), net.chunk.targets, net.chunk.keep, drop, connections)
+    outputs, recurrent = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
+    masks = {"input_mask": backend.from_host(host.hidden), "output_masks": outputs, "recurrent_masks": recurrent}
+    net.chunk = net.chunk._replace(**masks)
     net.work = Workspace(net.network, net.T, net.B, dropout=True)
     return net
 
 
 def test_loss_and_gradients_with_dropout_are_the_textbooks(case: Case, cell: str) -> None:
-    """Hidden characters and dropped outputs in two layers: loss and every gradient equal the textbook's."""
+    """With all three kinds of dropout in two layers, the loss and every gradient equal the textbook's."""
     net = dropped(case, cell)
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=0.25)
     expected = textbook.loss(net.host, net.host.weights, 1.0)
@@ -43,48 +43,49 @@ def test_loss_and_gradients_with_dropout_are_the_textbooks(case: Case, cell: str
         assert close(net.backend.to_host(net.grads[name]), gradient, net.case.tolerance), name
 
 
-def test_hidden_characters_read_as_none(case: Case) -> None:
-    """In each stream exactly the ids of its hidden characters become V."""
+def test_dropped_characters_become_v(case: Case) -> None:
+    """In each stream exactly the ids of its dropped characters become V, the id of "no character"."""
     backend, host = case.make(), textbook.example("rnn", dropout=True)
-    ids = drop_inputs(backend.indices(backend.from_host(host.inputs)), backend.from_host(host.hidden), backend=backend)
+    inputs = backend.indices(backend.from_host(host.inputs.reshape(-1)))
+    ids = drop_inputs(inputs, backend.from_host(host.hidden), backend=backend)
     expected = [[7 if host.hidden[b, n] else n for b, n in enumerate(row)] for row in host.inputs.tolist()]
-    assert backend.to_host(ids).tolist() == expected
+    assert backend.to_host(ids).reshape(host.inputs.shape).tolist() == expected
     assert any(7 in row for row in expected)
 
 
 def run(settings: dict[str, Any]) -> Config:
-    """A tiny run with dropout."""
+    """Return the configuration of a tiny run with dropout."""
     return config.build(config.merged(TINY, ON, settings))
 
 
-def seen(subject: Masks, step: int, columns: slice) -> list[np.ndarray]:
-    """Copies of the masks of characters and outputs, which belong to streams, and of recurrent weights."""
-    subject.reach(step)
-    mask = subject.of(step, columns)
-    return [mask.characters.copy(), mask.outputs.copy(), mask.connections.copy()]
+def copied(subject: Masks, step: int, columns: slice) -> list[np.ndarray]:
+    """Return copies of the masks of inputs, outputs and recurrent weights."""
+    subject.prepare(step)
+    masks = subject.of(step, columns)
+    return [masks[name].copy() for name in ("input_mask", "output_masks", "recurrent_masks")]
 
 
 def masks_of(text: str, settings: dict[str, Any]) -> Masks:
-    """The masks of a tiny run on a text."""
+    """Return the masks of a tiny run on a text."""
     return trainer(run(settings), text_corpus(text)).masks
 
 
 def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In any order, in blocks of any size, whole or sliced, a step's masks are the same; another's, or seed's, not."""
+    """A step's masks are the same in any order, block size and slice; those of another step or seed differ."""
     first = masks_of(text, {})
     steps = [0, 1, 7, 250, 251, 3]
-    found = {number: seen(first, number, slice(0, 4)) for number in steps}
-    monkeypatch.setattr(masks, "AHEAD", 1)
+    found = {number: copied(first, number, slice(0, 4)) for number in steps}
+    monkeypatch.setattr(masks, "ELEMENTS", 1)
     second, other = masks_of(text, {}), masks_of(text, {"train": {"seed": 4}})
-    assert (first.ahead, second.ahead) == (100, 1)
+    assert (first.count, second.count) == (100, 1)
     for number in reversed(steps):
         for whole, left, right in zip(
-            found[number], seen(second, number, slice(0, 1)), seen(second, number, slice(1, 4)), strict=True
+            found[number], copied(second, number, slice(0, 1)), copied(second, number, slice(1, 4)), strict=True
         ):
             parts = np.concatenate([left, right], axis=whole.ndim - 2) if left.shape != right.shape else left
             assert np.array_equal(whole, parts)
         assert not any(
-            np.array_equal(a, b) for a, b in zip(found[number], seen(other, number, slice(0, 4)), strict=True)
+            np.array_equal(a, b) for a, b in zip(found[number], copied(other, number, slice(0, 4)), strict=True)
         )
     for kind in (1, 2):
         drawn = [found[number][kind] for number in steps]
@@ -94,9 +95,9 @@ def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytes
 
 
 def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
-    """A fifth of the characters, 0.4 of the outputs and 0.3 of the weights go; what is kept is scaled to the mean."""
+    """0.2 of the characters, 0.4 of the outputs and 0.3 of the weights are dropped; the rest is scaled to the mean."""
     subject = masks_of(text, {"model": {"hidden_size": 200}, "train": {"batch_size": 16}})
-    found = [seen(subject, number, slice(0, 16)) for number in range(10)]
+    found = [copied(subject, number, slice(0, 16)) for number in range(10)]
     hidden, outputs, weights = (np.stack([masks[i] for masks in found]) for i in range(3))
     assert hidden.mean() == pytest.approx(0.2, abs=0.03)
     assert outputs.mean() == pytest.approx(1.0, abs=0.02)
@@ -108,7 +109,7 @@ def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
 
 @pytest.mark.parametrize(("threads", "shards"), [(3, 3), (2, 3)])
 def test_dropout_is_the_same_for_any_number_of_workers(text: str, threads: int, shards: int, cell: str) -> None:
-    """The bits of training with dropout do not depend on the number of workers, helper processes included."""
+    """The bits of training with dropout do not depend on the number of workers."""
     settings = run({"train": {"shards": shards, "batch_size": 8}, "model": {"cell": cell}})
     one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
     for _ in range(130):  # more than one block of masks
@@ -120,7 +121,7 @@ def test_dropout_is_the_same_for_any_number_of_workers(text: str, threads: int, 
 
 
 def test_shards_see_one_batch_of_masks(text: str) -> None:
-    """With other shards the same streams lose the same characters, outputs and weights: only the rounding differs."""
+    """Other shards drop the same characters, outputs and weights of each stream: only the rounding differs."""
     vectors = []
     for shards in (1, 3):
         subject = trainer(run({"train": {"shards": shards}, "model": {"dtype": "float64"}}), text_corpus(text))
@@ -131,7 +132,7 @@ def test_shards_see_one_batch_of_masks(text: str) -> None:
 
 
 def test_masks_are_uploaded_between_steps(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device gets the masks of many steps at once: nothing is uploaded but at every `ahead`-th step."""
+    """A device gets the masks of many steps at a time: only every `count`-th step uploads."""
     uploads = []
     subject = trainer(run({"model": {"dtype": "float64"}}), text_corpus(text), strict("device1"))
     original = StrictBackend.from_host
@@ -140,21 +141,17 @@ def test_masks_are_uploaded_between_steps(text: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         StrictBackend, "from_host", lambda self, *a, **o: uploads.append(subject.done) or original(self, *a, **o)
     )
-    while subject.done < subject.masks.ahead + 2:
+    while subject.done < subject.masks.count + 2:
         subject.drain()
         subject.step()
-    assert subject.masks.ahead == step.CAPACITY
-    assert set(uploads) == {subject.masks.ahead}
+    assert subject.masks.count == step.CAPACITY
+    assert set(uploads) == {subject.masks.count}
 
 
 def test_nothing_is_dropped_without_dropout(text: str) -> None:
-    """Without dropout there are no masks but those of dropped states, and no memory for any."""
+    """Without dropout there are no masks but those of resets, and no workspace for dropout."""
     subject = trainer(config.build(TINY), text_corpus(text))
     subject.step()
     assert set(subject.masks.arrays) == {"keep"}
-    mask = subject.masks.of(0, slice(0, 4))
-    assert mask.characters is None
-    assert mask.outputs is None
-    assert mask.connections is None
-    assert mask.keep is not None
+    assert set(subject.masks.of(0, slice(0, 4))) == {"keep"}
     assert all(work.dtable is None for spare in subject.free.values() for work in spare)

@@ -7,7 +7,7 @@ import pytest
 
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
-from charrnn.model import build, initial
+from charrnn.model import build, initial_weights
 
 H, V = 40, 30
 
@@ -15,7 +15,7 @@ H, V = 40, 30
 def drawn(cell: str, seed: int = 0, **options: object) -> dict[str, np.ndarray]:
     """The weights of a network of two layers."""
     model = ModelConfig(cell=cell, hidden_size=H, num_layers=2, **options)
-    return initial(build(model, V, NumpyBackend()), model, np.random.default_rng(seed))
+    return initial_weights(build(model, V, NumpyBackend()), model, np.random.default_rng(seed))
 
 
 def test_each_gate_begins_orthogonal(cell: str) -> None:

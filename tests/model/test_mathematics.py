@@ -1,4 +1,4 @@
-"""What networks are built from, on every namespace: gathers, products, loss, clipping, Adagrad, the guard."""
+"""The operations that networks use, on every namespace: gathers, products, loss, clipping, Adagrad, the guard."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from charrnn import optim
 from charrnn.backend import numpy
 from charrnn.backend.numpy import panel_width
 from charrnn.config import OptimizerConfig
-from charrnn.model.loss import cross_entropy, cross_entropy_and_grad
-from charrnn.optim.guard import Guard
+from charrnn.model.bptt import cross_entropy, cross_entropy_and_grad
+from charrnn.optim import Guard
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
@@ -131,7 +131,7 @@ def test_adagrad_and_clip_by_value_are_min_char_rnns(case: Case) -> None:
     config = OptimizerConfig(name="adagrad", clip_value=5.0, learning_rate=0.1)
     rate = (backend.zeros((), case.dtype) + 1.0) * config.learning_rate
     optim.clip(grad, backend.zeros((), case.dtype) + 1.0, config, backend=backend)
-    optim.rule(config).move(params, grad, {"memory": memory}, optim.Update(1, rate, rate > 0, backend))
+    optim.rule(config).apply(params, grad, {"square_sum": memory}, optim.Update(1, rate, rate > 0, backend))
     assert close(backend.to_host(params), np.array(expected_p), case.tolerance)
     assert close(backend.to_host(memory), np.array(expected_m), case.tolerance)
 
@@ -146,8 +146,8 @@ def test_clip_by_norm_scales_only_above_the_bound(case: Case, bound: float, fact
     assert np.allclose(backend.to_host(grad), np.array([3.0, 4.0]) * factor, rtol=1e-6)
 
 
-def test_guard_judges_halves_and_shuts(case: Case) -> None:
-    """Finite steps count; each bad one halves the rate; three in a row shut the guard, whatever comes after."""
+def test_guard_skips_halves_and_stops(case: Case) -> None:
+    """A step that is not finite halves the rate; after three in a row the guard skips every step."""
     backend = case.make()
     guard, nan, one = Guard(backend, case.dtype), math.nan, 1.0
     seen = []
@@ -177,7 +177,7 @@ def test_guard_judges_halves_and_shuts(case: Case) -> None:
 
 
 def test_masks_stop_nan(case: Case) -> None:
-    """zero_unless and copy_if select, they do not multiply: no NaN comes through."""
+    """zero_unless and copy_if select instead of multiplying, so no NaN passes."""
     backend = case.make()
     true, false = (backend.from_host(np.array(v)) for v in (True, False))
     poison = backend.from_host(np.array([np.nan, np.inf, 1.0]), case.dtype) + 0.0

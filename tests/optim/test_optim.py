@@ -24,8 +24,8 @@ from charrnn.optim import learning_rate
 GRADS = np.random.default_rng(5).standard_normal((6, 20)) * np.logspace(-3, 3, 20)
 
 
-def moved(case: Case | None, said: OptimizerConfig, *, skip: int = -1) -> SimpleNamespace:
-    """Twenty parameters after a step for each row of `GRADS`; step `skip` does not count."""
+def updated(case: Case | None, said: OptimizerConfig, *, skip: int = -1) -> SimpleNamespace:
+    """Return twenty parameters after an update with each row of `GRADS`; update `skip` is skipped."""
     backend = case.make() if case else NumpyBackend()
     dtype = case.dtype if case else "float64"
     params = backend.from_host(np.linspace(-1, 1, 20), dtype) + 0.0
@@ -38,8 +38,8 @@ def moved(case: Case | None, said: OptimizerConfig, *, skip: int = -1) -> Simple
         if said.weight_decay:
             everything = backend.zeros((20,), dtype) + 1.0
             optim.decay(params, everything, said.weight_decay, update)
-        rule.move(params, grad, slots, update)
-        optim.average(mean, params, optim.blend(said.average, n + 1), update)
+        rule.apply(params, grad, slots, update)
+        optim.update_average(mean, params, optim.average_share(said.average, n + 1), update)
         if n == skip - 1:
             before = [backend.to_host(a) for a in (params, mean, *slots.values())]
         if n == skip:
@@ -58,7 +58,7 @@ RULES = {
 
 
 def by_hand(said: OptimizerConfig) -> list[float]:
-    """The rules of the papers, one number at a time."""
+    """Return the parameters by the formulas of the papers, one number at a time."""
     result = []
     for n, p in enumerate(np.linspace(-1, 1, 20).tolist()):
         m = v = 0.0
@@ -82,7 +82,7 @@ def by_hand(said: OptimizerConfig) -> list[float]:
 @pytest.mark.parametrize("name", RULES)
 def test_rule_is_the_papers(case: Case, name: str) -> None:
     """Six steps with gradients from 1e-3 to 1e3 move every parameter as the formula does."""
-    assert close(moved(case, RULES[name]).params, np.array(by_hand(RULES[name])), case.tolerance)
+    assert close(updated(case, RULES[name]).params, np.array(by_hand(RULES[name])), case.tolerance)
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw"])
@@ -98,21 +98,21 @@ def test_rule_is_pytorchs(name: str) -> None:
     for row in GRADS:
         params.grad = torch.from_numpy(row.copy())
         optimizer.step()
-    assert close(moved(None, said).params, params.detach().numpy(), 1e-12)
+    assert close(updated(None, said).params, params.detach().numpy(), 1e-12)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_step_that_does_not_count_changes_nothing(case: Case, name: str) -> None:
-    """Momentum would move the parameters on: a skipped step leaves them, the memory and the average bit for bit."""
-    moved(case, config.build({"optimizer": vars(RULES[name]) | {"average": 0.9}}).optimizer, skip=3)
+def test_a_skipped_step_changes_nothing(case: Case, name: str) -> None:
+    """A skipped step leaves the parameters, the slots and the average bit for bit, momentum or not."""
+    updated(case, config.build({"optimizer": vars(RULES[name]) | {"average": 0.9}}).optimizer, skip=3)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Vectors updated a few elements at a time have the bits of vectors updated whole."""
-    whole = moved(None, RULES[name])
+    whole = updated(None, RULES[name])
     monkeypatch.setattr(numpy, "PASS", 7)
-    assert np.array_equal(whole.params, moved(None, RULES[name]).params)
+    assert np.array_equal(whole.params, updated(None, RULES[name]).params)
 
 
 def test_average_is_the_running_mean(case: Case) -> None:
@@ -123,7 +123,9 @@ def test_average_is_the_running_mean(case: Case) -> None:
     params, rate = backend.from_host(np.linspace(-1, 1, 20), case.dtype), backend.zeros((), case.dtype)
     expected = np.full(20, 100.0)
     for t in range(1, 8):
-        optim.average(mean, params, optim.blend(said.average, t), optim.Update(t, rate, rate == 0, backend))
+        optim.update_average(
+            mean, params, optim.average_share(said.average, t), optim.Update(t, rate, rate == 0, backend)
+        )
         keep = min(0.3, t / (t + 9))
         expected = keep * expected + (1 - keep) * np.linspace(-1, 1, 20)
     assert close(backend.to_host(mean), expected, case.tolerance)

@@ -102,4 +102,4 @@ def test_killed_while_it_replaces_a_text_that_is_in_no_file(place: Path) -> None
 def about(run: Path) -> tuple[int, str, str]:
     """Seed, text and network of a run."""
     saved = checkpoint.find(run, "last")[1]
-    return saved.meta.config.train.seed, saved.meta.sha256, checkpoint.content(saved.tensors)
+    return saved.meta.config.train.seed, saved.meta.sha256, checkpoint.digest_of(saved.tensors)

@@ -16,7 +16,7 @@ import charrnn
 from charrnn import checkpoint, seeds
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.checkpoint import Checkpoint
-from charrnn.model import build, initial
+from charrnn.model import build, initial_weights
 
 STRANGE = sorted(set(FRENCH) - set(TEXT), key=lambda c: (-FRENCH.count(c), c))
 
@@ -59,7 +59,7 @@ def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
     old = [n for n, c in enumerate(union) if c in TEXT]
     new = [n for n, c in enumerate(union) if c not in TEXT]
     network = build(after.config.model, len(union), NumpyBackend())
-    fresh = initial(network, after.config.model, seeds.stream(5, "weights"))
+    fresh = initial_weights(network, after.config.model, seeds.stream(5, "weights"))
     theirs, ours = tensors(source / "old", before.step), tensors(source / "new", 0)
     assert set(theirs) == set(ours)
     for name, array in ours.items():

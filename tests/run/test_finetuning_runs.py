@@ -20,7 +20,7 @@ from charrnn.text import cache, sources
 def content(run: Path, step: int) -> tuple[object, ...]:
     """All that is in a checkpoint, but for the name that the text was read by."""
     saved = checkpoint.load(checkpoint.path_of(run, step))
-    return checkpoint.content(saved.tensors), replace(saved.meta, corpus="")
+    return checkpoint.digest_of(saved.tensors), replace(saved.meta, corpus="")
 
 
 def test_resumed_without_its_source(call: Call, source: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_configuration_knows_its_source(call: Call, source: Path) -> None:
     _, err = call("train", "--config=new/config.toml", "--out=again", "--init-from=old")
     assert "weights: from old at step 45; " in err
     recorded = tomllib.loads((source / "again" / "config.toml").read_text())["train"]["init_sha256"]
-    assert recorded == checkpoint.content(checkpoint.load(checkpoint.path_of(source / "old", 45)).tensors)
+    assert recorded == checkpoint.digest_of(checkpoint.load(checkpoint.path_of(source / "old", 45)).tensors)
 
 
 def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,11 @@ def test_masks_made_anew_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> 
     corpus, vectors = from_text(BOOK, separator="\n\n"), []
     settings = settings_for("float32", "lstm")
     network = build(settings.model, len(corpus.vocabulary), NumpyBackend())
-    for ahead, separated in ((masks.AHEAD, True), (0, True), (0, False)):
-        monkeypatch.setattr(masks, "AHEAD", ahead)
+    for ahead, separated in ((masks.ELEMENTS, True), (0, True), (0, False)):
+        monkeypatch.setattr(masks, "ELEMENTS", ahead)
         part = corpus.part(0, len(corpus.ids)) if separated else Part(corpus.ids)
         trainer = start(settings, network, part, ThreadPool(1))
-        assert (trainer.masks.ahead == 1) == (ahead == 0)
+        assert (trainer.masks.count == 1) == (ahead == 0)
         for _ in range(trainer.streams.chunks + 2):
             trainer.step()
         vectors.append(trainer.vector.copy())

@@ -100,7 +100,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path, corpus: Path, m
     assert checkpoint.find(tmp_path / "r", "best")[1].meta.best == checkpoint.Best(30, 3.0)
     saved = checkpoint.last(tmp_path / "r")
     assert saved is not None
-    assert (saved[1].meta.step, saved[1].meta.stale) == (50, 2)
+    assert (saved[1].meta.step, saved[1].meta.stale_evaluations) == (50, 2)
 
 
 def test_plateau_lowers_the_rate_after_its_patience(
@@ -169,4 +169,4 @@ def test_the_last_look_counts_for_no_schedule(tmp_path: Path, corpus: Path, monk
     run(tmp_path / "r", corpus, said)
     saved = checkpoint.last(tmp_path / "r")
     assert saved is not None
-    assert (saved[1].meta.step, saved[1].meta.drops, saved[1].meta.stale) == (35, 1, 1)
+    assert (saved[1].meta.step, saved[1].meta.lr_reductions, saved[1].meta.stale_evaluations) == (35, 1, 1)

@@ -121,7 +121,7 @@ def test_looking_does_not_disturb(tmp_path: Path, text: Path, first: dict[str, o
     assert checkpoint.steps(runs[1])[-1] == 30
     for step in checkpoint.steps(runs[1]):
         looked, blind = (checkpoint.load(checkpoint.path_of(run, step)) for run in runs)
-        assert checkpoint.content(looked.tensors) == checkpoint.content(blind.tensors)
+        assert checkpoint.digest_of(looked.tensors) == checkpoint.digest_of(blind.tensors)
         assert (looked.meta.chunk, looked.meta.smooth_loss) == (blind.meta.chunk, blind.meta.smooth_loss)
 
 

@@ -31,7 +31,7 @@ class Fused:
         return self.cupy.RawModule(code=code, options=OPTIONS).get_function(name)
 
     def cross_entropy(self, logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
-        """`charrnn.model.loss.cross_entropy_and_grad`: a block for each row."""
+        """`charrnn.model.bptt.cross_entropy_and_grad`: a block for each row."""
         del backend
         (N, V), dtype = logits.shape, str(logits.dtype)
         nats, kernel = self.cupy.empty(N, dtype), self.kernel("loss.cu", "cross_entropy", dtype)
@@ -40,29 +40,38 @@ class Fused:
         return nats
 
     def apply_update(
-        self, moved: Any, grad: Array, loss: Array, step: Any, *, trace: Array, rule: Any, config: Any, backend: Backend
+        self,
+        arrays: Any,
+        grad: Array,
+        loss: Array,
+        inputs: Any,
+        *,
+        trace: Array,
+        rule: Any,
+        config: Any,
+        backend: Backend,
     ) -> None:
-        """`charrnn.optim.update.apply_update`: a launch for the norm, and one for everything that hangs on it."""
+        """`charrnn.optim.apply_update`: one launch for the norm, and one for everything that depends on it."""
         del backend
-        P, real, guard, dtype = len(grad), grad.dtype.type, moved.guard, str(grad.dtype)
+        P, real, guard, dtype = len(grad), grad.dtype.type, arrays.guard, str(grad.dtype)
         blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]
         kernel, parts = self.kernel, self.cupy.empty(blocks, dtype)
         rules = {"RULE": type(rule).__name__, "LIMIT": guard.limit}
-        norm, move = (kernel("update.cu", name, dtype, **rules) for name in ("square_sums", "apply_update"))
-        norm((blocks,), (self.threads,), (np.int32(P), grad, parts), shared_mem=shared)
+        square_sums, update = (kernel("update.cu", name, dtype, **rules) for name in ("square_sums", "apply_update"))
+        square_sums((blocks,), (self.threads,), (np.int32(P), grad, parts), shared_mem=shared)
 
-        beta1, beta2 = getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0)
-        corrections = (1 / (1 - beta1**step.number), (1 - beta2**step.number) ** -0.5)
+        beta1, beta2, share = getattr(rule, "beta1", 0.0), getattr(rule, "beta2", 0.0), inputs.average_share
+        corrections = (1 / (1 - beta1**inputs.number), (1 - beta2**inputs.number) ** -0.5)
         clips, betas = (config.clip_norm, config.clip_value), (rule.eps, 1 - beta1, 1 - beta2, *corrections)
-        numbers = (1 / step.characters, step.rate, *clips, config.weight_decay, step.blend, *betas)
-        states = [array for pair in moved.states for array in pair]
+        numbers = (1 / inputs.characters, inputs.learning_rate, *clips, config.weight_decay, share, *betas)
+        states = [array for pair in arrays.states for array in pair]
         sizes = (P, states[0].size if states else 0, blocks)
         judged = self.cupy.empty(2, dtype)
         judge = (loss, parts, guard.scale, guard.bad, judged[:1], judged[1:], trace)
-        memory, average = [*moved.slots.values(), NULL], moved.average if step.blend else NULL
-        arrays = (grad, moved.vector, *memory[:2], average, NULL if moved.decayed is None else moved.decayed)
-        arguments = (*map(np.int32, sizes), *map(real, numbers), *judge, *arrays, *(states + [NULL] * 4)[:4])
-        move((blocks,), (self.threads,), arguments, shared_mem=shared)
+        slots, average = [*arrays.slots.values(), NULL], arrays.average if share else NULL
+        vectors = (grad, arrays.vector, *slots[:2], average, NULL if arrays.decayed is None else arrays.decayed)
+        arguments = (*map(np.int32, sizes), *map(real, numbers), *judge, *vectors, *(states + [NULL] * 4)[:4])
+        update((blocks,), (self.threads,), arguments, shared_mem=shared)
         guard.scale, guard.bad = judged[0], judged[1]
 
     def choices(

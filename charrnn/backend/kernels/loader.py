@@ -94,9 +94,9 @@ class Kernel:
         (T, B, _), (_, _, H), layout = tape.z.shape, tape.hidden.shape, self.layout
         sizes = (np.int32(n) for n in (T, B, H, layout.stream_tiles))
         bias = next((tape.bias[gate, 0, :] for gate in self.cell.BIASES.values()), NULL)
-        memory = tape.memory if "memory" in self.cell.STATES else NULL
+        cell_state = tape.cell_state if "cell_state" in self.cell.STATES else NULL
         keep = NULL if keep is None else self.cupy.ascontiguousarray(keep)
-        states = (tape.z, tape.z_hidden, tape.hidden, memory, NULL if dhidden is None else dhidden)
+        states = (tape.z, tape.z_hidden, tape.hidden, cell_state, NULL if dhidden is None else dhidden)
         self.counters.fill(0)
         arguments = (*sizes, W, bias, keep, *states, self.carry, self.counters)
         self.functions[name]((layout.blocks,), (layout.threads,), arguments, shared_mem=layout.shared)

@@ -1,16 +1,14 @@
-"""The cells, a module each, all of one shape.
+"""The cells: one module each, all with the same names.
 
-A cell has
+- `NAME`; `GATES`: G of the recurrent weights (H, G·H); `STATES`: the tape's arrays (T+1, B, H) that one chunk hands to
+  the next.
+- `BIASES`: name -> gate, for biases (H,) that belong to the recurrent product of one gate; they are copied into the
+  tape's `bias`. `FORGET_GATES`: the gates whose bias starts at `model.forget_bias`.
+- `tape`: makes the arrays of a layer. Besides the states they are `z` (T, B, G·H), the projected input, which the
+  backward pass overwrites with its gradient dz, and `z_hidden` (T, B, G·H), the gradient of the recurrent product.
+- `recurrence_forward`, and `recurrence_backward` directly below it.
 
-- a `NAME`; `GATES`, the G of its (H, G·H) weights; `STATES`, the tape's arrays (T+1, B, H) that carry from chunk to
-  chunk;
-- `BIASES`, name -> gate: biases (H,) of the recurrent product of that gate alone, which are broadcast into the tape's
-  `bias`; `FORGET`, the gates whose bias begins at `model.forget_bias`;
-- `tape`, its memory: besides the states `z` (T, B, G·H), the projected input, where the adjoint leaves its gradient
-  dz, and `z_hidden` of that shape, where it leaves the gradient by the recurrent product. For most cells, that is dz;
-- `recurrence_forward`, and `recurrence_backward` directly below.
-
-`Backend.recurrence` may put a device kernel of the same two functions in their place.
+`Backend.recurrence` may run a device kernel in place of the two functions.
 """
 
 from types import ModuleType
