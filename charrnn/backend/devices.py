@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from charrnn.backend import cupy as cupy
@@ -58,6 +60,25 @@ def gpus() -> dict[str, str | None]:
     """What is wrong with each CUDA device, None with one that computes; only `cuda` where none can be used."""
     _, trouble = first_gpu()
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
+
+
+@contextmanager
+def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterator[None]:
+    """Turn a `MemoryError` of the block into a `DeviceError`: what was asked for, what is free, and what to do.
+
+    A `resumed` run cannot change its sizes, so the advice is to continue it elsewhere.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        facts, free = [cupy.first_line(error).removesuffix(".")], backend.free_bytes()
+        if free is not None:
+            facts.append(f"{free / 2**20:,.0f} MiB are free")
+        advice = "lower train.batch_size or model.hidden_size"
+        if resumed:
+            elsewhere = "machine" if backend.name == "cpu" else "device"
+            advice = f"continue on a {elsewhere} with more memory" + ", such as --device cpu" * (elsewhere == "device")
+        raise DeviceError(f"{backend.name} is out of memory ({', '.join(facts)}): {advice}") from error
 
 
 def report() -> list[str]:
