@@ -108,6 +108,8 @@ def prepare(request: Request) -> Session:
     with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
         begin = partial(start, network=network, part=train, thread_pool=choice.backend.thread_pool(request.threads))
         trainer = begin(settings)
+        if reason := trainer.pool.fallback_reason():
+            notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
         if saved is not None:
             restored(trainer, saved)
         elif source is not None:

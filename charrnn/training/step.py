@@ -73,7 +73,7 @@ class Trainer:
         states = [(shard.after[name], state) for shard in self.shards for name, state in shard.state.items()]
         self.moved = Moved(self.vector, self.decayed(), self.average, self.slots, states, self.guard)
         self.losses = backend.shared_zeros((shards,), dtype)
-        self.pool = ForkPool(self.compute, shards, thread_pool, shares=backend.shares)
+        self.pool = ForkPool(shards, thread_pool, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, 2), dtype)
         self.drained = 0
@@ -98,7 +98,7 @@ class Trainer:
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain`."""
         self.masks.reach(self.done)
-        self.pool.run(self.done)
+        self.pool.run(self.compute, self.done)
         with self.network.backend.quiet():
             self.update()
         self.done += 1
@@ -123,7 +123,7 @@ class Trainer:
     def compute(self, part: int, step: int) -> None:
         """Leave the loss (summed nats) of one shard's part of the chunk in `losses`, gradient and state in the shard.
 
-        In a process that may be a helper's: what it reads or writes beyond its own is in shared memory.
+        May run in a worker process: it reads and writes only shared memory and memory of its own.
         """
         backend, B, shard = self.network.backend, self.streams.ids.shape[1], self.shards[part]
         _, row = self.streams.chunk(step)
@@ -140,7 +140,7 @@ class Trainer:
         spare.append(work)
 
     def close(self) -> None:
-        """End the helpers and threads."""
+        """End the worker processes and threads."""
         self.pool.close()
         self.thread_pool.close()
 
