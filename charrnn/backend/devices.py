@@ -1,4 +1,4 @@
-"""Which device computes: `auto`, `cpu`, `cuda` or `cuda:N`, the fallback to the CPU, and a report of all of them."""
+"""Choose the device (`auto`, `cpu`, `cuda` or `cuda:N`), fall back to the CPU, and report all devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.errors import DeviceError
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend, the one line that says why it was chosen, and whether that line is a warning."""
+    """A backend, one line that says why it was chosen, and whether the line is a warning about a fallback."""
 
     backend: Backend
     reason: str
@@ -25,10 +25,10 @@ class Choice:
 
 
 def choose(device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0) -> Choice:
-    """The backend for `device`; on a GPU with the `precision` and `memory` of `CupyBackend`.
+    """Return the backend for `device`; `precision` and `memory` are arguments of `CupyBackend`.
 
-    `auto` takes the first GPU that can really compute, else the CPU. A CUDA device that cannot be used falls back to
-    the CPU with a warning in `Choice.reason`, or raises `DeviceError` where `fallback` is false.
+    `auto` is the first GPU that passes a test computation, else the CPU. For a CUDA device that cannot be used, the
+    CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false.
     """
     if device == "cpu":
         backend = numpy.NumpyBackend()
@@ -46,7 +46,7 @@ def choose(device: str, *, fallback: bool = True, precision: str | None = None, 
 
 
 def first_gpu() -> tuple[int, str | None]:
-    """The first GPU that computes; if none does, 0 and what is wrong with it."""
+    """Return the first GPU that computes and None; if none computes, 0 and why."""
     trouble = cupy.problem(0)
     if trouble is not None and cupy.started():
         others = (n for n in range(1, cupy.count()) if cupy.problem(n) is None)
@@ -57,7 +57,7 @@ def first_gpu() -> tuple[int, str | None]:
 
 
 def gpus() -> dict[str, str | None]:
-    """What is wrong with each CUDA device, None with one that computes; only `cuda` where none can be used."""
+    """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
     _, trouble = first_gpu()
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
 
@@ -82,9 +82,9 @@ def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterato
 
 
 def report() -> list[str]:
-    """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
+    """Return lines for users: each device or why it cannot be used, versions and memory, and what `auto` chooses."""
     cpu = numpy.NumpyBackend()
-    total = threads.memory()
+    total = threads.total_ram()
     size = f"{total / 2**30:.0f} GiB" if total else "an unknown amount"
     lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {size} of memory"]
     first, trouble = first_gpu()

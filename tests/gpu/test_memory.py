@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from charrnn import config
 from charrnn.backend import explain_out_of_memory
+from charrnn.backend.base import Rows
 from charrnn.backend.cupy import CupyBackend
 from charrnn.backend.numpy import NumpyBackend
-from charrnn.backend.rows import Rows
 from charrnn.errors import ConfigError, DeviceError
 from charrnn.model.cells import CELLS
 from charrnn.run.request import Request

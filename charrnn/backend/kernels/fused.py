@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Backend
+from charrnn.backend.base import Array, Backend, steps
 from charrnn.backend.kernels import REALS, Card, source
 from charrnn.backend.kernels.loader import NULL, OPTIONS
-from charrnn.backend.views import Array, steps
 
 HostArray = np.ndarray[Any, Any]
 

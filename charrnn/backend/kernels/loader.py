@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Backend
+from charrnn.backend.base import Array, Backend, Series
 from charrnn.backend.kernels import Card, Plan, plan, source
-from charrnn.backend.views import Array, Series
 
 OPTIONS = ("-std=c++17",)
 NULL = np.uint64(0)
