@@ -101,7 +101,7 @@ class CupyBackend(Backend):
 
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Replace one launch for each operation by one or two."""
-        return self.kernels.functions.get(name, function)
+        return self.kernels.function(name) or function
 
     def recurrence(self, cell: Any) -> Any:
         """Return kernels of one launch a pass if the cell has them and the card can run all blocks at once."""

@@ -98,10 +98,8 @@ def total_ram() -> int | None:
 
 def blas() -> str:
     """Describe NumPy's BLAS: library, version, kernel."""
-    libraries = [pool for pool in controller().info() if pool["user_api"] == "blas"]
-    return (
-        ", ".join(f"{b['internal_api']} {b['version']} ({b.get('architecture')})" for b in libraries) or "BLAS unknown"
-    )
+    pools = [pool for pool in controller().info() if pool["user_api"] == "blas"]
+    return ", ".join(f"{b['internal_api']} {b['version']} ({b.get('architecture')})" for b in pools) or "BLAS unknown"
 
 
 @cache
