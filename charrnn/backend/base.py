@@ -1,11 +1,11 @@
-"""The array backend: a namespace `xp`, a device, and the few operations the array standard lacks.
+"""The array backend: a namespace `xp`, a device, and the few operations that the array standard lacks.
 
-`Backend` holds to the standard (https://data-apis.org/array-api) plus `out=`, so it runs on any namespace; the NumPy
+`Backend` uses only the standard (https://data-apis.org/array-api) plus `out=`, so it runs on any namespace. The NumPy
 and CuPy backends replace single methods where their library has a faster call. Nothing above this package asks which
 library it runs on.
 
-Two things are taken from the libraries rather than from the standard: `array[i, ...]` and `reshape` of contiguous
-arrays are views, and elementwise functions take `out=`.
+Two assumptions go beyond the standard: `array[i, ...]` and `reshape` of a contiguous array return views, and
+elementwise functions accept `out=`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,77 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from charrnn.backend.rows import Rows
 from charrnn.backend.threads import ThreadPool
-from charrnn.backend.views import Array, gate_steps
+
+Array: TypeAlias = Any
+"""An array of the backend's namespace; the standard has no type for it yet."""
+Affine: TypeAlias = Callable[[Array, Array, Array], object]
+"""`affine(a, b, out)` writes a @ W + b into `out`, which may be `b`, for a fixed matrix W."""
 
 BLOCK = 4096
-"""Most columns of a one-hot matrix that `sum_rows` makes at once: at a vocabulary of 60,000 it would be gigabytes."""
+"""Most columns of the one-hot matrix in `sum_rows`: with 60,000 characters the whole matrix would be gigabytes."""
 
 
-Affine: TypeAlias = Callable[[Array, Array, Array], object]
-"""`affine(a, b, out)` writes a @ W + b into `out`, which may be `b`, for a matrix W that it knows."""
+def steps(array: Array) -> tuple[Array, ...]:
+    """Return the views `array[t, ...]`. Made once, they save a loop the indexing, a third of a small operation."""
+    return tuple(array[t, ...] for t in range(array.shape[0]))
+
+
+class Series(NamedTuple):
+    """An array (T, ...) for a device kernel, and its T views `whole[t, ...]` for a loop."""
+
+    whole: Array
+    steps: tuple[Array, ...]
+
+
+def series(array: Array) -> Series:
+    """Return the array with its `steps`."""
+    return Series(array, steps(array))
+
+
+def gate_steps(array: Array, G: int, *, xp: Any) -> tuple[Array, ...]:
+    """Return T views (G, B, H) of an array (T, B, G·H): the columns of each gate as one block."""
+    T, B, N = array.shape
+    return steps(xp.permute_dims(xp.reshape(array, (T, B, G, N // G)), (0, 2, 1, 3)))
+
+
+class Rows:
+    """A table (N, B) on the host whose rows are read on the device, a stretch at a time.
+
+    Args:
+        backend: the device.
+        table: (N, B), read only.
+        limit: most bytes that the table may take on the device. A larger table is uploaded in blocks of that size,
+            when they are needed. None uploads the whole table now.
+    """
+
+    def __init__(self, backend: Backend, table: np.ndarray[Any, Any], limit: int | None = None) -> None:
+        self.backend, self.table = backend, table
+        fitting = len(table) if limit is None else limit // max(1, table[:1].nbytes)
+        self.count = min(len(table), max(1, fitting))
+        self.first, self.block = 0, None if self.count < len(table) else backend.resident(table)
+
+    def read(self, first: int, last: int) -> Array:
+        """Return rows first, ..., last - 1 on the device; upload a block if the current one lacks some of them."""
+        if self.block is None or not self.first <= first <= last <= self.first + self.block.shape[0]:
+            self.first, self.block = first, None  # free the old block before the new one is allocated
+            self.block = self.backend.resident(self.table[first : first + max(self.count, last - first)])
+        return self.block[first - self.first : last - self.first, :]
 
 
 class PackedWeights:
-    """A matrix (K, N) by which many matrices of `rows` rows are multiplied, as a recurrence does at every time step.
+    """A matrix (K, N) that multiplies many matrices of `rows` rows, as recurrent weights do at every time step.
 
-    The library may want it in a layout of its own: `use` brings it there once for all products.
+    A library may multiply faster with another memory layout: `use` converts the matrix once for all its products.
 
     Attributes:
-        matrix: the one in use, as it was given.
+        matrix: the matrix in use, as it was passed to `use`.
         affine: `affine(a, b, out)` writes a @ matrix + b. With `blocks`, b and out are (blocks, rows, N / blocks) of
-            any strides, so that each gate of a cell gets memory of its own: the sum is a pass of its own in any case.
+            any strides: the sum, a pass of its own in any case, then gives each gate of a cell its own memory.
     """
 
     matrix: Array
@@ -50,11 +96,11 @@ class PackedWeights:
             self.summand = gate_steps(self.product[None, ...], blocks, xp=backend.xp)[0]
 
     def use(self, matrix: Array) -> None:
-        """Multiply by `matrix` (K, N), which may be a transposed view and must not change until the next `use`."""
-        self.matrix, self.affine = matrix, self.by(matrix)
+        """Multiply by `matrix` (K, N) from now on. It may be a transposed view, and must not change while in use."""
+        self.matrix, self.affine = matrix, self.affine_by(matrix)
 
-    def by(self, matrix: Array) -> Affine:
-        """The function that multiplies by `matrix`."""
+    def affine_by(self, matrix: Array) -> Affine:
+        """Return the function `affine` for a matrix."""
         matmul, add, product, summand = self.backend.matmul, self.backend.xp.add, self.product, self.summand
 
         def affine(a: Array, b: Array, out: Array) -> None:
@@ -68,12 +114,12 @@ class Backend:
     """Arrays on one device.
 
     Attributes:
-        xp: the array namespace; its elementwise functions take `out=`.
-        device: what the namespace calls the device, passed wherever an array is born.
-        name: `cpu`, `cuda:0`, ...: what configurations and metrics say.
-        label: the device in words, for people.
-        one_thread_only: whether one thread must drive the device: its slices of a batch then come one after another.
-        shares: whether what `shared_zeros` makes is shared with forked processes.
+        xp: the array namespace; its elementwise functions accept `out=`.
+        device: the namespace's name of the device, an argument of each function that creates an array.
+        name: `cpu`, `cuda:0`, ..., as in configurations and metrics.
+        label: a description of the device for users.
+        one_thread_only: whether only one thread may use the device; it then computes the shards one after another.
+        shares: whether forked processes share the arrays of `shared_zeros`.
     """
 
     shares = False
@@ -87,73 +133,73 @@ class Backend:
         self.spare = threading.local()
 
     def use(self) -> None:
-        """Make the device the one that the calling thread computes on, where a thread has one."""
+        """Make this the current device of the calling thread, if the library has a current device."""
 
     def thread_pool(self, count: int = 0) -> ThreadPool:
-        """`count` workers, 0 for one a core; only one where one thread must drive the device."""
+        """Return a pool of `count` threads (0: one a core), or of one thread if only one may use the device."""
         return ThreadPool(1 if self.one_thread_only else count)
 
-    # -- birth and transport ------------------------------------------------------------------------------------------
+    # -- creation and transfer ----------------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A new array whose contents are arbitrary."""
+        """Return a new array with arbitrary contents."""
         return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A new array of zeros."""
+        """Return a new array of zeros."""
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Zeros; where `shares` is true, the helpers of a `ForkPool` see them too."""
+        """Return zeros, which the workers of a `ForkPool` share if `shares` is true."""
         return self.zeros(shape, dtype)
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """A copy of a NumPy array on the device, as `dtype` or its own."""
+        """Return a copy of a NumPy array on the device, converted to `dtype` if that is given."""
         return self.xp.asarray(np.asarray(array, dtype=dtype, order="C"), device=self.device, copy=True)
 
     def resident(self, array: np.ndarray[Any, Any]) -> Array:
-        """A NumPy array where steps read it, which nobody writes to: on the device."""
+        """Return a NumPy array on the device, to be read only: it may be the array itself."""
         return self.from_host(array)
 
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
-        """A table that steps read, which nobody writes to."""
+        """Return a table (N, B), to be read only, whose rows are read on the device."""
         return Rows(self, table)
 
     def free_bytes(self) -> int | None:
-        """The device's memory that nothing holds; None where nobody knows."""
+        """Return the free bytes of the device's memory; None if they are not known."""
         return None
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """A NumPy copy of `array`. Waits for the device."""  # sync
+        """Return a NumPy copy of `array`. Waits for the device."""  # sync
         return np.array(np.from_dlpack(array))
 
-    # -- products, and rows by index: each gather stands above its adjoint --------------------------------------------
+    # -- products, and rows by index: each gather is followed by its adjoint ------------------------------------------
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
     def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
-        """What multiplies matrices (rows, K) by one matrix of `shape` (K, N) again and again."""
+        """Return what multiplies many matrices (rows, K) by one matrix of `shape` (K, N)."""
         return PackedWeights(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
-        """A fresh contiguous copy of `ids` in the integer type that indexing wants."""
+        """Return a new contiguous copy of `ids` in the integer type that indexing needs."""
         return self.xp.astype(ids, self.xp.int64, copy=True)
 
     def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
-        """The `indices` of a NumPy array."""
+        """Return the `indices` of a NumPy array."""
         return self.indices(self.from_host(ids, "int64"))
 
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
-        """out[n, :] = table[ids[n], :] for ids (N,), table (V, H), out (N, H)."""
+        """Write out[n, :] = table[ids[n], :] for ids (N,), table (V, H), out (N, H)."""
         out[...] = self.xp.take(table, ids, axis=0)
         return out
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """The adjoint of `take_rows`: out[v, :] = the sum of rows[n, :] over every n with ids[n] == v.
+        """The adjoint of `take_rows`: write out[v, :] = the sum of rows[n, :] over all n with ids[n] == v.
 
-        A product with a one-hot matrix: additions at indices would be atomic on a GPU, and so not deterministic.
+        It is a product with a one-hot matrix: a GPU would add at indices atomically, which is not deterministic.
         """
         for first in range(0, out.shape[0], BLOCK):
             block = out[first : min(first + BLOCK, out.shape[0]), ...]
@@ -163,19 +209,19 @@ class Backend:
         return out
 
     def row_max(self, matrix: Array) -> Array:
-        """A new array (N, 1): the largest element of each row of matrix (N, V)."""
+        """Return a new array (N, 1): the largest element of each row of matrix (N, V)."""
         return self.xp.max(matrix, axis=1, keepdims=True)
 
     def row_sums(self, matrix: Array) -> Array:
-        """A new array (N, 1): the sum of each row of matrix (N, V)."""
+        """Return a new array (N, 1): the sum of each row of matrix (N, V)."""
         return self.xp.sum(matrix, axis=1, keepdims=True)
 
     def total(self, vector: Array) -> Array:
-        """The sum (0-d) of a vector."""
+        """Return the sum (0-d) of a vector."""
         return self.xp.sum(vector)
 
     def pick(self, matrix: Array, ids: Array) -> Array:
-        """A new array (N,): matrix[n, ids[n]] for matrix (N, V), ids (N,)."""
+        """Return a new array (N,): matrix[n, ids[n]] for matrix (N, V), ids (N,)."""
         return self.xp.take_along_axis(matrix, ids[:, None], axis=1)[:, 0]
 
     def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
@@ -184,28 +230,28 @@ class Backend:
         matrix -= self.xp.astype(ids[:, None] == values[None, :], matrix.dtype) * amount
 
     def blocks(self, *vectors: Array) -> Iterator[tuple[Array, ...]]:
-        """The vectors, all of one length, cut alike, with scratch memory of the same length: whole, or a cache's worth.
+        """Yield the same stretch of each of the vectors, all of one length, and scratch memory of the stretch's length.
 
-        For chains of elementwise operations: what one writes, the next should find in the cache.
+        A chain of elementwise operations then finds its operands in the cache. Here the stretch is the whole vector.
         """
         yield (*vectors, self.scratch(vectors[0]))
 
     def scratch(self, like: Array) -> Array:
-        """Memory with arbitrary contents, like the array; the same comes back at every call, thread by thread."""
+        """Return memory of the array's shape and type with arbitrary contents: the same at each call of a thread."""
         key = (like.shape, like.dtype)
-        found = self.spare.__dict__.setdefault("arrays", {})
-        if key not in found:
-            found[key] = self.xp.empty_like(like)
-        return found[key]
+        arrays = self.spare.__dict__.setdefault("arrays", {})
+        if key not in arrays:
+            arrays[key] = self.xp.empty_like(like)
+        return arrays[key]
 
-    # -- choices made on the device, without a wait -------------------------------------------------------------------
+    # -- decisions made on the device, without a wait -----------------------------------------------------------------
 
     def select(self, condition: Array, yes: Array, no: Array) -> Array:
-        """`yes` where the 0-d boolean `condition` holds, else `no`; both 0-d."""
+        """Return `yes` if the 0-d boolean `condition` holds, else `no`; both are 0-d."""
         return self.xp.where(condition, yes, no)
 
     def zero_unless(self, ok: Array, array: Array) -> None:
-        """Zero the whole `array` in place unless the 0-d boolean `ok` holds. A mask: 0 · NaN would be NaN."""
+        """Set all of `array` to zero unless the 0-d boolean `ok` holds. No product with a mask: 0 · NaN is NaN."""
         array[...] = self.xp.where(ok, array, self.xp.zeros_like(array))
 
     def copy_if(self, ok: Array, source: Array, *, out: Array) -> None:
@@ -213,7 +259,7 @@ class Backend:
         out[...] = self.xp.where(ok, source, out)
 
     def shrink(self, array: Array, norm: Array, bound: float) -> None:
-        """Scale `array`, whose norm is the 0-d `norm`, to the norm `bound` in place if it is above; not for a NaN."""
+        """Scale `array` in place to the norm `bound` if its norm, the 0-d `norm`, is larger. A NaN changes nothing."""
         xp = self.xp
         xp.multiply(array, xp.where(norm > bound, bound / norm, xp.ones_like(norm)), out=array)
 
@@ -222,25 +268,25 @@ class Backend:
         array[...] = self.xp.clip(array, -bound, bound)
 
     def dot(self, a: Array, b: Array) -> Array:
-        """The inner product of two vectors, a 0-d array."""
+        """Return the inner product (0-d) of two vectors."""
         return self.xp.vecdot(a, b)
 
     def quiet(self) -> AbstractContextManager[None]:
-        """Within it overflow and NaN raise no warning: the guard judges results, and every device is alike."""
+        """Return a context in which overflow and NaN cause no warning: the guard checks the results on every device."""
         return nullcontext()
 
     # -- kernels ------------------------------------------------------------------------------------------------------
 
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """What does the work of `function` here: itself, or a device kernel that is called alike."""
+        """Return `function`, or a device kernel that is called in the same way and computes the same."""
         del name
         return function
 
     def recurrence(self, cell: Any) -> Any:
-        """What runs `recurrence_forward` and `recurrence_backward` of `cell` here: its own loop, or a device kernel."""
+        """Return the cell, or device kernels with its `recurrence_forward` and `recurrence_backward`."""
         return cell
 
     def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
-        """How a layer of B streams and H units would be computed, for people; empty where there is no choice."""
+        """Describe to users how a layer of B streams and H units is computed; empty if there is only one way."""
         del cell, B, H, dtype
         return ""

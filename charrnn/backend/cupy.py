@@ -1,4 +1,4 @@
-"""NVIDIA GPUs: CuPy, imported only when a CUDA device is asked for."""
+"""NVIDIA GPUs, by CuPy, which is imported only if a CUDA device is requested."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Backend
+from charrnn.backend.base import Array, Backend, Rows
 from charrnn.backend.kernels import THREADS, Card, has_source
 from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
-from charrnn.backend.rows import Rows
-from charrnn.backend.views import Array
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
 class CupyBackend(Backend):
-    """CuPy arrays on one GPU. The standard's forms of the operations are inherited: none of them waits.
+    """CuPy arrays on one GPU. Most operations are the inherited ones: none of them waits.
 
-    Making one makes its card the current device of the calling thread, which must be the one that computes.
+    The constructor makes the card the current device of the calling thread, which must be the thread that computes.
 
     Args:
-        index: of the card.
-        precision: of the products of float32 matrices, but for those inside a recurrence: float32 or tf32; None leaves
-            what the process has.
-        memory: bytes that arrays may take; 0 leaves the limit that the process has.
+        index: the number of the card.
+        precision: float32 or tf32, for products of float32 matrices outside recurrences; None keeps the setting of the
+            process.
+        memory: most bytes for arrays; 0 keeps the limit of the process.
     """
 
     def __init__(self, index: int, *, precision: str | None = None, memory: int = 0) -> None:
@@ -44,69 +42,69 @@ class CupyBackend(Backend):
         if memory:
             cupy.get_default_memory_pool().set_limit(size=memory)
         if precision is not None:
-            # CuPy has no public name for this; it is a setting of the whole process.
+            # CuPy has no public function for this setting, which is one of the whole process.
             linalg = cupy._core._routines_linalg
             chosen = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_DEFAULT
             linalg.set_compute_type(np.dtype("float32"), chosen)
         attributes = self.device.attributes
-        # The kernels' release and acquire came with Volta.
+        # The kernels need release and acquire instructions, which Volta was the first to have.
         self.cooperative = bool(attributes["CooperativeLaunch"]) and int(self.device.compute_capability) >= 70
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
         self.kernels = Fused(cupy, self.card)
 
     def use(self) -> None:
-        """The current card is a thread's own."""
+        """Make the card current: each thread has its own current card."""
         self.device.use()
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """One upload."""
+        """Upload once."""
         return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
 
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
-        """Whole if it takes no more than a quarter of the free memory, else in blocks of that."""
+        """Upload the whole table if it needs at most a quarter of the free memory, else blocks of that size."""
         return Rows(self, table, self.free_bytes() // 4)
 
     def free_bytes(self) -> int:
-        """What the driver and CuPy's pool have left, within the limit of the pool."""
+        """Return the free bytes of the driver and of CuPy's pool, within the limit of the pool."""
         pool = self.cupy.get_default_memory_pool()
         free = self.cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
         return int(min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """One download. Waits for the device."""  # sync
+        """Download once. Waits for the device."""  # sync
         return np.asarray(self.cupy.asnumpy(array))
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
-        """cuBLAS, straight into `out`."""
+        """Let cuBLAS write directly into `out`."""
         return self.cupy.matmul(a, b, out=out)
 
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
-        """CuPy's take has no `mode`; the ids were checked on the host."""
+        """Write directly into `out`. The ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
 
     def pick(self, matrix: Array, ids: Array) -> Array:
-        """By distinct pairs of indices (n, ids[n]): N elements instead of N · V, and nothing atomic."""
+        """Index by the distinct pairs (n, ids[n]): N elements instead of N · V, and no atomic operation."""
         return matrix[self.cupy.arange(ids.shape[0]), ids]
 
     def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
-        """By the same pairs."""
+        """Index by the same pairs."""
         matrix[self.cupy.arange(ids.shape[0]), ids] -= amount
 
     def dot(self, a: Array, b: Array) -> Array:
-        """One reduction; the compatibility layer's vecdot would make a batched product of it."""
+        """Reduce once; `vecdot` of array_api_compat would compute a batched product."""
         return self.cupy.dot(a, b)
 
     def clip(self, array: Array, bound: float) -> None:
-        """One launch in place."""
+        """Clip by one launch."""
         self.cupy.clip(array, -bound, bound, out=array)
 
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """One or two launches instead of one for each operation."""
-        return self.kernels.functions.get(name, function)
+        """Replace one launch for each operation by one or two."""
+        return self.kernels.function(name) or function
 
     def recurrence(self, cell: Any) -> Any:
-        """One launch a pass for a cell that has a kernel, on cards that can run all blocks of a launch at once."""
+        """Return kernels of one launch a pass if the cell has them and the card can run all blocks at once."""
         if not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
@@ -114,7 +112,7 @@ class CupyBackend(Backend):
         return self.recurrences[cell.NAME]
 
     def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
-        """The layout of the kernel, or why there is none."""
+        """Describe the layout of the kernel, or why there is none."""
         if not self.cooperative:
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):
@@ -124,22 +122,22 @@ class CupyBackend(Backend):
 
 
 def count() -> int:
-    """How many CUDA devices the driver shows. Raises whatever CuPy raises without a driver."""
+    """Return the number of CUDA devices. Without a driver, CuPy raises an error."""
     import cupy
 
     return int(cupy.cuda.runtime.getDeviceCount())
 
 
 def started() -> bool:
-    """Whether CuPy is there and its driver answers."""
+    """Whether CuPy is installed and the driver reports a device."""
     try:
         return count() > 0
-    except Exception:  # whatever a broken installation raises
+    except Exception:  # a broken installation can raise anything
         return False
 
 
 def describe(index: int) -> str:
-    """Name, compute capability and memory of a GPU."""
+    """Return name, compute capability and memory of a GPU, for users."""
     import cupy
 
     properties = cupy.cuda.runtime.getDeviceProperties(index)
@@ -149,9 +147,9 @@ def describe(index: int) -> str:
 
 
 def problem(index: int) -> str | None:
-    """Why CUDA device `index` cannot be used, in one line that ends with the remedy; None if it can.
+    """Return why CUDA device `index` cannot be used, one line that ends with the remedy; None if it can be used.
 
-    The probe computes: with a driver but without the CUDA libraries everything looks well until the first kernel.
+    The check runs a computation: without the CUDA libraries everything works until the first kernel.
     """
     installed = wheels()
     if len(installed) > 1:
@@ -165,17 +163,17 @@ def problem(index: int) -> str | None:
     except Exception as error:
         return f"{installed[0]} cannot be imported ({first_line(error)}): {REMEDY}"
     try:
-        found = count()
+        devices = count()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "InsufficientDriver" in str(error):
             return (
                 f"no NVIDIA driver, or one too old for {installed[0]}: install a newer driver, or the other CuPy extra"
             )
         return f"CUDA does not start ({first_line(error)}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
-    if not found:
+    if not devices:
         return "the driver shows no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
-    if index >= found:
-        return f"there is no cuda:{index}, only {', '.join(f'cuda:{n}' for n in range(found))}"
+    if index >= devices:
+        return f"there is no cuda:{index}, only {', '.join(f'cuda:{n}' for n in range(devices))}"
     try:
         with cupy.cuda.Device(index):
             ones = cupy.ones((8, 8), dtype=cupy.float32)
@@ -187,17 +185,17 @@ def problem(index: int) -> str | None:
 
 
 def wheels() -> list[str]:
-    """The CuPy distributions installed here; more than one is a broken installation."""
-    found = []
+    """Return the installed CuPy packages and versions; more than one is a broken installation."""
+    installed = []
     for name in WHEELS:
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            installed.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text, or its type."""
+    """Return the first line of an exception's text, or its type if it has no text."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

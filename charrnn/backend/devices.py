@@ -1,9 +1,11 @@
-"""Which device computes: `auto`, `cpu`, `cuda` or `cuda:N`, the fallback to the CPU, and a report of all of them."""
+"""Choose the device (`auto`, `cpu`, `cuda` or `cuda:N`), fall back to the CPU, and report all devices."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from charrnn.backend import cupy as cupy
@@ -15,7 +17,7 @@ from charrnn.errors import DeviceError
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend, the one line that says why it was chosen, and whether that line is a warning."""
+    """A backend, one line that says why it was chosen, and whether the line is a warning about a fallback."""
 
     backend: Backend
     reason: str
@@ -23,10 +25,10 @@ class Choice:
 
 
 def choose(device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0) -> Choice:
-    """The backend for `device`; on a GPU with the `precision` and `memory` of `CupyBackend`.
+    """Return the backend for `device`; `precision` and `memory` are arguments of `CupyBackend`.
 
-    `auto` takes the first GPU that can really compute, else the CPU. A CUDA device that cannot be used falls back to
-    the CPU with a warning in `Choice.reason`, or raises `DeviceError` where `fallback` is false.
+    `auto` is the first GPU that passes a test computation, else the CPU. For a CUDA device that cannot be used, the
+    CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false.
     """
     if device == "cpu":
         backend = numpy.NumpyBackend()
@@ -44,7 +46,7 @@ def choose(device: str, *, fallback: bool = True, precision: str | None = None, 
 
 
 def first_gpu() -> tuple[int, str | None]:
-    """The first GPU that computes; if none does, 0 and what is wrong with it."""
+    """Return the first GPU that computes and None; if none computes, 0 and why."""
     trouble = cupy.problem(0)
     if trouble is not None and cupy.started():
         others = (n for n in range(1, cupy.count()) if cupy.problem(n) is None)
@@ -55,15 +57,34 @@ def first_gpu() -> tuple[int, str | None]:
 
 
 def gpus() -> dict[str, str | None]:
-    """What is wrong with each CUDA device, None with one that computes; only `cuda` where none can be used."""
+    """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
     _, trouble = first_gpu()
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
 
 
+@contextmanager
+def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterator[None]:
+    """Turn a `MemoryError` of the block into a `DeviceError`: what was asked for, what is free, and what to do.
+
+    A `resumed` run cannot change its sizes, so the advice is to continue it elsewhere.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        facts, free = [cupy.first_line(error).removesuffix(".")], backend.free_bytes()
+        if free is not None:
+            facts.append(f"{free / 2**20:,.0f} MiB are free")
+        advice = "lower train.batch_size or model.hidden_size"
+        if resumed:
+            elsewhere = "machine" if backend.name == "cpu" else "device"
+            advice = f"continue on a {elsewhere} with more memory" + ", such as --device cpu" * (elsewhere == "device")
+        raise DeviceError(f"{backend.name} is out of memory ({', '.join(facts)}): {advice}") from error
+
+
 def report() -> list[str]:
-    """Every device found or the reason why not, what `auto` picks, versions and memory, a line each."""
+    """Return lines for users: each device or why it cannot be used, versions and memory, and what `auto` chooses."""
     cpu = numpy.NumpyBackend()
-    total = threads.memory()
+    total = threads.total_ram()
     size = f"{total / 2**30:.0f} GiB" if total else "an unknown amount"
     lines = [f"cpu     {cpu.label}, {os.cpu_count()} cores, {size} of memory"]
     first, trouble = first_gpu()

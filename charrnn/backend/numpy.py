@@ -11,27 +11,26 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from charrnn.backend.base import Affine, Backend, PackedWeights
+from charrnn.backend.base import Affine, Array, Backend, PackedWeights
 from charrnn.backend.process_pool import shared_zeros
 from charrnn.backend.threads import blas_kernel
-from charrnn.backend.views import Array
 
 ONE_HOT_MOST = 256
-"""Rows, and characters, up to which `sum_rows` is a one-hot product on NumPy."""
+"""Most rows, and characters, for which `sum_rows` is a one-hot product."""
 UNPACKED_MOST = 1_000_000
-"""Multiplications of a product up to which OpenBLAS's AVX-512 kernels do not copy their operands first."""
+"""Most multiplications of a product for which OpenBLAS's AVX-512 kernels do not copy the operands first."""
 UNPACKED_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
-"""Their names in OpenBLAS."""
+"""OpenBLAS's names of the processors with AVX-512."""
 PASS = 2**16
-"""Elements of a vector that chains of elementwise operations work on together."""
+"""Elements of a vector that a chain of elementwise operations processes before the next ones."""
 
 
 class NumpyPackedWeights(PackedWeights):
-    """A matrix held as panels of columns where that is faster, else as it is.
+    """A matrix stored as panels of columns where that is faster, else unchanged.
 
-    OpenBLAS copies both operands of a larger product, also where the left one has few rows and the copy costs as much
-    as the product. Its AVX-512 kernels spare the copy up to `UNPACKED_MOST`, so there a larger matrix is cut into
-    panels that stay below (32 rows, H=512: 105 GFLOP/s instead of 77; H=1024: 103 instead of 61).
+    OpenBLAS copies both operands of a large product, even if the left one has few rows and the copy costs as much as
+    the product. Its AVX-512 kernels do without the copy up to `UNPACKED_MOST` multiplications. A larger product is
+    therefore split into panels below that size (32 rows, H=512: 105 GFLOP/s instead of 77; H=1024: 103 instead of 61).
     """
 
     def __init__(self, backend: Backend, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> None:
@@ -41,13 +40,14 @@ class NumpyPackedWeights(PackedWeights):
         self.panels = np.empty((N // width, K, width) if width else (K, N), dtype)
         self.products = np.empty((N // width, rows, width), dtype) if width else None
 
-    def by(self, matrix: Array) -> Affine:
-        """Copy a view or into panels; with one to four rows BLAS does as well on a view."""
+    def affine_by(self, matrix: Array) -> Affine:
+        """Return `affine` for a copy in panels, for a contiguous copy of a view, or for the matrix itself."""
         if self.products is None:
-            if len(self.product) > 4 and not matrix.flags.c_contiguous:  # H=256: up to fourfold
+            # A copy is up to four times faster than a view (H=256), but not for four rows or fewer.
+            if len(self.product) > 4 and not matrix.flags.c_contiguous:
                 self.panels[...] = matrix
                 matrix = self.panels
-            return affine_by(matrix, self.product, self.summand)
+            return affine_by_dot(matrix, self.product, self.summand)
         count, rows, width = self.products.shape
         self.panels[...] = matrix.reshape(len(matrix), count, width).transpose(1, 0, 2)
         panels, products, blocks = self.panels, self.products, max(1, self.blocks)
@@ -62,8 +62,8 @@ class NumpyPackedWeights(PackedWeights):
         return affine
 
 
-def affine_by(matrix: Array, product: Array, summand: Array) -> Affine:
-    """One product and one sum; the method `dot` is NumPy's fastest call of BLAS. `summand` is a view of `product`."""
+def affine_by_dot(matrix: Array, product: Array, summand: Array) -> Affine:
+    """Return `affine` as one product and one sum; `summand` is a view of `product`. `dot` calls BLAS the fastest."""
     add = np.add
 
     def affine(a: Array, b: Array, out: Array) -> None:
@@ -75,16 +75,19 @@ def affine_by(matrix: Array, product: Array, summand: Array) -> Affine:
 
 @lru_cache(maxsize=64)
 def block_rows(N: int, K: int, M: int) -> int:
-    """Rows of a block of a product (N, K) @ (K, M), 0 for none. (1250, 128) @ (128, 65): 108 GFLOP/s instead of 90."""
+    """Return how many rows of a product (N, K) @ (K, M) to compute at once, 0 for all.
+
+    (1250, 128) @ (128, 65) in blocks: 108 GFLOP/s instead of 90.
+    """
     if N * K * M <= UNPACKED_MOST or blas_kernel() not in UNPACKED_KERNELS:
         return 0
     return next((n for n in range(min(N, UNPACKED_MOST // (K * M)), 15, -1) if N % n == 0), 0)
 
 
 def panel_width(rows: int, K: int, N: int, block: int = 0) -> int:
-    """Columns of a panel, 0 for none, dividing `block` or N.
+    """Return the columns of a panel, a divisor of `block` or of N; 0 for no panels.
 
-    Decided by shape and BLAS alone, so that the same run has the same bits.
+    Only shapes and the BLAS kernel decide, so that the same run has the same bits.
     """
     if rows * K * N <= UNPACKED_MOST or blas_kernel() not in UNPACKED_KERNELS:
         return 0
@@ -92,7 +95,7 @@ def panel_width(rows: int, K: int, N: int, block: int = 0) -> int:
 
 
 class NumpyBackend(Backend):
-    """NumPy arrays. Its device never runs ahead, so a branch on a value costs no wait."""
+    """NumPy arrays. The CPU computes at once, so a branch on a value never waits."""
 
     shares = True
 
@@ -101,27 +104,27 @@ class NumpyBackend(Backend):
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """In memory that outlives a fork."""
+        """Use memory that forked processes share."""
         return shared_zeros(shape, dtype)
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """A copy."""
+        """Return a copy."""
         return np.array(array, dtype, order="C")
 
     def resident(self, array: np.ndarray[Any, Any]) -> Array:
-        """The array itself: it may be a mapped file larger than the memory."""
+        """Return the array itself: it may be a mapped file larger than the memory."""
         return array
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """A copy, of an array or a scalar."""
+        """Return a copy of an array or a scalar."""
         return np.array(array)
 
     def quiet(self) -> AbstractContextManager[None]:
-        """NumPy warns, thread by thread; a GPU does not."""
+        """NumPy's warnings are a setting of each thread; a GPU has none."""
         return np.errstate(all="ignore")
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
-        """`np.dot`, NumPy's fastest product of small matrices; a tall one by blocks of rows that are not copied."""
+        """Use `np.dot`, NumPy's fastest product of small matrices; for a tall one, in blocks that need no copy."""
         rows = block_rows(*a.shape, b.shape[1])
         if not rows or not a.flags.c_contiguous or not out.flags.c_contiguous:
             return np.dot(a, b, out=out)
@@ -129,26 +132,26 @@ class NumpyBackend(Backend):
         return out
 
     def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
-        """In panels where that is faster."""
+        """Use panels where they are faster."""
         return NumpyPackedWeights(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
-        """NumPy indexes with `intp`, and would convert anything else at each use."""
+        """Use `intp`: NumPy would convert any other type at each use."""
         return ids.astype(np.intp, order="C")
 
     def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
-        """The array itself if its type is right."""
+        """Return the array itself if it has the right type."""
         return np.asarray(ids, np.intp)
 
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
-        """`mode="clip"` writes straight into `out`; the default mode allocates and is three times slower."""
+        """Use `mode="clip"`, which writes directly into `out`; the default mode allocates and is three times slower."""
         return table.take(ids, 0, out, "clip")
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """Few rows by a product with a one-hot matrix; many gathered id by id, each id's by a product with ones.
+        """Multiply few rows by a one-hot matrix; of many rows, gather those of each id and multiply them by ones.
 
-        A one-hot product costs N · V · H, the gathered ones N · H and two calls for each id that occurs (V=65, N=1250,
-        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600). Each id's rows stay in the cache.
+        A one-hot product costs N · V · H. Gathering costs N · H and two calls for each id that occurs (V=65, N=1250,
+        H=128: 89 µs instead of 257; N=2048, H=512: 293 instead of 1600), and the rows of one id stay in the cache.
         """
         V = out.shape[0]
         if max(len(ids), V) <= ONE_HOT_MOST:
@@ -165,66 +168,66 @@ class NumpyBackend(Backend):
         return out
 
     def blocks(self, *vectors: Array) -> Iterator[tuple[Array, ...]]:
-        """`PASS` elements at a time."""
+        """Yield `PASS` elements at a time."""
         for first in range(0, len(vectors[0]), PASS):
             parts = [vector[first : first + PASS] for vector in vectors]
             yield (*parts, self.scratch(parts[0]))
 
     def row_max(self, matrix: Array) -> Array:
-        """Without the wrapper, which costs as much as a small reduction."""
+        """Skip `np.max`, a wrapper that costs as much as a small reduction."""
         return np.maximum.reduce(matrix, axis=1, keepdims=True)
 
     def row_sums(self, matrix: Array) -> Array:
-        """A product with ones is up to six times as fast as NumPy's sum of short rows."""
+        """Multiply by ones, which is up to six times as fast as NumPy's sum of short rows."""
         return np.dot(matrix, np.ones((matrix.shape[1], 1), matrix.dtype))
 
     def total(self, vector: Array) -> Array:
-        """Without the wrapper."""
+        """Skip `np.sum`, a wrapper."""
         return np.add.reduce(vector)
 
     def pick(self, matrix: Array, ids: Array) -> Array:
-        """Fancy indexing reads N elements instead of N · V."""
+        """Use fancy indexing, which reads N elements instead of N · V."""
         return matrix[numbers(len(ids)), ids]
 
     def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
-        """Fancy indexing again; the pairs (n, ids[n]) are distinct."""
+        """Use fancy indexing: the pairs (n, ids[n]) are distinct."""
         matrix[numbers(len(ids)), ids] -= amount
 
     def select(self, condition: Array, yes: Array, no: Array) -> Array:
-        """A branch."""
+        """Branch."""
         return yes if condition else no
 
     def zero_unless(self, ok: Array, array: Array) -> None:
-        """A branch instead of a mask over every element."""
+        """Branch instead of selecting every element."""
         if not ok:
             array[...] = 0
 
     def copy_if(self, ok: Array, source: Array, *, out: Array) -> None:
-        """A branch instead of a mask."""
+        """Branch instead of selecting every element."""
         if ok:
             out[...] = source
 
     def shrink(self, array: Array, norm: Array, bound: float) -> None:
-        """A branch; most steps need none."""
+        """Branch: most steps need no scaling."""
         if norm > bound:
             np.multiply(array, bound / norm, out=array)
 
     def clip(self, array: Array, bound: float) -> None:
-        """One pass in place."""
+        """Clip in one pass."""
         np.clip(array, -bound, bound, out=array)
 
     def dot(self, a: Array, b: Array) -> Array:
-        """BLAS."""
+        """Use BLAS."""
         return np.dot(a, b)
 
 
 @lru_cache(maxsize=8)
 def numbers(n: int) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """0, 1, ..., n - 1; the same n comes back at every step. Read only."""
+    """Return 0, 1, ..., n - 1, read only. Cached, because each step needs the same n."""
     return np.arange(n)
 
 
 @lru_cache(maxsize=8)
 def identity(n: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """The identity matrix (n, n): its rows are the one-hot vectors. Read only."""
+    """Return the identity matrix (n, n), whose rows are the one-hot vectors, read only."""
     return np.eye(n, dtype=dtype)

@@ -1,7 +1,7 @@
-"""Processes that share the parts of a step: forked helpers beside this one, with shared memory between them.
+"""A pool of forked processes that share the parts of a training step through shared memory.
 
-Threads of one process take turns at the interpreter, and wake one another for it: where an operation takes
-microseconds, two threads over two shards are 1.3 to 1.8 times as fast as one, two processes 1.9 times.
+Threads of one process take turns at the interpreter lock, and each turn wakes another core. Where an operation takes
+microseconds, two threads over two shards are 1.3 to 1.8 times as fast as one thread; two processes are 1.9 times.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ import numpy as np
 from charrnn.backend.threads import THREAD_NAME, ThreadPool, cores, one_thread
 
 CAN_FORK = sys.platform == "linux"
-"""Elsewhere there is no fork, or the system's libraries do not survive one: threads do the work there."""
+"""Other systems have no fork, or have libraries that fail after one: there, threads compute the parts."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 
 SPIN = 500e-6
-"""Seconds for which a process watches for its partner before it sleeps: waking up takes some 50 µs, twice a step."""
+"""Seconds for which a process polls for a message before it sleeps. Waking up takes about 50 µs, twice a step."""
 
 READY = 2**63
-"""What a helper says first; no order is so large."""
+"""The first message of a worker; jobs have smaller numbers."""
 
 Part = Callable[[int, int], object]
+"""`function(part, job)` computes one part of a job."""
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """Zeros that a forked process shares with this one: what either writes, both see. Raises `MemoryError`."""
+    """Return zeros in memory that forked processes share with this one. Raises `MemoryError`."""
     count = int(np.prod(shape))
     try:
         memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
@@ -45,22 +46,23 @@ def shared_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
-class Line:
-    """One end of a line between two processes: whole numbers, and a hint in shared memory that one is on its way.
+class Channel:
+    """One end of a two-way channel between two processes, which carries whole numbers.
 
-    The number itself goes through a pipe, whose end is seen if the other process ends, and which orders memory.
+    A number goes through a pipe: a pipe orders memory, and its reader notices when the other process has exited. A
+    counter in shared memory tells the reader earlier that a number is coming, so that it does not have to sleep.
     """
 
     def __init__(self, pipe: Any, sent: np.ndarray[Any, Any], received: np.ndarray[Any, Any], spin: float) -> None:
         self.pipe, self.sent, self.received, self.spin = pipe, sent, received, spin
 
     def send(self, number: int) -> None:
-        """Raises `OSError` if the other process has ended."""
+        """Send a number. Raises `OSError` if the other process has exited."""
         self.pipe.send_bytes(number.to_bytes(8, "little"))
         self.sent[0] += 1
 
     def receive(self) -> int:
-        """Wait for a number. Raises `EOFError` or `OSError` if the other process has ended."""
+        """Wait for a number and return it. Raises `EOFError` or `OSError` if the other process has exited."""
         received, until = self.received, time.perf_counter() + self.spin
         while received[0] == received[1] and time.perf_counter() < until:
             pass
@@ -69,156 +71,182 @@ class Line:
         return number
 
 
-def line(spin: float) -> tuple[Line, Line]:
-    """Both ends of a line, whose readers watch for `spin` seconds before they sleep."""
+def channel(spin: float) -> tuple[Channel, Channel]:
+    """Return both ends of a new channel, whose readers poll for `spin` seconds before they sleep."""
     one, other = multiprocessing.Pipe()
-    there, back = shared_zeros((2, 2), "int64")
-    return Line(one, there, back, spin), Line(other, back, there, spin)
+    forward, backward = shared_zeros((2, 2), "int64")
+    return Channel(one, forward, backward, spin), Channel(other, backward, forward, spin)
 
 
-class Helper:
-    """A forked process that does its parts of an order whenever one comes, and knows everything this process knew."""
+class Worker:
+    """A forked process that computes its parts of each job that it is sent.
+
+    Attributes:
+        parts: the parts that this worker computes.
+        channel: this process's end of the channel to the worker.
+        process: the worker itself.
+        ready: whether the worker has reported that it can receive jobs.
+        lost: whether the worker failed, exited or was closed. A lost worker gets no more jobs.
+    """
 
     def __init__(self, function: Part, parts: Sequence[int], spin: float = SPIN) -> None:
         context: Any = multiprocessing.get_context("fork")
         self.parts, self.parent = parts, os.getpid()
-        self.line, theirs = line(spin)
-        self.process = context.Process(target=serve, args=(theirs, function, parts), daemon=True)
+        self.channel, child = channel(spin)
+        self.process = context.Process(target=worker_loop, args=(child, function, parts), daemon=True)
         with signals_blocked(), warnings.catch_warnings():
-            # Python and JAX warn that a lock may be held by a thread that the child does not have: see `alone`. A child
-            # that waits for one never says that it is ready, and is never relied on.
+            # Python and JAX warn that another thread may hold a lock, which the child could never acquire: see
+            # `fork_obstacle`. A child that waits for such a lock never becomes ready, so no job is sent to it.
             warnings.simplefilter("ignore")
             self.process.start()
-        theirs.pipe.close()
+        child.pipe.close()
         self.ready = self.lost = False
 
-    def told(self, order: int) -> bool:
-        """Whether the helper is ready and has been told to do its parts."""
+    def send(self, job: int) -> bool:
+        """Send a job if the worker is ready; return whether it was sent."""
         try:
-            if self.lost or not (self.ready or self.line.pipe.poll()):
+            if self.lost or not (self.ready or self.channel.pipe.poll()):
                 return False
             if not self.ready:
-                self.ready = self.line.receive() == READY
-            self.line.send(order)
+                self.ready = self.channel.receive() == READY
+            self.channel.send(job)
         except (OSError, EOFError):
             self.close()
         return not self.lost
 
-    def did(self, order: int) -> bool:
-        """Wait for it; whether it did its parts. A helper that died or failed did not, and is not asked again."""
+    def wait(self, job: int) -> bool:
+        """Wait for the end of a job that was sent; return whether the worker completed it."""
         try:
-            if self.line.receive() != order:
+            if self.channel.receive() != job:
                 self.close()
         except (OSError, EOFError):
             self.close()
         return not self.lost
 
     def close(self) -> None:
-        """End the process. In a fork of this process, to which the helper does not belong, only forget it."""
+        """Kill the process. A fork of the process that started the worker only closes its copy of the channel."""
         self.lost = True
-        self.line.pipe.close()
+        self.channel.pipe.close()
         if os.getpid() == self.parent:
             self.process.kill()
             self.process.join()
 
 
 class ForkPool:
-    """Does the parts 0 to `parts` - 1 of one order after another with as many processes as there are workers.
+    """Computes the parts 0 to `parts` - 1 of each job with as many processes as `thread_pool` has threads.
+
+    This process computes some of the parts and forked workers the others. Where a worker is not ready, has failed or
+    could not be forked, this process computes its parts too. The result does not depend on which process does it.
 
     Args:
-        function: `function(part, order)` does a part. Whatever both this process and a helper write or read of it lies
-            in memory from `shared_zeros`; everything else the helper has as it was at the first order.
-        parts: how many. Who does one changes nothing in its result.
-        workers: how many processes; their threads do the work where there are no helpers, or none is ready yet.
-        shares: whether all that `function` shares lies in such memory; if not, threads do the work.
+        parts: the number of parts of a job.
+        thread_pool: gives the number of processes; its threads compute the parts if no worker is ready.
+        shares: whether everything that the function writes is in memory from `shared_zeros`; if not, no process is
+            forked.
     """
 
-    def __init__(self, function: Part, parts: int, thread_pool: ThreadPool, *, shares: bool = True) -> None:
-        self.function, self.parts, self.thread_pool, self.shares = function, parts, thread_pool, shares
-        self.helpers: list[Helper] | None = None
+    def __init__(self, parts: int, thread_pool: ThreadPool, *, shares: bool = True) -> None:
+        self.parts, self.thread_pool, self.shares = parts, thread_pool, shares
+        self.workers: list[Worker] | None = None
 
-    def start(self) -> list[Helper]:
-        """Fork the helpers, where that is safe. A system that allows no more processes gets by with fewer."""
-        count, spin = min(self.thread_pool.count, self.parts), SPIN if cores() >= self.thread_pool.count else 0.0
-        helpers: list[Helper] = []
-        if self.shares and CAN_FORK and alone():
+    @property
+    def count(self) -> int:
+        """The number of processes that the pool would use, this one included."""
+        return min(self.thread_pool.count, self.parts) if self.shares and CAN_FORK else 1
+
+    def fallback_reason(self) -> str:
+        """Return why threads would compute parts that processes could compute; empty if processes will."""
+        return fork_obstacle() if self.count > 1 else ""
+
+    def start(self, function: Part) -> list[Worker]:
+        """Fork the workers if that is safe, and return them. If the system allows fewer processes, there are fewer."""
+        spin = SPIN if cores() >= self.thread_pool.count else 0.0
+        workers: list[Worker] = []
+        if self.count > 1 and not fork_obstacle():
             with suppress(OSError):
-                for n in range(1, count):  # one by one: what was made before an error stays
-                    helpers += [Helper(self.function, range(n, self.parts, count), spin)]
-        return helpers
+                for n in range(1, self.count):  # a loop, because an error must keep the workers made before it
+                    workers += [Worker(function, range(n, self.parts, self.count), spin)]
+        return workers
 
-    def run(self, order: int) -> None:
-        """Do every part of `order`. What no helper does, or fails to do, is done here."""
-        if self.helpers is None:
-            self.helpers = self.start()
-        told = [helper for helper in self.helpers if helper.told(order)]
-        if not told and self.parts > 1:
-            self.thread_pool.map(self.function, range(self.parts), [order] * self.parts)
+    def run(self, function: Part, job: int) -> None:
+        """Compute every part of a job.
+
+        The workers are forked at the first job: they keep its `function`, and see the memory of this process as it was
+        then, except for memory from `shared_zeros`. The pool does not keep the function, which may own the pool.
+        """
+        if self.workers is None:
+            self.workers = self.start(function)
+        busy = [worker for worker in self.workers if worker.send(job)]
+        if not busy and self.parts > 1:
+            self.thread_pool.map(function, range(self.parts), [job] * self.parts)
             return
-        away = {part for helper in told for part in helper.parts}
+        elsewhere = {part for worker in busy for part in worker.parts}
         try:
             with one_thread:
                 for part in range(self.parts):
-                    if part not in away:
-                        self.function(part, order)
-                for helper in told:
-                    for part in () if helper.did(order) else helper.parts:
-                        self.function(part, order)
-        except BaseException:  # an answer that nobody takes would be taken for that to a later order
-            for helper in told:
-                helper.close()
+                    if part not in elsewhere:
+                        function(part, job)
+                for worker in busy:
+                    for part in () if worker.wait(job) else worker.parts:
+                        function(part, job)
+        except BaseException:  # an answer that nobody has received would later pass for the answer to another job
+            for worker in busy:
+                worker.close()
             raise
 
     @property
     def ready(self) -> bool:
-        """Whether the helpers were started, and none is still to come."""
-        return self.helpers is not None and all(helper.ready or helper.lost for helper in self.helpers)
+        """Whether the workers were started and each of them is ready or lost."""
+        return self.workers is not None and all(worker.ready or worker.lost for worker in self.workers)
 
     def close(self) -> None:
-        """End the helpers; the next order would start others."""
-        for helper in self.helpers or ():
-            helper.close()
-        self.helpers = None
+        """Kill the workers. The next job would start new ones."""
+        for worker in self.workers or ():
+            worker.close()
+        self.workers = None
 
 
-def alone() -> bool:
-    """Whether this process may fork: nobody else's thread is at work in it.
+def fork_obstacle() -> str:
+    """Return why this process must not fork; empty if it may.
 
-    BLAS waits in a fork for its own threads, for ever if another thread is using them; and what another thread holds,
-    standard input for one, a child could never have.
+    OpenBLAS waits in a fork for its own threads, and waits forever if another Python thread is using them. A lock that
+    another thread holds, for example that of standard input, would never be released in the child.
     """
-    if multiprocessing.current_process().daemon:  # may have no children
-        return False
-    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
-    return all(thread.name.startswith(THREAD_NAME) or type(thread).__name__ == "TMonitor" for thread in others)
+    if multiprocessing.current_process().daemon:
+        return "this process is a daemon, which cannot start processes"
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    # Threads of a `ThreadPool` are idle between steps, and tqdm's monitor only sleeps.
+    if all(thread.name.startswith(THREAD_NAME) or type(thread).__name__ == "TMonitor" for thread in others):
+        return ""
+    return "another thread is active in this process (a notebook?)"
 
 
-def serve(line: Line, function: Part, parts: Sequence[int]) -> None:
-    """A helper's life: until the line closes, which it does however the other process ends."""
+def worker_loop(channel: Channel, function: Part, parts: Sequence[int]) -> None:
+    """Compute jobs in a worker until the channel closes, which happens when the parent process exits or closes it."""
     try:
-        for number in SIGNALS:  # the other process decides when to stop
+        for number in SIGNALS:  # the parent decides when to stop
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        # Nothing else that was open is the helper's to hold: no lock on a run directory, no other helper's pipe.
-        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 (names alone)
-            if descriptor > 2 and descriptor != line.pipe.fileno():
+        # A worker must not hold its parent's files open: neither the lock of a run directory nor another worker's pipe.
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 (only names are needed)
+            if descriptor > 2 and descriptor != channel.pipe.fileno():
                 with suppress(OSError):
                     os.close(descriptor)
         with one_thread:
             np.dot(np.ones((8, 8)), np.ones((8, 8)))
-            line.send(READY)
+            channel.send(READY)
             while True:
-                order = line.receive()
+                job = channel.receive()
                 for part in parts:
-                    function(part, order)
-                line.send(order)
-    finally:  # no traceback: whatever happened, the other process does the parts itself
+                    function(part, job)
+                channel.send(job)
+    finally:  # exit without a traceback: after any error the parent computes the parts itself
         os._exit(0)
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Signals wait meanwhile, so that a child that is being forked does not answer one in its parent's name."""
+    """Delay signals, so that a child that is being forked does not run its parent's signal handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -1,6 +1,6 @@
-"""Cores: worker threads over shards, and BLAS kept on one thread while they work.
+"""Threads that compute shards, and a limit of one thread for BLAS while they do.
 
-A step's parts are cut by configuration, never by the number of threads, so any number of threads gives the same bits.
+The configuration decides the shards of a step, so any number of threads gives the same bits.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 THREAD_NAME = "charrnn"
-"""How the names of worker threads begin."""
+"""The prefix of the names of a `ThreadPool`'s threads."""
 
 
 class _OneThread:
-    """Holds BLAS to one thread while anyone in the process wants it so; the last to leave gives the limits back.
+    """A context that limits BLAS to one thread. The last of several users to exit restores the limits from before.
 
-    The limit is the process's: threadpoolctl lets only one thread at a time set it and ignores others, but whoever
-    leaves last here is often another than who came first. The guard takes the place of that rule.
+    The limit belongs to the process. threadpoolctl lets only the thread that set it change it back, but here the last
+    user to exit is often on another thread than the first, so a lock and a count replace that rule.
     """
 
     def __init__(self) -> None:
-        self.guard, self.wanted = threading.Lock(), 0
+        self.lock, self.users = threading.Lock(), 0
         self.before: list[int] = []
 
     def __enter__(self) -> None:
-        with self.guard:
-            if self.wanted == 0:
+        with self.lock:
+            if self.users == 0:
                 self.before = [library.num_threads for library in blas_libraries()]
-                limit([1] * len(self.before))
-            self.wanted += 1
+                set_blas_threads([1] * len(self.before))
+            self.users += 1
 
     def __exit__(self, *error: object) -> None:
-        with self.guard:
-            self.wanted -= 1
-            if self.wanted == 0:
-                limit(self.before)
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                set_blas_threads(self.before)
 
 
-def limit(counts: list[int]) -> None:
-    """Set the threads of each BLAS library, whichever thread asks."""
+def set_blas_threads(counts: list[int]) -> None:
+    """Set the number of threads of each BLAS library, on any thread."""
     for library, count in zip(blas_libraries(), counts, strict=True):
         clear = getattr(library, "clear_controlling_thread", None)  # threadpoolctl 3.8
         if clear is not None:
@@ -56,40 +56,40 @@ def limit(counts: list[int]) -> None:
 
 
 one_thread = _OneThread()
-"""`with one_thread:` keeps BLAS on one thread. Never hold it across a `yield` to someone else's code."""
+"""`with one_thread:` limits BLAS to one thread. Never keep it across a `yield` to a caller's code."""
 
 
 class ThreadPool:
-    """Up to `count` threads that map a function over parts in order. With one thread nothing is started.
+    """`count` threads (0: one a core) that map a function over parts. A pool of one thread starts none.
 
-    BLAS is held to one thread meanwhile: it is the parts that use the cores.
+    BLAS is limited to one thread meanwhile, because the parts use the cores.
     """
 
     def __init__(self, count: int = 0) -> None:
         self.count = count or cores()
-        self.pool = ThreadPoolExecutor(self.count, THREAD_NAME) if self.count > 1 else None
+        self.executor = ThreadPoolExecutor(self.count, THREAD_NAME) if self.count > 1 else None
 
-    def map(self, function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
-        """The results of `function` over the zipped `parts`, in order."""
-        calls = list(zip(*parts, strict=True))
+    def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+        """Return the results of `function` for the zipped `arguments`, in order."""
+        calls = list(zip(*arguments, strict=True))
         with one_thread:
-            if self.pool is None or len(calls) == 1:
+            if self.executor is None or len(calls) == 1:
                 return [function(*call) for call in calls]
-            return list(self.pool.map(lambda call: function(*call), calls))
+            return list(self.executor.map(lambda call: function(*call), calls))
 
     def close(self) -> None:
-        """End the threads."""
-        if self.pool is not None:
-            self.pool.shutdown()
+        """Stop the threads."""
+        if self.executor is not None:
+            self.executor.shutdown()
 
 
 def cores() -> int:
-    """The cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> int | None:
-    """The bytes of this machine's memory; None where the system does not tell."""
+def total_ram() -> int | None:
+    """Return the bytes of this machine's memory; None on a system that does not report them."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows
@@ -97,25 +97,25 @@ def memory() -> int | None:
 
 
 def blas() -> str:
-    """The BLAS of NumPy in words: library, version, kernel."""
-    found = [pool for pool in controller().info() if pool["user_api"] == "blas"]
-    return ", ".join(f"{b['internal_api']} {b['version']} ({b.get('architecture')})" for b in found) or "BLAS unknown"
+    """Describe NumPy's BLAS: library, version, kernel."""
+    pools = [pool for pool in controller().info() if pool["user_api"] == "blas"]
+    return ", ".join(f"{b['internal_api']} {b['version']} ({b.get('architecture')})" for b in pools) or "BLAS unknown"
 
 
 @cache
 def blas_libraries() -> tuple[Any, ...]:
-    """What sets the threads of each BLAS in this process."""
+    """Return a controller of the threads of each BLAS library in this process."""
     return tuple(controller().select(user_api="blas").lib_controllers)
 
 
 @cache
 def blas_kernel() -> str:
-    """The processor for which NumPy's OpenBLAS computes, in its own words; empty for another BLAS."""
-    found = (pool for pool in controller().info() if pool["internal_api"] == "openblas")
-    return next((str(pool.get("architecture", "")) for pool in found), "")
+    """Return OpenBLAS's name of the processor that it has chosen kernels for; empty for another BLAS."""
+    pools = (pool for pool in controller().info() if pool["internal_api"] == "openblas")
+    return next((str(pool.get("architecture", "")) for pool in pools), "")
 
 
 @cache
 def controller() -> ThreadpoolController:
-    """One controller for the process: making one takes 700 µs, using it 6 µs."""
+    """Return the process's only controller: making one takes 700 µs, using it 6 µs."""
     return ThreadpoolController()

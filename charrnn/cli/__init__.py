@@ -84,7 +84,7 @@ def main() -> NoReturn:
         status = fail(refused(error), 2)
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
-        status = fail(f"out of memory{why}: lower train.batch_size, train.seq_length or model.hidden_size", 2)
+        status = fail(f"out of memory{why}: lower train.batch_size or model.hidden_size", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 

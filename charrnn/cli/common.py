@@ -117,7 +117,7 @@ def read_text(name: str, encoding: str, most: int | None = None, advice: str = "
 
     if name != "-" and not Path(name).exists():
         raise TextError(f"{name}: there is no such file")
-    most = (backend.memory() or MEMORY) // 2 // CHARACTER if most is None else most
+    most = (backend.total_ram() or MEMORY) // 2 // CHARACTER if most is None else most
     parts, length = [], 0
     for part in blocks(name, encoding):
         parts.append(part)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from charrnn import backend, checkpoint, config
 from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.model import Network, build
-from charrnn.run import beside, directory, finetuning, logs, memory, recorder
+from charrnn.run import beside, directory, finetuning, logs, recorder
 from charrnn.run.corpus import documents, read_corpus, recorded_files
 from charrnn.run.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
 from charrnn.run.resolve import plan_steps, resolved, start
@@ -38,7 +37,6 @@ class Session:
         out: the run directory, if there is one.
         checkpoint: what was resumed, if anything.
         loose: whether the text is in no file and has to be kept in the run directory.
-        within: makes a context in which exhausted memory is an error that says what would fit.
         seen: the checkpoints that were in `out` before.
         seconds: which the steps were planned to take; 0 where nobody planned them.
     """
@@ -52,7 +50,6 @@ class Session:
     out: Path | None
     checkpoint: Checkpoint | None
     loose: bool
-    within: Callable[[], AbstractContextManager[None]]
     seen: Marks = field(default_factory=list)
     seconds: float = 0.0
 
@@ -63,7 +60,7 @@ class Session:
                 recorder.finish(self.out, self.config.log, self.checkpoint.meta, self.seen)
             return
         try:
-            with self.within():
+            with backend.explain_out_of_memory(self.network.backend, resumed=self.checkpoint is not None):
                 yield from self.loop.events() if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
@@ -104,15 +101,16 @@ def prepare(request: Request) -> Session:
     settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
     if saved is not None:
         check_unchanged(saved.meta.config, settings)
-    known, free = len(corpus.vocabulary), choice.backend.free_bytes()
+    known = len(corpus.vocabulary)
     network = build(settings.model, known, choice.backend)
     seconds = logs.seconds(out) if out else 0.0
     progress = restored_progress(saved.meta, seconds) if saved else new_progress(known)
     plans, left = plans_steps(request), 0.0
-    within = partial(memory.within, choice.backend, settings, known, free=free, resumed=saved is not None)
-    with within():
+    with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
         begin = partial(start, network=network, part=train, thread_pool=choice.backend.thread_pool(request.threads))
         trainer = begin(settings)
+        if reason := trainer.pool.fallback_reason():
+            notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
         if saved is not None:
             restore(trainer, saved)
         elif source is not None:
@@ -128,7 +126,7 @@ def prepare(request: Request) -> Session:
     if saved is not None and out is not None and not finished:
         kept = checkpoint.quarantine_paths(out, saved.meta.step)
         notices += [f"{path} is not used: it is kept as {name.name}" for path, name in kept]
-    return Session(settings, corpus, network, tuple(notices), finished, loop, out, saved, loose, within, seen, left)
+    return Session(settings, corpus, network, tuple(notices), finished, loop, out, saved, loose, seen, left)
 
 
 def text_of(

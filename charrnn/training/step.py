@@ -97,7 +97,7 @@ class Trainer:
         decayed = self.decayed_parameters() if config.optimizer.weight_decay else None
         self.arrays = TrainedArrays(self.vector, decayed, self.average, self.slots, states, self.guard)
         self.losses = backend.shared_zeros((count,), dtype)
-        self.pool = ForkPool(self.compute, count, thread_pool, shares=backend.shares)
+        self.pool = ForkPool(count, thread_pool, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, TRACE_COLUMNS), dtype)
         self.drained = 0
@@ -120,7 +120,7 @@ class Trainer:
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain` reads them."""
         self.masks.prepare(self.done)
-        self.pool.run(self.done)  # `compute` for each shard
+        self.pool.run(self.compute, self.done)
         with self.network.backend.quiet():
             self.update()
         self.done += 1

@@ -1,4 +1,4 @@
-"""The pool: processes that share the parts of a step, and whatever can happen to them."""
+"""`ForkPool`: processes that share the parts of a job, and every way in which one of them can fail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,22 +16,25 @@ import numpy as np
 import pytest
 from helpers.processes import PATIENCE
 
-from charrnn.backend import ForkPool, ThreadPool
-from charrnn.backend import process_pool as crews
-from charrnn.backend.process_pool import shared_zeros
+from charrnn.backend import ForkPool, ThreadPool, process_pool
+from charrnn.backend.process_pool import Part, shared_zeros
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
 
-pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this system")
+pytestmark = pytest.mark.skipif(not process_pool.CAN_FORK, reason="this system cannot fork")
+
+Make = Callable[[Part, int, int], ForkPool]
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., ForkPool]]:
-    """Makes crews whose helpers are ready, and ends them."""
+def make() -> Iterator[Make]:
+    """Make pools whose workers are ready for `function`, and close them."""
     made: list[ForkPool] = []
 
-    def ready(function: crews.Part, parts: int, count: int) -> ForkPool:
-        made.append(ForkPool(function, parts, ThreadPool(count)))
-        made[-1].helpers = made[-1].start()
-        assert all(helper.line.pipe.poll(PATIENCE) for helper in made[-1].helpers)
+    def ready(function: Part, parts: int, count: int) -> ForkPool:
+        made.append(ForkPool(parts, ThreadPool(count)))
+        made[-1].workers = made[-1].start(function)
+        assert all(worker.channel.pipe.poll(PATIENCE) for worker in made[-1].workers)
         return made[-1]
 
     yield ready
@@ -39,168 +43,206 @@ def make() -> Iterator[Callable[..., ForkPool]]:
         pool.thread_pool.close()
 
 
-def test_parts_are_done_by_as_many_processes(make: Callable[..., ForkPool]) -> None:
-    """Five parts on three workers: every part is done once an order, two helpers and this process take turns."""
+def test_parts_are_computed_by_as_many_processes(make: Make) -> None:
+    """Three processes compute five parts, each once a job: two workers and this process, part by part in turn."""
     done, who = shared_zeros((5,), "float64"), shared_zeros((5,), "int64")
 
-    def function(part: int, order: int) -> None:
-        done[part] += 10.0**order
+    def function(part: int, job: int) -> None:
+        done[part] += 10.0**job
         who[part] = os.getpid()
 
     pool = make(function, 5, 3)
-    for order in range(3):
-        pool.run(order)
+    for job in range(3):
+        pool.run(function, job)
     assert done.tolist() == [111.0] * 5
     assert who[0] == who[3] == os.getpid()
     assert who[1] == who[4] != who[2]
     assert len(set(who.tolist())) == 3
 
 
-def test_nobody_waits_for_helpers_that_are_not_ready(
-    make: Callable[..., ForkPool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An order is done here while a helper is not ready, and one worker has no helpers."""
+def test_a_worker_that_is_not_ready_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process computes the parts of a worker that is not ready. A pool of one process has no workers."""
     who = shared_zeros((2,), "int64")
 
-    def function(part: int, order: int) -> None:
+    def function(part: int, job: int) -> None:
         who[part] = os.getpid()
 
     for count in (1, 2):
         pool = make(function, 2, count)
-        assert len(pool.helpers or ()) == count - 1
-        for helper in pool.helpers or ():
-            monkeypatch.setattr(helper.line.pipe, "poll", lambda: False)
-        pool.run(0)
+        assert len(pool.workers or ()) == count - 1
+        for worker in pool.workers or ():
+            monkeypatch.setattr(worker.channel.pipe, "poll", lambda: False)
+        pool.run(function, 0)
         assert who.tolist() == [os.getpid()] * 2
         assert pool.ready == (count == 1)
 
 
 @pytest.mark.parametrize("end", [lambda: os._exit(1), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])
-def test_what_a_helper_fails_to_do_is_done_here(
-    make: Callable[..., ForkPool], end: Callable[[], object], capfd: pytest.CaptureFixture[str]
+def test_parts_of_a_failed_worker_are_computed_here(
+    make: Make, end: Callable[[], object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A helper that exits, is killed or raises in the middle of a part loses nothing, and is not asked again."""
+    """If a worker exits, is killed or raises inside a part, this process computes its parts, then and afterwards."""
     here, done = os.getpid(), shared_zeros((3, 2), "int64")
 
-    def function(part: int, order: int) -> None:
-        if os.getpid() != here and order == 1:
+    def function(part: int, job: int) -> None:
+        if os.getpid() != here and job == 1:
             end()
-        done[order, part] = os.getpid()
+        done[job, part] = os.getpid()
 
     pool = make(function, 2, 2)
-    for order in range(3):
-        pool.run(order)
+    for job in range(3):
+        pool.run(function, job)
     assert done[0, 1] not in (0, here)
     assert done[1:].tolist() == [[here, here]] * 2
     assert capfd.readouterr().err == ""
 
 
-def test_a_helper_that_never_becomes_ready_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ends before it has said anything is noticed, given up, and its parts are done here."""
-    monkeypatch.setattr(crews, "serve", lambda *_: os._exit(1))
+def test_a_worker_that_never_becomes_ready_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that exits before its first message is marked as lost, and this process computes its parts."""
+    monkeypatch.setattr(process_pool, "worker_loop", lambda *_: os._exit(1))
     who = shared_zeros((2,), "int64")
 
-    def function(part: int, order: int) -> None:
+    def function(part: int, job: int) -> None:
         who[part] = os.getpid()
 
-    pool = ForkPool(function, 2, ThreadPool(2))
+    pool = ForkPool(2, ThreadPool(2))
     assert not pool.ready
-    pool.helpers = pool.start()
-    assert pool.helpers[0].line.pipe.poll(PATIENCE)  # its end
-    for order in range(2):
-        pool.run(order)
+    pool.workers = pool.start(function)
+    assert pool.workers[0].channel.pipe.poll(PATIENCE)  # the pipe is at its end
+    for job in range(2):
+        pool.run(function, job)
         assert who.tolist() == [os.getpid()] * 2
-        assert pool.helpers[0].lost
+        assert pool.workers[0].lost
         assert pool.ready
-        assert not pool.helpers[0].process.is_alive()
+        assert not pool.workers[0].process.is_alive()
     pool.thread_pool.close()
 
 
-def test_a_helper_holds_nothing_and_leaves_signals_to_its_parent(make: Callable[..., ForkPool], tmp_path: Path) -> None:
-    """No file that was open here is open there, and Ctrl-C, which reaches every process, does not end it."""
+def test_a_worker_holds_no_files_and_ignores_signals(make: Make, tmp_path: Path) -> None:
+    """A file that is open here is closed in the worker, and Ctrl-C, which reaches every process, does not end it."""
     held, who = shared_zeros((2,), "int64"), shared_zeros((2,), "int64")
 
-    def function(part: int, order: int) -> None:
+    def function(part: int, job: int) -> None:
         held[part] = len([fd for fd in os.listdir("/proc/self/fd") if int(fd) > 2])  # noqa: PTH208
         who[part] = os.getpid()
 
     with (tmp_path / "lock").open("w"):
         pool = make(function, 2, 2)
-        pool.run(0)
+        pool.run(function, 0)
         os.kill(int(who[1]), signal.SIGINT)
         os.kill(int(who[1]), signal.SIGHUP)
-        pool.run(1)
-        assert held[1] == 2  # its pipe, and the list that it is reading
+        pool.run(function, 1)
+        assert held[1] == 2  # its pipe, and the list that it reads
         assert who[1] != os.getpid()
 
 
-def test_helpers_end_with_their_parent_however_it_ends() -> None:
-    """After SIGKILL nobody holds the standard output any more: it ends."""
+def test_workers_exit_when_their_parent_is_killed() -> None:
+    """After SIGKILL of the parent no process holds its standard output, so reading that ends."""
     program = """
 import os, signal
 from charrnn.backend import ForkPool, ThreadPool
-pool = ForkPool(lambda part, order: None, 4, ThreadPool(4))
-pool.run(0)
-assert all(helper.ready or helper.line.pipe.poll(60) for helper in pool.helpers)
-print(len(pool.helpers), flush=True)
+pool = ForkPool(4, ThreadPool(4))
+pool.run(lambda part, job: None, 0)
+assert all(worker.ready or worker.channel.pipe.poll(60) for worker in pool.workers)
+print(len(pool.workers), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, "3\n", "")
 
 
-def test_nothing_is_forked_beside_a_thread_at_work() -> None:
-    """BLAS would wait in the fork for a thread that multiplies; so threads do the parts, until it has ended."""
-    working, end = threading.Event(), threading.Event()
+def multiply(started: threading.Event, stop: threading.Event) -> None:
+    """Keep BLAS busy."""
+    a = np.ones((600, 600))
+    while not stop.is_set():
+        a @ a
+        started.set()
 
-    def work() -> None:
-        matrix = np.ones((400, 400))
-        while not end.is_set():
-            matrix.dot(matrix)
-            working.set()
 
-    thread = threading.Thread(target=work)
+def test_nothing_is_forked_while_another_thread_is_active() -> None:
+    """BLAS would wait in the fork for a thread that multiplies: threads compute the parts until that thread ends."""
+    started, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=multiply, args=(started, stop))
     thread.start()
     done = np.zeros(2)
-    pool = ForkPool(lambda part, order: done.__setitem__(part, order), 2, ThreadPool(2))
+    pool = ForkPool(2, ThreadPool(2))
+
+    def function(part: int, job: int) -> None:
+        done[part] = job
+
     try:
-        assert working.wait(PATIENCE)
-        pool.run(5)
-        assert pool.helpers == []
+        assert started.wait(PATIENCE)
+        assert pool.fallback_reason() == "another thread is active in this process (a notebook?)"
+        pool.run(function, 5)
+        assert pool.workers == []
         assert done.tolist() == [5, 5]
     finally:
-        end.set()
+        stop.set()
         thread.join()
-    assert len(pool.start()) == 1
+    assert pool.fallback_reason() == ""
+    assert len(pool.start(function)) == 1
     pool.close()
     pool.thread_pool.close()
 
 
-def test_an_error_in_a_part_leaves_no_answer_behind(make: Callable[..., ForkPool]) -> None:
-    """After an interruption of this process's own part the same order is done anew, not answered from before."""
+def test_a_run_reports_that_it_uses_threads() -> None:
+    """A run with two shards and an active thread has a notice; with one shard, one thread or no such thread, none."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+
+    def notices(shards: int, threads: int) -> list[str]:
+        train = {"batch_size": 4, "seq_length": 5, "steps": 1, "shards": shards, "device": "cpu"}
+        request = Request(text="abcdef " * 50, options={"train": train, "model": {"hidden_size": 4}}, threads=threads)
+        session = prepare(request)
+        session.loop.trainer.close()
+        return [line for line in session.notices if "threads" in line]
+
+    assert notices(2, 2) == []
+    thread.start()
+    try:
+        assert notices(1, 2) == notices(2, 1) == []
+        assert notices(2, 2) == [
+            "the steps run on threads, not processes, which is slower: "
+            "another thread is active in this process (a notebook?)"
+        ]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_daemon_does_not_fork(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon process cannot start processes: the pool says so and uses threads."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    pool = make(lambda *_: None, 2, 2)
+    assert pool.fallback_reason() == "this process is a daemon, which cannot start processes"
+    assert pool.workers == []
+
+
+def test_an_error_in_a_part_leaves_no_answer_behind(make: Make) -> None:
+    """After an interruption of this process the same job is computed anew, not answered by the interrupted one."""
     here, done, again, end = os.getpid(), shared_zeros((2,), "int64"), *(shared_zeros((1,), "int64") for _ in range(2))
 
-    def function(part: int, order: int) -> None:
+    def function(part: int, job: int) -> None:
         if os.getpid() == here and not again[0]:
             raise KeyboardInterrupt
         while os.getpid() != here and again[0] and not end[0]:
-            pass  # a helper that is asked again is late: only an old answer could come in time
-        done[part] = 10 * order + again[0]
+            pass  # a worker that is asked again is late: only an old answer could come in time
+        done[part] = 10 * job + again[0]
 
     pool = make(function, 2, 2)
     with pytest.raises(KeyboardInterrupt):
-        pool.run(1)
+        pool.run(function, 1)
     again[0] = 1
-    pool.run(1)
+    pool.run(function, 1)
     assert done.tolist() == [11, 11]
     end[0] = 1
 
 
-def test_a_fork_of_this_process_leaves_its_helpers_alone(make: Callable[..., ForkPool]) -> None:
-    """Closing a pool in a child that someone forked does not end the helpers of its parent."""
+def test_a_fork_of_this_process_does_not_kill_its_workers(make: Make) -> None:
+    """Closing a pool in a forked child leaves the workers of the parent alive."""
     who = shared_zeros((2,), "int64")
 
-    def function(part: int, order: int) -> None:
+    def function(part: int, job: int) -> None:
         who[part] = os.getpid()
 
     pool = make(function, 2, 2)
@@ -208,21 +250,37 @@ def test_a_fork_of_this_process_leaves_its_helpers_alone(make: Callable[..., For
     child.start()
     child.join(PATIENCE)
     assert child.exitcode == 0
-    pool.run(0)
+    pool.run(function, 0)
     assert who[1] not in (0, os.getpid())
 
 
 @pytest.mark.parametrize("system", ["refuses", "cannot"])
-def test_without_helpers_threads_do_the_parts(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
-    """Where the system refuses to fork, or has no such thing, threads of this process do the parts."""
+def test_without_workers_threads_compute_the_parts(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    """If the system refuses to fork, or cannot, threads of this process compute the parts."""
 
     def refuse(*args: object) -> None:
         raise BlockingIOError("no more processes")
 
-    monkeypatch.setattr(crews, "Helper", refuse)
-    monkeypatch.setattr(crews, "CAN_FORK", system == "refuses")
+    monkeypatch.setattr(process_pool, "Worker", refuse)
+    monkeypatch.setattr(process_pool, "CAN_FORK", system == "refuses")
     done = np.zeros(3)
-    pool = ForkPool(lambda part, order: done.__setitem__(part, order), 3, ThreadPool(2))
-    pool.run(7)
+    pool = ForkPool(3, ThreadPool(2))
+    pool.run(lambda part, job: done.__setitem__(part, job), 7)
     pool.thread_pool.close()
     assert done.tolist() == [7, 7, 7]
+
+
+def test_a_pool_does_not_keep_its_function(make: Make) -> None:
+    """The function of a pool usually belongs to the owner of the pool; a reference would make a cycle."""
+
+    class Owner:
+        """Something whose method is the function."""
+
+        def function(self, part: int, job: int) -> None:
+            """Compute nothing."""
+
+    owner = Owner()
+    alive, pool = weakref.ref(owner), make(owner.function, 2, 2)
+    pool.run(owner.function, 0)
+    del owner
+    assert alive() is None

@@ -80,3 +80,8 @@ def test_no_source_is_left_out() -> None:
     """Each file with kernels is among those that are compiled."""
     names = {f"{name}.cu" for name in CELLS} | {"choose.cu", "loss.cu", "update.cu"}
     assert {path.name for path in FOLDER.glob("*.cu")} == names
+
+
+def test_sources_are_ascii() -> None:
+    """CuPy writes a source in the locale's encoding, which on Windows or with LANG=C cannot encode other characters."""
+    assert [path.name for path in sorted(FOLDER.glob("*.cu*")) if not path.read_text(encoding="utf-8").isascii()] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tracemalloc
+import re
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,88 +11,52 @@ import pytest
 from helpers import cupy_arrays, cupy_cards, fake_cupy
 from helpers.commands import Call
 from helpers.namespaces import fake_gpu
-from helpers.trainers import one_layer, text_corpus, trainer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import config
-from charrnn.backend import Ledger
+from charrnn.backend import explain_out_of_memory
+from charrnn.backend.base import Rows
 from charrnn.backend.cupy import CupyBackend
-from charrnn.backend.rows import Rows
-from charrnn.errors import ConfigError
+from charrnn.backend.numpy import NumpyBackend
+from charrnn.errors import ConfigError, DeviceError
 from charrnn.model.cells import CELLS
-from charrnn.run import memory
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
 
 DEVICES = ("cuda", "cpu")
-SHAPES = [("rnn", 96, 8, 40), ("gru", 64, 16, 16), ("lstm", 128, 4, 30)]
 
 
-@pytest.mark.parametrize(("cell", "H", "B", "T"), SHAPES)
-@pytest.mark.parametrize(("dropout", "V"), [(0.0, 30), (0.2, 30), (0.0, 700)])
-def test_what_a_run_needs_is_what_it_takes(
-    text: str, monkeypatch: pytest.MonkeyPatch, cell: str, H: int, B: int, T: int, dropout: float, V: int
-) -> None:
-    """The estimate is within a third of what two steps of it allocate, as the interpreter traces it.
-
-    With many characters logits come in blocks, and do not grow with the batch.
-    """
-    if V > 30:
-        monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", 2**15)
-        text += "".join(map(chr, range(0x4E00, 0x4E00 + V)))
-    more = {"model": {"hidden_size": H, "dropout": dropout}, "train": {"batch_size": B}, "log": {"eval_every": 0}}
-    said, corpus = one_layer(cell, T, **more), text_corpus(text * 9)
-    gpu = fake_gpu()
-    trainer(said, corpus, gpu).step()  # what is imported and cached once is no part of it
-    tracemalloc.start()
-    subject = trainer(said, corpus, gpu)
-    tracemalloc.reset_peak()  # the first weights were drawn on the host
-    subject.step(), subject.step()
-    taken = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert taken == pytest.approx(memory.needed(said, len(corpus.vocabulary), B), rel=1 / 3)
-
-
-def test_a_ledger_counts_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of arrays with and without zeros, and of a one-hot matrix, which is cut where there are many characters."""
-    monkeypatch.setattr("charrnn.backend.ledger.BLOCK", 50)
-    ledger, counts = Ledger(), []
-    for made in (
-        lambda: ledger.empty((3, 5), "float32"),
-        lambda: ledger.zeros((2, 2, 2), "float64"),
-        lambda: ledger.one_hot(10, 7, "float64"),
-        lambda: ledger.one_hot(10, 700, "float32"),
-    ):
-        made()
-        counts.append(ledger.bytes - sum(counts))
-    assert counts == [60, 64, 10 * 7 * 9, 10 * 50 * 5]
-
-
-def test_a_full_device_says_what_would_fit(call: Call, tmp_path: Path) -> None:
-    """One line with what is needed, what is free and a batch that fits; with that batch the run goes through."""
+def test_a_full_device_is_one_line(call: Call, tmp_path: Path) -> None:
+    """The error says what was asked for, what is free and what to lower; with a smaller batch the run succeeds."""
     (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
     words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
     with cupy_cards.limited(3 * 2**20):
         _, error = call(*words, "--set", "train.batch_size=100", status=2)
-    assert "cuda:0 is out of memory: 100 streams need about" in error
-    assert "3 MiB are free" in error
-    fits = int(error.split("train.batch_size=")[1].split()[0])
-    assert 5 < fits < 100
-    with cupy_cards.limited(3 * 2**20):
-        call(*words, "--overwrite", "--set", f"train.batch_size={fits}")
-    with cupy_cards.limited(3 * 2**10):
-        assert "lower train.batch_size" in call(*words, "--overwrite", status=2)[1]
+        pattern = r"charrnn: cuda:0 is out of memory \(Out of memory allocating \d+ bytes, 3 MiB are free\): "
+        assert re.fullmatch(pattern + r"lower train\.batch_size or model\.hidden_size", error.splitlines()[-1])
+        call(*words, "--overwrite", "--set", "train.batch_size=10")
 
 
-def test_a_run_that_is_resumed_keeps_its_batch(call: Call) -> None:
-    """Where its memory does not suffice, another device is the way out, and the way is open."""
+def test_a_resumed_run_that_does_not_fit_can_continue_elsewhere(call: Call) -> None:
+    """A resumed run keeps its batch size, so the advice is another device, and the CPU does continue it."""
     words = ["train", "t.txt", "--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--out", "run"]
     call(*words, "--steps", 4, "--stop-after", 2, "--device", "cpu")
     with cupy_cards.limited(2**10):
         _, error = call("train", "t.txt", "--resume", "--out", "run", "--device", "cuda", status=2)
-    assert error.endswith("go on where there is more, such as --device cpu")
+    assert error.endswith("continue on a device with more memory, such as --device cpu")
     call("train", "t.txt", "--resume", "--out", "run", "--device", "cpu")
+
+
+def test_a_full_cpu_is_one_line() -> None:
+    """NumPy's words are kept; how much is free is not known, and a resumed run needs another machine."""
+    with pytest.raises(DeviceError) as fresh, explain_out_of_memory(NumpyBackend()):
+        np.empty(2**60, np.uint8)
+    assert str(fresh.value).startswith("cpu is out of memory (Unable to allocate 1.00 EiB for an array with shape")
+    assert str(fresh.value).endswith("uint8): lower train.batch_size or model.hidden_size")
+    with pytest.raises(DeviceError) as resumed, explain_out_of_memory(NumpyBackend(), resumed=True):
+        raise MemoryError
+    assert str(resumed.value) == "cpu is out of memory (MemoryError): continue on a machine with more memory"
 
 
 def test_what_a_run_says_of_its_device(text: str) -> None:

@@ -104,7 +104,7 @@ def test_sizes_beyond_all_measure(here: Path, words: str) -> None:
     """Sizes, rates and counts that nobody can mean are trained with, or refused, in a gigabyte of memory."""
     with little_memory():
         found = tried(["train", "t.txt", *BASE, "--set", words, "--steps=1", "--out=out"], here)
-    assert found.status in (0, 3) or re.search(r" must be |: cpu is out of memory: 2 streams need about ", found.err)
+    assert found.status in (0, 3) or re.search(r" must be |: cpu is out of memory \(", found.err)
 
 
 READERS = ["sample fuzzed", "eval fuzzed t.txt", "compare fuzzed r", "train t.txt --init-from=fuzzed --steps=0"]

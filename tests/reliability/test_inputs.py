@@ -225,7 +225,7 @@ def test_texts_up_to_the_bound_are_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(TextError, match="longer than 299,999 characters"):
         common.read_text(str(tmp_path / "t"), "utf-8", 299_999)
     assert common.PROMPT == 2**24
-    assert (backend.memory() or 0) >= 2**27
+    assert (backend.total_ram() or 0) >= 2**27
 
 
 def test_a_file_that_shrinks(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

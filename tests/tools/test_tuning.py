@@ -174,7 +174,7 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
     seen = []
 
     def pace(trainer: Trainer, seconds: float) -> float:
-        assert all(helper.ready for helper in trainer.pool.helpers)
+        assert all(worker.ready for worker in trainer.pool.workers)
         assert trainer.params["layer0.W_hh"].all()  # not from zeros, which would stay
         children = [child for child in multiprocessing.active_children() if child.daemon]
         seen.append((len(trainer.shards), trainer.thread_pool.count, len(children), seconds))

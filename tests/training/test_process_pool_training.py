@@ -1,4 +1,4 @@
-"""Training with helper processes: the same bits as in one, whatever else the process does."""
+"""Training with worker processes: the same bits as in one, whatever else the process does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from helpers.processes import PATIENCE
 from helpers.trainers import poisoning
 
 from charrnn import config, text
-from charrnn.backend import Backend, ThreadPool
-from charrnn.backend import process_pool as crews
+from charrnn.backend import Backend, ThreadPool, process_pool
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.model import build
 from charrnn.run.request import Request
@@ -21,7 +20,7 @@ from charrnn.run.resolve import start
 from charrnn.run.session import prepare
 from charrnn.training.step import Trainer
 
-pytestmark = pytest.mark.skipif(not crews.CAN_FORK, reason="no helpers on this system")
+pytestmark = pytest.mark.skipif(not process_pool.CAN_FORK, reason="this system cannot fork")
 
 
 def trainer(threads: int, backend: Backend | None = None) -> Trainer:
@@ -35,37 +34,37 @@ def trainer(threads: int, backend: Backend | None = None) -> Trainer:
 
 
 def step_both(alone: Trainer, crowd: Trainer) -> None:
-    """A step of each; from the first on every helper of the second is on its way, or ready."""
+    """A step of each; from the first on every worker of the second is on its way, or ready."""
     alone.step()
     crowd.step()
-    assert crowd.pool.helpers is not None
+    assert crowd.pool.workers is not None
     if crowd.done == 1:
-        assert all(helper.ready or helper.line.pipe.poll(PATIENCE) for helper in crowd.pool.helpers)
+        assert all(worker.ready or worker.channel.pipe.poll(PATIENCE) for worker in crowd.pool.workers)
 
 
-def test_training_with_helpers_has_the_same_bits() -> None:
-    """Parameters, states and losses are those of one process, also when a helper is killed on the way."""
+def test_training_with_workers_has_the_same_bits() -> None:
+    """Parameters, states and losses are those of one process, also when a worker is killed on the way."""
     alone, crowd = trainer(1), trainer(3)
     for step in range(30):
         step_both(alone, crowd)
         if step == 1:
-            assert [helper.ready for helper in crowd.pool.helpers] == [True, True]
+            assert [worker.ready for worker in crowd.pool.workers] == [True, True]
         if step == 20:
-            crowd.pool.helpers[0].process.kill()
-    assert [helper.lost for helper in crowd.pool.helpers or ()] == [True, False]
+            crowd.pool.workers[0].process.kill()
+    assert [worker.lost for worker in crowd.pool.workers or ()] == [True, False]
     crowd.close()
     assert np.array_equal(alone.vector, crowd.vector)
     assert np.array_equal(alone.state()["hidden"], crowd.state()["hidden"])
     assert alone.drain() == crowd.drain()
 
 
-def test_a_bad_gradient_of_a_helper_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_gradient_of_a_worker_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two skipped steps, and the three that shut the guard, are those of one process."""
     poisoning(monkeypatch, lambda done: done in (4, 9) or done >= 15)
     alone, crowd = trainer(1), trainer(3)
     for _ in range(20):
         step_both(alone, crowd)
-    assert [(helper.ready, helper.lost) for helper in crowd.pool.helpers or ()] == [(True, False)] * 2
+    assert [(worker.ready, worker.lost) for worker in crowd.pool.workers or ()] == [(True, False)] * 2
     crowd.close()
     assert (float(crowd.guard.scale), int(crowd.guard.bad)) == (0.5**5, 3)
     assert np.array_equal(alone.vector, crowd.vector)
@@ -94,15 +93,15 @@ def test_two_trainings_in_two_threads_do_not_disturb_each_other() -> None:
 
 
 def test_nothing_is_forked_where_memory_is_not_shared() -> None:
-    """A backend whose arrays a helper would have copies of trains in one process, by threads."""
+    """A backend whose arrays a worker would have copies of trains in one process, by threads."""
     subject = trainer(3, Backend(array_api_compat.numpy, None, name="plain", label="plain"))
     subject.step()
-    assert subject.pool.helpers == []
+    assert subject.pool.workers == []
     subject.close()
 
 
-def test_planning_leaves_no_helper_behind() -> None:
-    """The trainer by which `--minutes` measures the rate is thrown away, with its helpers."""
+def test_planning_leaves_no_worker_behind() -> None:
+    """The trainer by which `--minutes` measures the rate is thrown away, with its workers."""
     options = {"train": {"batch_size": 4, "seq_length": 5, "shards": 2}, "model": {"hidden_size": 4}}
     session = prepare(Request(text="abcdef " * 50, options=options, threads=2, minutes=0.02))
     assert multiprocessing.active_children() == []

@@ -100,7 +100,7 @@ def test_a_bad_step_changes_nothing_but_the_position(
         subject.shards[1].grad[7] = bad
 
     with monkeypatch.context() as patch:
-        patch.setattr(subject.pool, "function", poisoned)
+        patch.setattr(subject, "compute", poisoned)
         subject.step()
     assert all(np.array_equal(old, new) for old, new in zip(before[0], kept, strict=True))
     for name, state in subject.state().items():

@@ -1,7 +1,6 @@
-"""CUDA kernels: their sources, as files beside this one, and how a recurrence is laid out on a card.
+"""CUDA kernels: sources, the layout of a recurrence on a card, and what compiles and launches (`loader`, `fused`).
 
-Nothing here needs a GPU or CuPy. `charrnn.backend` compiles and launches; the tests compile for several cards, and run
-the same sources on the CPU.
+The names exported here need neither a GPU nor CuPy: tests compile the sources for several cards, and run them on a CPU.
 """
 
 from charrnn.backend.kernels.plan import THREADS, Card, Plan, plan

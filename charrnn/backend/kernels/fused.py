@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Backend
+from charrnn.backend.base import Array, Backend, steps
 from charrnn.backend.kernels import REALS, Card, source
 from charrnn.backend.kernels.loader import NULL, OPTIONS
-from charrnn.backend.views import Array, steps
 
 HostArray = np.ndarray[Any, Any]
+FUNCTIONS = ("cross_entropy", "apply_update", "choices")
+"""The functions that kernels replace; `Fused` has a method for each."""
 
 
 class Fused:
@@ -21,14 +21,19 @@ class Fused:
 
     def __init__(self, cupy: Any, card: Card) -> None:
         self.cupy, self.threads, self.blocks = cupy, card.threads, card.multiprocessors
-        self.kernel = cache(self.compile)
-        functions = (self.cross_entropy, self.apply_update, self.choices)
-        self.functions: dict[str, Callable[..., Any]] = {function.__name__: function for function in functions}
+        self.compiled: dict[Any, Any] = {}
 
-    def compile(self, file: str, name: str, dtype: str, **definitions: int | str) -> Any:
-        """A kernel of a source."""
-        code = source(file, dtype, {"THREADS": self.threads, **definitions})
-        return self.cupy.RawModule(code=code, options=OPTIONS).get_function(name)
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """Return the method that replaces the function `name`, if there is one."""
+        return getattr(self, name) if name in FUNCTIONS else None
+
+    def kernel(self, file: str, name: str, dtype: str, **definitions: int | str) -> Any:
+        """Return a kernel of a source file, compiled once."""
+        key = (file, name, dtype, *definitions.items())
+        if key not in self.compiled:
+            code = source(file, dtype, {"THREADS": self.threads, **definitions})
+            self.compiled[key] = self.cupy.RawModule(code=code, options=OPTIONS).get_function(name)
+        return self.compiled[key]
 
     def cross_entropy(self, logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
         """`charrnn.model.bptt.cross_entropy_and_grad`: a block for each row."""

@@ -1,27 +1,27 @@
-"""The recurrence kernels on a GPU: compiled for a shape once, and launched in place of loops over operations."""
+"""The recurrence kernels on a GPU: compiled once for a shape, and launched instead of a loop of operations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Backend
+from charrnn.backend.base import Array, Backend, Series
 from charrnn.backend.kernels import Card, Plan, plan, source
-from charrnn.backend.views import Array, Series
 
 OPTIONS = ("-std=c++17",)
 NULL = np.uint64(0)
-"""A pointer to nothing, as an argument of a kernel."""
+"""A null pointer, as an argument of a kernel."""
+MOST_KERNELS = 32
+"""Shapes whose kernels are kept: of more, those that were compiled first are dropped."""
 
 
 class Recurrence:
-    """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or its own loop where nothing fits.
+    """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or the cell's own loop if none fits.
 
-    For tests, `residence` narrows down what `plan` may choose, and `definitions` are macros besides the layout's.
+    For tests, `residence` limits the choices of `plan`, and `definitions` are macros besides those of the layout.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Recurrence:
     ) -> None:
         self.cupy, self.cell, self.card = cupy, cell, card
         self.residence, self.definitions = residence, definitions
-        self.compiled = lru_cache(maxsize=32)(self.compile)
+        self.kernels: dict[tuple[int, int, str], Kernel | None] = {}
 
     def layout(self, B: int, H: int, itemsize: int) -> Plan | None:
-        """How the kernel would share out B streams of H units; None where the loop stays."""
+        """Return how blocks share B streams of H units; None if the cell's own loop runs."""
         return plan(self.cell.GATES, B, H, itemsize, self.card, self.residence)
 
     def compile(self, B: int, H: int, dtype: str) -> Kernel | None:
-        """The kernels for B streams of H units."""
+        """Return the kernels for B streams of H units; None if no layout fits."""
         layout = self.layout(B, H, np.dtype(dtype).itemsize)
         if layout is None:
             return None
@@ -51,11 +51,16 @@ class Recurrence:
         return kernel if kernel.fits else None
 
     def kernel(self, tape: Any) -> Kernel | None:
-        """The kernels for a tape, compiled once."""
-        return self.compiled(*tape.hidden.shape[1:], str(tape.hidden.dtype))
+        """Return the kernels for a tape, compiled once."""
+        (_, B, H), dtype = tape.hidden.shape, str(tape.hidden.dtype)
+        if (B, H, dtype) not in self.kernels:
+            if len(self.kernels) == MOST_KERNELS:
+                del self.kernels[next(iter(self.kernels))]
+            self.kernels[B, H, dtype] = self.compile(B, H, dtype)
+        return self.kernels[B, H, dtype]
 
     def recurrence_forward(self, tape: Any, keep: Array | None, *, backend: Backend) -> None:
-        """See the cells."""
+        """Run the forward pass over a tape: see the cells."""
         kernel = self.kernel(tape)
         if kernel is None:
             self.cell.recurrence_forward(tape, keep, backend=backend)
@@ -63,7 +68,7 @@ class Recurrence:
             kernel.launch("recurrence_forward", tape, tape.by_W.matrix, keep, None)
 
     def recurrence_backward(self, tape: Any, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
-        """See the cells."""
+        """Run the backward pass over a tape: see the cells."""
         kernel = self.kernel(tape)
         if kernel is None:
             self.cell.recurrence_backward(tape, dhidden, keep, backend=backend)
@@ -72,7 +77,7 @@ class Recurrence:
 
 
 class Kernel:
-    """Both passes of a cell for one shape (B, H), with their scratch memory. Launched on one stream at a time."""
+    """Both passes of a cell for one shape (B, H), with their scratch memory, so they must not run concurrently."""
 
     def __init__(self, cupy: Any, cell: Any, code: str, layout: Plan, shape: tuple[int, int], dtype: str) -> None:
         module = cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=True)
@@ -85,12 +90,12 @@ class Kernel:
 
     @property
     def fits(self) -> bool:
-        """Whether the compiled kernels leave room for a block on each multiprocessor, as the layout supposes."""
+        """Whether each multiprocessor has room for a block of the compiled kernels, as the layout assumes."""
         room, layout = self.cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor, self.layout
         return all(room(f.kernel.ptr, layout.threads, layout.shared) >= 1 for f in self.functions.values())
 
     def launch(self, name: str, tape: Any, W: Array, keep: Array | None, dhidden: Array | None) -> None:
-        """One pass over the tape. All blocks run at once or the launch fails; none waits for one that is not there."""
+        """Launch one pass over the tape. All blocks run at once, or the launch fails: no block waits forever."""
         (T, B, _), (_, _, H), layout = tape.z.shape, tape.hidden.shape, self.layout
         sizes = (np.int32(n) for n in (T, B, H, layout.stream_tiles))
         bias = next((tape.bias[gate, 0, :] for gate in self.cell.BIASES.values()), NULL)

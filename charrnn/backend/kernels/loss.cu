@@ -1,8 +1,8 @@
-// Softmax cross-entropy of one row of logits a block, value and gradient: see charrnn/model/loss.py.
+// Softmax cross-entropy and its gradient, one row of logits a block: see charrnn/model/bptt.py.
 
 #include "reduce.cuh"
 
-// logits (N, V) become scale · (softmax - one_hot(target)); nats (N,) are -log softmax(logits)[target].
+// Write nats (N,) = -log softmax(logits)[target], and replace logits (N, V) by scale * (softmax - one_hot(target)).
 KERNEL void __launch_bounds__(THREADS)
     cross_entropy(int V, REAL scale, const long long* targets, REAL* logits, REAL* nats) {
     REAL* scratch = shared_memory()->v;
@@ -12,7 +12,7 @@ KERNEL void __launch_bounds__(THREADS)
     for (int v = threadIdx.x; v < V; v += THREADS) most = Max::of(row[v], most);
     most = together<Max>(most, scratch);
     const REAL shifted = row[target] - most;
-    __syncthreads();  // the target's logit has been read
+    __syncthreads();  // all threads have read the target's logit
     for (int v = threadIdx.x; v < V; v += THREADS) sum += row[v] = exp(row[v] - most);
     sum = together<Sum>(sum, scratch);
     for (int v = threadIdx.x; v < V; v += THREADS) row[v] = row[v] * (scale / sum) - (v == target ? scale : REAL(0));

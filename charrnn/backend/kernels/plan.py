@@ -1,7 +1,7 @@
-"""How the blocks of `recurrence.cuh` share a recurrence: a choice by the sizes of the problem and of the card.
+"""Choose how the blocks of `recurrence.cuh` share a recurrence, from the sizes of the problem and of the card.
 
-All blocks must run at once, one on each multiprocessor, so there are at most as many as those. Where the recurrent
-weights fit into their shared memory they stay there, else they are brought from L2 at every step.
+All blocks must run at once, one on each multiprocessor, so there are at most as many blocks as multiprocessors. If the
+recurrent weights fit into the shared memory of all blocks, they stay there; else every step loads them from L2.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from itertools import product
 from math import ceil
 
 THREADS = 256
-"""Of a block, at most."""
+"""Most threads of a block."""
 SIZES = (4, 8, 16, 32)
-"""Units, and streams, of a block that are considered."""
+"""The numbers of units, and of streams, of a block to choose from."""
 CHUNKS = (64, 128, 256, 512, 1024, 2048, 4096)
+"""The numbers of elements of a state in shared memory to choose from."""
 QUAD = 4
+"""Numbers that the kernels load together."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What of a GPU matters here: its multiprocessors, and of a block the bytes of shared memory and the threads."""
+    """The sizes of a GPU: its multiprocessors, and the most bytes of shared memory and threads of a block."""
 
     multiprocessors: int
     shared: int
@@ -32,14 +34,14 @@ class Plan:
     """A layout.
 
     Attributes:
-        units: of a block.
-        streams: that a block multiplies at once.
+        units: units of a block.
+        streams: streams that a block multiplies at once.
         chunk: elements of a state that are in shared memory at once.
         resident: whether the recurrent weights stay in shared memory.
-        stream_tiles: among how many blocks the streams of a tile of units are shared out.
-        blocks: of the grid, each of `threads` threads.
-        threads: see `blocks`.
-        shared: bytes of shared memory of each.
+        stream_tiles: the number of blocks that share the streams of a tile of units.
+        blocks: blocks of the grid.
+        threads: threads of a block.
+        shared: bytes of shared memory of a block.
     """
 
     units: int
@@ -53,28 +55,28 @@ class Plan:
 
     @property
     def definitions(self) -> dict[str, int]:
-        """What `recurrence.cuh` wants to have defined."""
+        """The macros of `recurrence.cuh`."""
         sizes = {"UNITS": self.units, "STREAMS": self.streams, "THREADS": self.threads, "CHUNK": self.chunk}
         return sizes | {"RESIDENT": int(self.resident)}
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the layout to users."""
         where = "weights on chip" if self.resident else "weights from L2"
         return f"one kernel, {where}: {self.blocks} blocks, {self.units} units by {self.streams} streams each"
 
 
 def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[bool, ...] = (True, False)) -> Plan | None:
-    """The cheapest layout that fits, or None if none does.
+    """Return the cheapest layout that fits, or None if none fits.
 
     Args:
         G: gates of the cell.
         B: streams.
         H: hidden units.
         itemsize: bytes of a number.
-        card: where it must fit.
-        residence: the values of `Plan.resident` to choose among.
+        card: the GPU.
+        residence: the values of `Plan.resident` to choose from.
     """
-    found, threads = [], card.threads
+    layouts, threads = [], card.threads
     for units, streams, resident in product(SIZES, SIZES, residence):
         unit_tiles, groups = ceil(H / units), ceil(B / streams)
         tiles = streams // QUAD * (G * units // QUAD)
@@ -87,26 +89,29 @@ def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[boo
             continue
         chunk = min((c for c in chunks if c >= G * H), default=chunks[-1])
         layout = Plan(units, streams, chunk, resident, stream_tiles, unit_tiles * stream_tiles, threads, room[chunk])
-        found.append((cost(layout, G, B, H), layout))
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+        layouts.append((cost(layout, G, B, H), layout))
+    return min(layouts, key=lambda pair: pair[0])[1] if layouts else None
 
 
 def elements(G: int, H: int, units: int, streams: int, chunk: int, resident: bool, threads: int) -> int:
-    """Numbers in a block's shared memory, for the larger of the two passes: see `Product` in `recurrence.cuh`."""
+    """Return how many numbers a block has in shared memory in the larger of both passes: see `Product`."""
     left, parts = streams * (chunk + QUAD), threads * QUAD * QUAD
-    forward, backward = ((up(K) if resident else chunk) * columns for K, columns in ((H, G * units), (G * H, units)))
+    forward, backward = (
+        (round_up(K) if resident else chunk) * columns for K, columns in ((H, G * units), (G * H, units))
+    )
     return left + parts + max(forward, backward)
 
 
-def up(n: int) -> int:
-    """The next multiple of four."""
+def round_up(n: int) -> int:
+    """Round up to a multiple of four."""
     return ceil(n / QUAD) * QUAD
 
 
 def cost(layout: Plan, G: int, B: int, H: int) -> float:
-    """About the cycles of a multiprocessor for a step forward and back: a model to choose by, not a prediction.
+    """Estimate a multiprocessor's cycles for a step forward and back, to compare layouts; it is not a prediction.
 
-    It has 64 multiplications, and 16 numbers from L2, in a cycle; and waits once a chunk and once a step.
+    The model assumes 64 multiplications and 16 numbers from L2 in a cycle, 500 cycles of waiting for each chunk and
+    2,000 for each step.
     """
     groups = ceil(ceil(B / layout.streams) / layout.stream_tiles)
     multiplications = 2 * layout.streams * G * layout.units * H

@@ -1,51 +1,53 @@
-// What kernels need of a GPU beyond C++: everything that a CPU would do otherwise stands here, behind a name.
-// Included once REAL, float or double, is defined.
+// The functions of a GPU that kernels use. Tests replace this file by one for a CPU, and run the kernels there.
+// Macros: REAL (float or double), REAL_BYTES.
 
 #define KERNEL extern "C" __global__
 
-// Four numbers that are read and written together.
+// Four numbers that are loaded and stored together.
 struct alignas(16) Quad {
     REAL v[4];
 };
 
-// The block's shared memory, whose size the launch decides; 16-byte aligned.
+// Return the block's shared memory, 16-byte aligned; the launch sets its size.
 __device__ inline Quad* shared_memory() {
     extern __shared__ Quad memory[];
     return memory;
 }
 
-// The bits of a number.
+// Return the bits of a number.
 __device__ inline unsigned long long bits(double x) { return __double_as_longlong(x); }
 
-// Read what another block wrote during this launch: from L2, as an L1 cache may hold what was there before.
-__device__ inline REAL fresh(const REAL* p) { return __ldcg(p); }
+// Load a number that another block may have written in this launch: from L2, because L1 may hold an old value.
+__device__ inline REAL load_l2(const REAL* p) { return __ldcg(p); }
 
 #if REAL_BYTES == 4
-__device__ inline Quad fresh_quad(const REAL* p) {
+__device__ inline Quad load_l2_quad(const REAL* p) {
     const float4 four = __ldcg(reinterpret_cast<const float4*>(p));
     return {four.x, four.y, four.z, four.w};
 }
 #else
-__device__ inline Quad fresh_quad(const REAL* p) { return {fresh(p), fresh(p + 1), fresh(p + 2), fresh(p + 3)}; }
+__device__ inline Quad load_l2_quad(const REAL* p) {
+    return {load_l2(p), load_l2(p + 1), load_l2(p + 2), load_l2(p + 3)};
+}
 #endif
 
-// Add one to a counter that other blocks watch: what this thread wrote, or saw written before a __syncthreads(), is
-// visible to whoever reads the new value by `look`.
-__device__ inline void announce(unsigned* counter) {
+// Add one to a counter. What the block wrote before its last __syncthreads() is visible to a thread that reads the new
+// value by `load_acquire`.
+__device__ inline void add_release(unsigned* counter) {
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
 }
 
-__device__ inline unsigned look(const unsigned* counter) {
+__device__ inline unsigned load_acquire(const unsigned* counter) {
     unsigned value;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
     return value;
 }
 
-// In a stress test, a pause of arbitrary length between what a block writes and its announcement.
+// In a stress test (macro JITTER: nanoseconds), pause for a pseudo-random time before a block signals the others.
 #ifdef JITTER
-__device__ inline void dawdle(unsigned seed) {
+__device__ inline void jitter(unsigned seed) {
     __nanosleep((seed * 2654435761u >> 16) % JITTER);
 }
 #else
-__device__ inline void dawdle(unsigned) {}
+__device__ inline void jitter(unsigned) {}
 #endif

@@ -1,72 +1,72 @@
 // All T steps of a recurrent layer in one launch, forward or backward.
 //
-// The H units are cut into tiles of UNITS, the B streams into groups of STREAMS. A block has one tile of units, all of
-// their gates, and every `stream_tiles`-th group; it keeps its part of the recurrent weights in shared memory
-// (RESIDENT) or brings it there anew at every step. All blocks run at once, or they would wait for each other for ever.
+// The H units are cut into tiles of UNITS, the B streams into groups of STREAMS. A block computes one tile of units,
+// with all their gates, for every `stream_tiles`-th group. Its part of the recurrent weights stays in shared memory
+// (RESIDENT) or is loaded again at every step. All blocks must run at once, because they wait for each other.
 //
-// At each step a block multiplies the state of its streams by its part of the weights and applies the cell. What it
-// writes, others need at the next step: there is memory of its own for every t, so one meeting of the blocks of the same
-// streams a step is enough, and nothing is overwritten that someone still reads.
+// At each step a block multiplies the state of its streams by its part of the weights and applies the cell. Other
+// blocks read the result at the next step. Each t has its own memory, so one barrier a step between the blocks of the
+// same streams is enough: nothing is overwritten while another block may still read it.
 //
 // Sums have a fixed order, so the same launch gives the same bits.
 //
-// Defined from outside: REAL, REAL_BYTES, UNITS and STREAMS (multiples of 4), THREADS, CHUNK (a multiple of 4: how many
-// elements of a state are in shared memory at once), RESIDENT (0 or 1).
+// Macros: REAL, REAL_BYTES, UNITS and STREAMS (multiples of 4), THREADS, CHUNK (a multiple of 4: how many elements of a
+// state are in shared memory at once), RESIDENT (0 or 1).
 
 #include "platform.cuh"
 
-// Most parts into which a sum is cut: more threads would take part in it, and more time go by until it is put together.
+// Most slices of a sum. With more slices, more threads share the sum, but adding up the slices takes longer.
 constexpr int MOST_SLICES = 32;
 
-// A layer's memory, row-major; null for what a cell has not.
+// The arrays of a layer, row-major; null if the cell does not have them.
 struct Layer {
     int T, B, H, stream_tiles;
-    const REAL* W;        // (H, G·H)
-    const REAL* bias;     // (H,) of the recurrent product, for the GRU
-    const REAL* keep;     // (T, B); null for all ones
-    REAL* z;              // (T, B, G·H) the projected input, then the gates, then dz
-    REAL* z_hidden;       // (T, B, G·H) for the GRU: u, then dz_hidden; for the others it is z
+    const REAL* W;        // (H, G*H)
+    const REAL* bias;     // (H,) of the recurrent product; for the GRU
+    const REAL* keep;     // (T, B); null means all ones
+    REAL* z;              // (T, B, G*H): the projected input, then the gates, then dz
+    REAL* z_hidden;       // (T, B, G*H): for the GRU u, then dz_hidden; for other cells the same as z
     REAL* hidden;         // (T+1, B, H)
-    REAL* memory;         // (T+1, B, H) for the LSTM
+    REAL* cell_state;     // (T+1, B, H); for the LSTM
     const REAL* dhidden;  // (T, B, H)
-    REAL* carry;          // (B, H) what goes from step to step of the adjoint beside dz
-    unsigned* counters;   // one for each stream tile, 32 words apart, zero at the launch
+    REAL* carry;          // (B, H): what a step of the adjoint hands to the next besides dz
+    unsigned* counters;   // one for each stream tile, 32 words apart; zero at the launch
 
-    __device__ REAL kept(int t, int b) const { return keep ? keep[t * B + b] : REAL(1); }
+    __device__ REAL keep_at(int t, int b) const { return keep ? keep[t * B + b] : REAL(1); }
 };
 
-// Where the values of one unit of one stream at one time are.
-struct Place {
+// The indices of the values of one unit of one stream at one step.
+struct Element {
     int unit;
-    size_t own, before, after, gate;  // indices of [b, unit], hidden[t, b, unit], hidden[t+1, b, unit], z[t, b, unit]
-    REAL kept;                        // keep[t, b]
+    size_t own, before, after, gate;  // of [b, unit], hidden[t, b, unit], hidden[t+1, b, unit], z[t, b, unit]
+    REAL keep;                        // keep[t, b]
 
-    __device__ Place(const Layer& a, int G, int t, int b, int unit)
+    __device__ Element(const Layer& a, int G, int t, int b, int unit)
         : unit(unit), own(size_t(b) * a.H + unit), before(size_t(t) * a.B * a.H + own),
-          after(before + size_t(a.B) * a.H), gate((size_t(t) * a.B + b) * G * a.H + unit), kept(a.kept(t, b)) {}
+          after(before + size_t(a.B) * a.H), gate((size_t(t) * a.B + b) * G * a.H + unit), keep(a.keep_at(t, b)) {}
 };
 
-// The product of a block's streams with its columns of a matrix, in shared memory. COLS is a multiple of 4.
+// The product of the state of a block's streams and its columns of a matrix, in shared memory. COLS is a multiple of 4.
 //
-// A thread has four streams and four columns, of every SLICES-th four terms of the sum; some threads may have none.
-// Rows of the right matrix are stored four apart, [k % 4][k / 4], so that the threads of a warp read consecutive memory.
+// A thread adds up every SLICES-th quad of terms for four streams and four columns; some threads may have no terms.
+// Row k of the right matrix is stored at [k % 4][k / 4], so that the threads of a warp read consecutive memory.
 template <int COLS>
 struct Product {
     static constexpr int ACROSS = COLS / 4, TILES = STREAMS / 4 * ACROSS;
     static constexpr int SLICES = THREADS / TILES < MOST_SLICES ? THREADS / TILES : MOST_SLICES;
-    static constexpr int STRIDE = CHUNK / 4 + 1;  // in Quads; odd, so that rows begin in different banks
+    static constexpr int STRIDE = CHUNK / 4 + 1;  // in Quads; odd, so that rows start in different banks
     static_assert(SLICES >= 1, "more tiles than threads");
 
-    const int K, rows;  // terms of the sum, and how many a fourth of the right matrix has
+    const int K, rows;  // terms of a sum; rows in each fourth of the right matrix
     Quad *left, *parts, *right;
 
     __device__ explicit Product(int K)
         : K(K), rows(((RESIDENT ? K : CHUNK) + 3) / 4), left(shared_memory()), parts(left + STREAMS * STRIDE),
           right(parts + THREADS * 4) {}
 
-    // Bring rows first, ..., first + count - 1 of the right matrix, `weight(k, column)`, to shared memory.
+    // Load rows first, ..., first + count - 1 of the right matrix, `weight(k, column)`, into shared memory.
     template <class Weight>
-    __device__ void bring_right(int first, int count, Weight weight) {
+    __device__ void load_right(int first, int count, Weight weight) {
         REAL* to = right->v;
         const int padded = (count + 3) / 4 * 4;
         for (int i = threadIdx.x; i < padded * COLS; i += THREADS) {
@@ -75,22 +75,22 @@ struct Product {
         }
     }
 
-    // Bring elements first, ..., first + count - 1 of the rows `from` (streams, K) to shared memory.
-    __device__ void bring_left(const REAL* from, int streams, int first, int count) {
+    // Load elements first, ..., first + count - 1 of the rows `from` (streams, K) into shared memory.
+    __device__ void load_left(const REAL* from, int streams, int first, int count) {
         const int quads = (count + 3) / 4;
         for (int i = threadIdx.x; i < STREAMS * quads; i += THREADS) {
             const int s = i / quads, k = first + i % quads * 4;
             const REAL* p = from + size_t(s) * K + k;
             Quad four = {};
             if (s < streams && K % 4 == 0)
-                four = fresh_quad(p);
+                four = load_l2_quad(p);
             else if (s < streams)
-                for (int j = 0; j < 4 && k + j < K; j++) four.v[j] = fresh(p + j);
+                for (int j = 0; j < 4 && k + j < K; j++) four.v[j] = load_l2(p + j);
             left[s * STRIDE + i % quads] = four;
         }
     }
 
-    // Leave the product of the rows `from` (streams, K) in `parts`.
+    // Compute the product of the rows `from` (streams, K); its slices stay in `parts`.
     template <class Weight>
     __device__ void multiply(const REAL* from, int streams, Weight weight) {
         const int tile = threadIdx.x % TILES, slice = threadIdx.x / TILES;
@@ -98,9 +98,9 @@ struct Product {
         Quad sums[4] = {};
         for (int first = 0; first < K; first += CHUNK) {
             const int count = K - first < CHUNK ? K - first : CHUNK;
-            __syncthreads();  // the last chunk and the last product have been read
-            bring_left(from, streams, first, count);
-            if (!RESIDENT) bring_right(first, count, weight);
+            __syncthreads();  // all threads have read the previous chunk and product
+            load_left(from, streams, first, count);
+            if (!RESIDENT) load_right(first, count, weight);
             __syncthreads();
             const Quad* columns = right + (RESIDENT ? first / 4 * ACROSS : 0) + across;
             for (int k = slice; k < (count + 3) / 4 && slice < SLICES; k += SLICES) {
@@ -117,7 +117,7 @@ struct Product {
         __syncthreads();
     }
 
-    // The product's element of a stream and column of the block.
+    // Return the product's element of stream s and column c of the block.
     __device__ REAL operator()(int s, int c) const {
         REAL sum = 0;
         for (int slice = 0; slice < SLICES; slice++) sum += parts[(slice * STREAMS + s) * ACROSS + c / 4].v[c % 4];
@@ -125,12 +125,12 @@ struct Product {
     }
 };
 
-// The columns of W (H, G·H) for a tile of units, gate by gate: what the forward pass multiplies by.
+// The right matrix of the forward pass: the columns of W (H, G*H) for a tile of units, gate by gate.
 template <int G>
 struct Columns {
     static constexpr bool ALONG_K = false;
     const Layer& a;
-    const int unit;  // the tile's first
+    const int unit;  // the first of the tile
 
     __device__ REAL operator()(int k, int c) const {
         const int u = unit + c % UNITS;
@@ -138,7 +138,7 @@ struct Columns {
     }
 };
 
-// The rows of W for a tile of units, as columns: what the adjoint multiplies by.
+// The right matrix of the adjoint: the rows of W for a tile of units, transposed.
 template <int G>
 struct Rows {
     static constexpr bool ALONG_K = true;
@@ -152,15 +152,15 @@ struct Rows {
 
 __device__ inline REAL sigmoid(REAL x) { return (1 + tanh(x / 2)) / 2; }
 
-// Wait until all blocks of the same streams have come here for the `round`-th time, and see what they wrote.
-__device__ inline void meet(const Layer& a, int stream_tile, int round) {
+// Wait until all blocks of the same streams have called this for the `round`-th time; what they wrote is then visible.
+__device__ inline void grid_barrier(const Layer& a, int stream_tile, int round) {
     unsigned* counter = a.counters + stream_tile * 32;
     const unsigned blocks = gridDim.x / a.stream_tiles;
     __syncthreads();
     if (threadIdx.x == 0) {
-        dawdle(blockIdx.x * 31 + round);
-        announce(counter);
-        while (look(counter) < round * blocks) {}
+        jitter(blockIdx.x * 31 + round);
+        add_release(counter);
+        while (load_acquire(counter) < round * blocks) {}
     }
     __syncthreads();
 }
@@ -171,7 +171,7 @@ __device__ void forward(const Layer& a) {
     const int stream_tile = blockIdx.x % a.stream_tiles, first = blockIdx.x / a.stream_tiles * UNITS;
     const Columns<G> weight = {a, first};
     Product<G * UNITS> product(a.H);
-    if (RESIDENT) product.bring_right(0, a.H, weight);
+    if (RESIDENT) product.load_right(0, a.H, weight);
     for (int t = 0; t < a.T; t++) {
         for (int b0 = stream_tile * STREAMS; b0 < a.B; b0 += a.stream_tiles * STREAMS) {
             const int streams = a.B - b0 < STREAMS ? a.B - b0 : STREAMS;
@@ -179,13 +179,13 @@ __device__ void forward(const Layer& a) {
             for (int i = threadIdx.x; i < STREAMS * UNITS; i += THREADS) {
                 const int s = i / UNITS, u = i % UNITS;
                 if (s >= streams || first + u >= a.H) continue;
-                const Place p(a, G, t, b0 + s, first + u);
+                const Element e(a, G, t, b0 + s, first + u);
                 REAL sums[G];
-                for (int g = 0; g < G; g++) sums[g] = p.kept * product(s, g * UNITS + u);
-                Cell::forward(a, p, sums);
+                for (int g = 0; g < G; g++) sums[g] = e.keep * product(s, g * UNITS + u);
+                Cell::forward(a, e, sums);
             }
         }
-        if (t + 1 < a.T) meet(a, stream_tile, t + 1);
+        if (t + 1 < a.T) grid_barrier(a, stream_tile, t + 1);
     }
 }
 
@@ -195,7 +195,7 @@ __device__ void backward(const Layer& a) {
     const int stream_tile = blockIdx.x % a.stream_tiles, first = blockIdx.x / a.stream_tiles * UNITS;
     const Rows<G> weight = {a, first};
     Product<UNITS> product(G * a.H);
-    if (RESIDENT) product.bring_right(0, G * a.H, weight);
+    if (RESIDENT) product.load_right(0, G * a.H, weight);
     for (int t = a.T - 1; t >= 0; t--) {
         const bool last = t == a.T - 1;
         for (int b0 = stream_tile * STREAMS; b0 < a.B; b0 += a.stream_tiles * STREAMS) {
@@ -204,21 +204,21 @@ __device__ void backward(const Layer& a) {
             for (int i = threadIdx.x; i < STREAMS * UNITS; i += THREADS) {
                 const int s = i / UNITS, u = i % UNITS;
                 if (s >= streams || first + u >= a.H) continue;
-                const Place p(a, G, t, b0 + s, first + u);
-                const REAL later = last ? REAL(0) : a.kept(t + 1, b0 + s) * product(s, u);
-                Cell::backward(a, p, a.dhidden[p.before] + later, last ? REAL(0) : a.carry[p.own]);
+                const Element e(a, G, t, b0 + s, first + u);
+                const REAL later = last ? REAL(0) : a.keep_at(t + 1, b0 + s) * product(s, u);
+                Cell::backward(a, e, a.dhidden[e.before] + later, last ? REAL(0) : a.carry[e.own]);
             }
         }
-        if (t) meet(a, stream_tile, a.T - t);
+        if (t) grid_barrier(a, stream_tile, a.T - t);
     }
 }
 
-// The two entry points of a cell, to be launched with ceil(H / UNITS) · stream_tiles blocks.
+// Define the two kernels of a cell, to be launched with ceil(H / UNITS) * stream_tiles blocks.
 #define RECURRENCE(CELL)                                                                                             \
     KERNEL void __launch_bounds__(THREADS, 1) recurrence_forward(LAYER) { forward<CELL>(Layer{LAYER_VALUES}); }       \
     KERNEL void __launch_bounds__(THREADS, 1) recurrence_backward(LAYER) { backward<CELL>(Layer{LAYER_VALUES}); }
 
 #define LAYER                                                                                                        \
     int T, int B, int H, int stream_tiles, const REAL *W, const REAL *bias, const REAL *keep, REAL *z, REAL *z_hidden, \
-        REAL *hidden, REAL *memory, const REAL *dhidden, REAL *carry, unsigned *counters
-#define LAYER_VALUES T, B, H, stream_tiles, W, bias, keep, z, z_hidden, hidden, memory, dhidden, carry, counters
+        REAL *hidden, REAL *cell_state, const REAL *dhidden, REAL *carry, unsigned *counters
+#define LAYER_VALUES T, B, H, stream_tiles, W, bias, keep, z, z_hidden, hidden, cell_state, dhidden, carry, counters

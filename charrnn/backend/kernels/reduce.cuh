@@ -1,4 +1,4 @@
-// Sums and maxima over a block, the same for the same number of threads: a tree of fixed shape, or a running sum.
+// Sums and maxima over the threads of a block. Their order is fixed, so the same number of threads gives the same bits.
 
 #include "platform.cuh"
 
@@ -6,11 +6,11 @@ struct Sum {
     __device__ static REAL of(REAL a, REAL b) { return a + b; }
 };
 
-struct Max {  // NaN is passed on: a comparison with it is false
+struct Max {  // NaN is kept: every comparison with it is false
     __device__ static REAL of(REAL a, REAL b) { return a > b || a != a ? a : b; }
 };
 
-// Every thread's value put together, in every thread. `scratch` has room for THREADS numbers, a power of two.
+// Return in every thread the sum (or maximum) of all threads' values. `scratch` has THREADS numbers, a power of two.
 template <class Operation>
 __device__ inline REAL together(REAL value, REAL* scratch) {
     const int i = threadIdx.x;
@@ -24,14 +24,14 @@ __device__ inline REAL together(REAL value, REAL* scratch) {
     return scratch[0];
 }
 
-// Of a sum over the threads in their order: what it is before and after this one, and in the end. Each thread's `after`
-// is the next one's `before`, to the bit.
-struct Running {
+// A running sum over the threads, in their order: before and after this thread's value, and at the end. A thread's
+// `after` has the same bits as the `before` of the next thread.
+struct PrefixSum {
     REAL before, after, total;
 };
 
-// The running sum of every thread's value. `scratch` has room for THREADS numbers.
-__device__ inline Running in_order(REAL value, REAL* scratch) {
+// Return the running sum of the threads' values. `scratch` has THREADS numbers.
+__device__ inline PrefixSum prefix_sum(REAL value, REAL* scratch) {
     const int i = threadIdx.x;
     __syncthreads();
     scratch[i] = value;

@@ -1,6 +1,7 @@
-"""The text of a kernel, complete: headers in place of their `#include`, sizes as definitions before it.
+"""Assemble the source of a kernel: macros first, then the file, with headers in place of `#include`.
 
-CuPy keeps compiled kernels by the text it was given, so a header that changes must be part of it.
+CuPy caches compiled kernels by their source, so a header that changes must be part of it. CuPy also writes sources in
+the locale's encoding, so they must be ASCII.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 REALS = {"float32": ("float", 4), "float64": ("double", 8)}
-"""Of each dtype the name in C and the bytes."""
+"""dtype -> its name in C, and its bytes."""
 
 
 def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
-    """The file `name` for numbers of `dtype`.
+    """Return the source of a kernel file for numbers of `dtype`.
 
     Args:
-        name: of a file in this package.
+        name: the name of a file in this package.
         dtype: float32 or float64.
-        definitions: the other macros that the file wants.
+        definitions: the other macros that the file needs.
     """
     real, size = REALS[dtype]
     macros = {"REAL": real, "REAL_BYTES": size, **definitions}
@@ -28,11 +29,11 @@ def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
 
 
 def has_source(name: str) -> bool:
-    """Whether there is a file `name`."""
+    """Whether a file `name` exists."""
     return (FOLDER / name).is_file()
 
 
 def inlined(path: Path) -> str:
-    """The text of a file, with each `#include "file"` replaced by that file."""
+    """Return the text of a file with each `#include "file"` replaced by that file."""
     code = path.read_text(encoding="utf-8")
-    return re.sub(r'#include "(.*)"\n', lambda found: inlined(path.parent / found[1]), code)
+    return re.sub(r'#include "(.*)"\n', lambda match: inlined(path.parent / match[1]), code)

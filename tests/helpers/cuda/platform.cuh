@@ -1,5 +1,5 @@
-// The names of charrnn/backend/kernels/platform.cuh for a CPU: every CUDA thread is a thread, and shared memory the block's own.
-// What a kernel does for itself, such as the meeting of blocks, is not replaced: it runs as it is, on atomics.
+// The functions of charrnn/backend/kernels/platform.cuh for a CPU. Each CUDA thread is a thread of the system, and
+// __syncthreads() a barrier. The barrier between blocks is the kernel's own code, and runs on atomics here.
 
 #include <atomic>
 #include <barrier>
@@ -36,35 +36,35 @@ inline Quad* shared_memory() { return block_memory; }
 
 inline unsigned long long bits(double x) { return std::bit_cast<unsigned long long>(x); }
 
-inline REAL fresh(const REAL* p) { return *p; }
-inline Quad fresh_quad(const REAL* p) { return {p[0], p[1], p[2], p[3]}; }
+inline REAL load_l2(const REAL* p) { return *p; }
+inline Quad load_l2_quad(const REAL* p) { return {p[0], p[1], p[2], p[3]}; }
 
-#ifdef WEAK  // a meeting that orders nothing: what the tests must notice
+#ifdef RELAXED  // a barrier that orders no memory, which a test must detect
 constexpr auto RELEASE = std::memory_order_relaxed, ACQUIRE = std::memory_order_relaxed;
 #else
 constexpr auto RELEASE = std::memory_order_release, ACQUIRE = std::memory_order_acquire;
 #endif
 
-inline void announce(unsigned* counter) { std::atomic_ref(*counter).fetch_add(1, RELEASE); }
+inline void add_release(unsigned* counter) { std::atomic_ref(*counter).fetch_add(1, RELEASE); }
 
-inline unsigned look(const unsigned* counter) {
+inline unsigned load_acquire(const unsigned* counter) {
     const unsigned value = std::atomic_ref(*const_cast<unsigned*>(counter)).load(ACQUIRE);
     std::this_thread::yield();
     return value;
 }
 
-inline void dawdle(unsigned seed) {
+inline void jitter(unsigned seed) {
     for (unsigned i = seed * 2654435761u >> 28; i; i--) std::this_thread::yield();
 }
 
-// Run a kernel with `args`, which are pointers to its arguments, as cuLaunchKernel takes them.
+// Run a kernel with `args`, pointers to its arguments, as cuLaunchKernel does.
 template <class... Args, size_t... I>
 void launch(void (*kernel)(Args...), int grid, int block, int shared, void** args, std::index_sequence<I...>) {
     const std::tuple<Args...> values{*static_cast<Args*>(args[I])...};
     std::vector<std::vector<Quad>> memory(grid, std::vector<Quad>(shared / sizeof(Quad)));
     std::vector<std::unique_ptr<std::barrier<>>> barriers;
     for (int b = 0; b < grid; b++) barriers.push_back(std::make_unique<std::barrier<>>(block));
-    for (auto& m : memory) std::memset(m.data(), 0xff, m.size() * sizeof(Quad));  // NaN: nothing is zero by itself
+    for (auto& m : memory) std::memset(m.data(), 0xff, m.size() * sizeof(Quad));  // NaN: memory is not zero by chance
     std::vector<std::thread> threads;
     for (int i = 0; i < grid * block; i++)
         threads.emplace_back([&, i] {
