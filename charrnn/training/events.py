@@ -79,7 +79,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class BaselinesCounted:
-    """The baselines of the run's split are known: once a run, where there is a run directory."""
+    """The n-gram baselines of the run's split: once in each process of a run that evaluates, see `log.baselines`."""
 
     at: Moment
     baselines: Baselines
