@@ -24,7 +24,7 @@ def announcement(baselines: Baselines) -> str:
     best = f"{nats(baselines.best_loss)} ({name(baselines.best_order)})"
     words = (
         f"baselines on this split: {shown} nats/char: "
-        f"a network with a loss below {best} has learned more than counting can"
+        f"a network must get below {best} to have learned more than counting"
     )
     parts = []
     if baselines.counted < baselines.training:

@@ -79,11 +79,11 @@ def test_the_announcement() -> None:
     """One line names the unigram, the 3-gram and the best n-gram, and how much of the text was counted if not all."""
     assert announcement(BASELINES) == (
         "baselines on this split: unigram 3.300, 3-gram 2.000, 5-gram 1.700 nats/char: "
-        "a network with a loss below 1.700 (5-gram) has learned more than counting can"
+        "a network must get below 1.700 (5-gram) to have learned more than counting"
     )
     partly = Baselines((2.0, 2.1, 2.2), 1000, 25_000, 10, 2000)
     assert announcement(partly) == (
-        "baselines on this split: unigram 2.000, 3-gram 2.200 nats/char: a network with a loss below 2.000 (unigram) "
-        "has learned more than counting can (counted on the last 1,000 of 25,000 training characters, "
+        "baselines on this split: unigram 2.000, 3-gram 2.200 nats/char: a network must get below 2.000 (unigram) to "
+        "have learned more than counting (counted on the last 1,000 of 25,000 training characters, "
         "on the first 10 of 2,000 validation characters)"
     )
