@@ -21,7 +21,6 @@ import charrnn
 from charrnn import cli
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
-from charrnn.run import beside
 from charrnn.text import cache, sources
 
 pytest.register_assert_rewrite("nasty", "splits", "texts")
@@ -43,14 +42,6 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def patience() -> Iterator[None]:
-    """A run that is done waits for its baselines however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beside, "PATIENCE", 60.0)
-        yield
 
 
 @pytest.fixture

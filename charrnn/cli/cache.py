@@ -1,4 +1,4 @@
-"""`charrnn cache`: the encoded texts and the baselines that are kept for the next run."""
+"""`charrnn cache`: the encoded texts that are kept for the next run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from charrnn.cli.terminal import printable, say
 def cache_command(clear: bool) -> None:
     """The encoded large texts kept for the next run: size on the disk, when last used, name.
 
-    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first. Besides, what runs
-    were measured against: the baselines of a thousand splits at most, some hundred bytes each.
+    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first.
     """
-    from charrnn.evaluation import store
     from charrnn.text import cache
 
     say(f"directory: {cache.directory()}")
@@ -28,9 +26,7 @@ def cache_command(clear: bool) -> None:
         say(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
-    splits = len(store.clear() if clear else store.files())
-    baselines = f", and the baselines of {splits} split" + "s" * (splits != 1) if splits else ""
-    say(f"{'removed' if clear else 'total'}: {texts}, {total}{baselines}")
+    say(f"{'removed' if clear else 'total'}: {texts}, {total}")
 
 
 def megabytes(size: int) -> str:

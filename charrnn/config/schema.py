@@ -133,6 +133,7 @@ class LogConfig:
     sample_every: int = at_least(500, 0)  # a sample of sample_length characters
     checkpoint_every: int = at_least(1000, 0)  # a checkpoint; the best and the last are saved besides
     keep: int = at_least(3, 1)  # last checkpoints kept, besides step 0 and the best
+    baselines: bool = True  # count n-grams on the training split, to compare the validation loss with
     eval_chars: int = at_least(500_000, 0)  # of the validation split, evaluated while training; 0: all
     sample_length: int = at_least(200, 1, 100_000)  # characters
     keep_samples: int = at_least(1000, 0)  # last samples kept in samples.txt; 0: all

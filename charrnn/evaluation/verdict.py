@@ -1,31 +1,30 @@
-"""Baselines in words: what a network must beat, and where a loss stands among them."""
+"""Baselines in words: the loss that a network has to beat, and how good its loss is."""
 
 from __future__ import annotations
 
 from charrnn.evaluation.baselines import Baselines
 
 GOOD, VERY_GOOD = 0.95, 0.90
-"""Of the best n-gram's loss: from here on down a network's loss is good, and very good.
+"""A network's loss is good, or very good, if it is at most this share of the best n-gram's loss.
 
-A part of it, not a difference, because losses differ between texts by a factor of three. On Tiny Shakespeare, last
-tenth held out, the best n-gram has 1.669 nats/char, and a transformer of ten million parameters, dropout and all, 1.47
-(nanoGPT's `shakespeare_char`), which is 0.88 of it. GOOD is near the middle between the two (1.585), VERY_GOOD leaves
-little of the way (1.502). What is below the n-gram by less has learned more than counting, but hardly.
+A share and not a difference, because the losses of different texts differ by a factor of three. On Tiny Shakespeare,
+with the last tenth held out, the best n-gram has 1.669 nats/char. A transformer of ten million parameters with dropout
+has 1.47 (nanoGPT's `shakespeare_char`), a share of 0.88. `GOOD` is near the middle between the two (1.585), and
+`VERY_GOOD` is close to the transformer (1.502).
 """
 
-LEARNT = 0.01
-"""Nats per character below which a text holds no surprise that is worth more training."""
+LEARNED = 0.01
+"""Loss in nats/char below which more training is not worth its time."""
 
 
 def announcement(baselines: Baselines) -> str:
-    """One line: the baselines, and which one has to be beaten."""
-    best = baselines.best
-    shown = ", ".join(
-        f"{name(n)} {nats(baselines.of_order(n))}" for n in sorted({1, min(3, len(baselines.losses)), best})
-    )
+    """Return one line with the unigram, the 3-gram and the best n-gram, which the network has to beat."""
+    orders = sorted({1, min(3, len(baselines.losses)), baselines.best_order})
+    shown = ", ".join(f"{name(n)} {nats(baselines.loss_of(n))}" for n in orders)
+    best = f"{nats(baselines.best_loss)} ({name(baselines.best_order)})"
     words = (
         f"baselines on this split: {shown} nats/char: "
-        f"a network must beat {nats(baselines.of_order(best))} ({name(best)}) to have learned more than counting"
+        f"a network must get below {best} to have learned more than counting"
     )
     parts = []
     if baselines.counted < baselines.training:
@@ -35,49 +34,46 @@ def announcement(baselines: Baselines) -> str:
     return f"{words} ({', '.join(parts)})" if parts else words
 
 
+def verdict(loss: float, baselines: Baselines) -> str:
+    """Return a line that compares a validation loss (nats/char) with the baselines: how good it is and what to do."""
+    best = baselines.best_loss
+    best_name = name(baselines.best_order)
+    if loss < LEARNED:
+        return f"this loss is almost zero: the network has learned the text (best n-gram: {nats(best)}, {best_name})"
+    if loss >= baselines.loss_of(1):
+        return (
+            f"this loss is not below the unigram ({nats(baselines.loss_of(1))}), which knows only how often each "
+            "character occurs: not good; train longer, or change optimizer.learning_rate"
+        )
+    if loss >= best:
+        above, below = neighbors(loss, baselines)
+        lowest = "" if below == baselines.best_order else f", and the best n-gram has {nats(best)} ({best_name})"
+        return (
+            f"this loss is between the {name(above)} ({nats(baselines.loss_of(above))}) and the {name(below)} "
+            f"({nats(baselines.loss_of(below))}){lowest}: not good yet; train longer, or use a larger network"
+        )
+    words = f"this loss is {nats(best - loss)} below the best n-gram ({nats(best)}, {best_name})"
+    if loss > GOOD * best:
+        return f"{words}: a little better than counting; train longer, or use a larger network"
+    return f"{words}: {'good' if loss > VERY_GOOD * best else 'very good for a small network'}"
+
+
+def neighbors(loss: float, baselines: Baselines) -> tuple[int, int]:
+    """Return the orders of the n-grams directly above and directly below (or at) a loss.
+
+    The loss is below the unigram and not below the best n-gram. An order that is no better than a lower one is skipped.
+    """
+    losses = baselines.losses
+    improving = [n for n in range(1, len(losses) + 1) if losses[n - 1] < min(losses[: n - 1], default=float("inf"))]
+    below = next(n for n in improving if baselines.loss_of(n) <= loss)
+    return improving[improving.index(below) - 1], below
+
+
 def nats(loss: float) -> str:
-    """A loss with three decimals, or a small one with two digits."""
+    """Return a loss with three decimals, or with two significant digits if it is below 0.01."""
     return f"{loss:.3f}" if loss == 0 or loss >= 0.01 else f"{loss:.2g}"
 
 
-def verdict(loss: float, baselines: Baselines) -> str:
-    """Where a validation loss in nats/char stands among the baselines, whether that is good, and what to do if not."""
-    best = baselines.best
-    beat = baselines.of_order(best)
-    if loss < LEARNT:
-        return f"that is nearly nothing: the text is learnt (the best n-gram has {nats(beat)}, {name(best)})"
-    if loss >= baselines.of_order(1):
-        return (
-            f"that is not below the unigram ({nats(baselines.of_order(1))}), which only knows how often each character "
-            "occurs: not good; train longer, or change optimizer.learning_rate"
-        )
-    if loss >= beat:
-        above, below = neighbours(loss, baselines)
-        most = "" if below == best else f", and counting gets to {nats(beat)} ({name(best)})"
-        return (
-            f"that is between the {name(above)} ({nats(baselines.of_order(above))}) and the {name(below)} "
-            f"({nats(baselines.of_order(below))}){most}: not good yet; train longer, or a larger network"
-        )
-    words = f"that is {nats(beat - loss)} below the best n-gram ({nats(beat)}, {name(best)})"
-    if loss > GOOD * beat:
-        return f"{words}: a little better than counting; train longer, or a larger network"
-    return f"{words}: {'good' if loss > VERY_GOOD * beat else 'very good for a small network'}"
-
-
-def neighbours(loss: float, baselines: Baselines) -> tuple[int, int]:
-    """The orders whose losses are next above and next at or below `loss`, which is between unigram and best.
-
-    Only orders count that are better than all lower ones.
-    """
-    better = [
-        n
-        for n in range(1, baselines.best + 1)
-        if baselines.of_order(n) < min((*baselines.losses[: n - 1], float("inf")))
-    ]
-    below = next(n for n in better if baselines.of_order(n) <= loss)
-    return better[better.index(below) - 1], below
-
-
 def name(order: int) -> str:
-    """The name of an order."""
+    """Return the name of the n-gram of an order."""
     return "unigram" if order == 1 else f"{order}-gram"

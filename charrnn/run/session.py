@@ -13,7 +13,8 @@ from charrnn import backend, checkpoint, config
 from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.model import Network, build
-from charrnn.run import beside, directory, finetuning, logs, recorder
+from charrnn.run import directory, finetuning, logs, recorder
+from charrnn.run.baselines import counting_seconds, with_baselines
 from charrnn.run.corpus import documents, read_corpus, recorded_files
 from charrnn.run.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
 from charrnn.run.resolve import plan_steps, resolved, start
@@ -61,15 +62,15 @@ class Session:
             return
         try:
             with backend.explain_out_of_memory(self.network.backend, resumed=self.checkpoint is not None):
-                yield from self.loop.events() if self.out is None else self.recorded(self.out)
+                yield from with_baselines(self.loop, None) if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
 
     def recorded(self, out: Path) -> Iterator[Event]:
-        """The loop's events, and those from beside it."""
+        """Yield the events of the loop and the run's baselines, each after it is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
         with recorder.Recorder(out, self.config, meta, self.corpus if self.loose else None, self.seen) as record:
-            for event in beside.events(self.loop):
+            for event in with_baselines(self.loop, out):
                 record.record(event)
                 yield event
 
@@ -119,6 +120,7 @@ def prepare(request: Request) -> Session:
             progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
         if saved is None and plans and request.minutes is not None:
             left = request.minutes * 60 - (time.monotonic() - request.began)
+            left -= counting_seconds(settings, corpus, validation)
             settings = plan_steps(settings, begin(settings), validation, left, notices)
             trainer.config = settings
     loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))

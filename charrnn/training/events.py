@@ -104,7 +104,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class BaselinesCounted:
-    """The losses of n-grams on the run's split: at most once for each process."""
+    """The n-gram baselines of the run's split: once in each process of a run that evaluates, see `log.baselines`."""
 
     at: Moment
     baselines: Baselines

@@ -1,22 +1,16 @@
-"""The split of a text, and its baselines counted here."""
+"""Splits of a text."""
 
 from __future__ import annotations
 
 from conftest import TEXT
 
 from charrnn import text
-from charrnn.evaluation import ngram
-from charrnn.evaluation.baselines import Baselines, Split, split_of
+from charrnn.evaluation.baselines import Split, split_of
 
 
 def split(content: str = TEXT, fraction: float = 0.2) -> Split:
-    """The split of a text."""
+    """Return the split of a text whose validation part is evaluated whole."""
     corpus = text.from_text(content)
-    found = split_of(corpus, fraction, corpus.split(fraction)[1])
-    assert found is not None
-    return found
-
-
-def expected(of: Split) -> Baselines:
-    """The baselines of a split, counted here."""
-    return Baselines.of(of, list(ngram.losses(of.counted, of.predicted, of.V)))
+    validation = corpus.split(fraction)[1]
+    assert validation is not None
+    return split_of(corpus, fraction, validation)

@@ -18,7 +18,6 @@ import charrnn
 from charrnn import backend, cli, config
 from charrnn.cli import common
 from charrnn.errors import TextError
-from charrnn.run import beside
 from charrnn.text import blocks, build, entry, from_files, sources
 
 QUICK = [*TINY, "--steps=2", "--threads=1", "--set=log.eval_chars=99", "--set=log.sample_length=9"]
@@ -65,11 +64,10 @@ def test_every_kind_of_text(call: Call, tmp_path: Path, content: bytes, error: s
 def test_one_long_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """100 MB without a line end are trained on, through the cache like any text; each character is there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(beside, "PATIENCE", 0.0)  # their baselines would take their time
     block, count = b"abcdefgh" * 1024, 100 * 128
     with (tmp_path / "line").open("wb") as stream:
         stream.writelines([block] * count)
-    call("train", "line", *QUICK, "--out=run")
+    call("train", "line", *QUICK, "--set=log.baselines=false", "--out=run")
     (made,) = (tmp_path / "home" / "charrnn").glob("*.ids")
     corpus = entry.mapped(made, made.stem, "line")
     assert corpus is not None

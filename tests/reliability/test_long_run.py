@@ -23,7 +23,7 @@ GROWTH = 0.01
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the text t.txt and a run r on it, whose baselines are in the cache: nobody counts them later."""
+    """A directory with the text t.txt and a run r on it."""
     folder = tmp_path_factory.mktemp("long")
     (folder / "t.txt").write_text(TEXT)
     settings = {f"{section}.{key}": value for section, keys in long_run.OPTIONS.items() for key, value in keys.items()}

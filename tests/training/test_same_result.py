@@ -43,7 +43,7 @@ def charrnn_in(folder: Path, *words: str | Path, one_core: bool = False, **envir
 
 
 def train(text: Path, folder: Path, *words: str, one_core: bool = False, **environment: str) -> dict[str, object]:
-    """What the command writes into the run directory `folder`, without times and the baselines, which may come late."""
+    """What the command writes into the run directory `folder`, without times and the baselines."""
     settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     folder.mkdir(parents=True)
     charrnn_in(folder, "train", text, *settings, *words, "--out=r", one_core=one_core, **environment)

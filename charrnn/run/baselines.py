@@ -1,0 +1,69 @@
+"""The n-gram baselines of a run: counted once, between two events of the training loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from charrnn import files
+from charrnn.config import Config
+from charrnn.evaluation.baselines import Baselines, Split, count_baselines, split_of
+from charrnn.run.recorder import BASELINES
+from charrnn.text import Corpus, Part
+from charrnn.training.events import BaselinesCounted, Evaluated, Event
+from charrnn.training.loop import Loop
+
+SECONDS_PER_CHARACTER = 0.5e-6
+"""An estimate of the time that counting takes, to plan the steps of a run with a deadline."""
+
+
+def with_baselines(loop: Loop, run: Path | None) -> Iterator[Event]:
+    """Yield the events of `loop`, and one `BaselinesCounted` among them if the run has baselines.
+
+    A resumed run takes them from `baselines.json` in its directory `run` and yields them first. Otherwise they are
+    counted after the first evaluation. The loop waits meanwhile, and its clock for `chars_per_second` stands still.
+    """
+    split = split_to_count(loop.config, loop.corpus, loop.validation)
+    recorded = read_baselines(run, split) if split is not None and run is not None and loop.resumed else None
+    if recorded is not None:
+        yield BaselinesCounted(loop.moment(loop.trainer.done), recorded)
+        split = None
+    for event in loop.events():
+        yield event
+        if split is not None and isinstance(event, Evaluated):
+            baselines = None
+            with suppress(MemoryError):  # training needs no baselines
+                baselines = count_baselines(split)
+            if baselines is not None:
+                yield BaselinesCounted(loop.moment(event.at.step), baselines)
+            split = None
+
+
+def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> Split | None:
+    """Return the split that baselines are counted on, or None if the run evaluates nothing or wants no baselines.
+
+    `validation` are the characters that are evaluated while training.
+    """
+    if validation is None or not config.log.eval_every or not config.log.baselines:
+        return None
+    return split_of(corpus, config.data.val_fraction, validation)
+
+
+def counting_seconds(config: Config, corpus: Corpus, validation: Part | None) -> float:
+    """Return an estimate of the seconds that counting the baselines will take."""
+    split = split_to_count(config, corpus, validation)
+    return 0.0 if split is None else SECONDS_PER_CHARACTER * (len(split.counted.ids) + len(split.predicted.ids))
+
+
+def read_baselines(run: Path, split: Split) -> Baselines | None:
+    """Return the baselines in `baselines.json`, or None if the file is missing, damaged, or does not fit the split."""
+    path = run / BASELINES
+    if not path.is_file() or files.leads_out(path, run):
+        return None
+    try:
+        baselines = Baselines.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return baselines if baselines.sizes == split.sizes else None
