@@ -1,7 +1,6 @@
 """Atomic, safe, device-free checkpoints."""
 
 from charrnn.checkpoint.directory import (
-    FOLDER,
     Marks,
     find,
     is_name,
@@ -17,7 +16,6 @@ from charrnn.checkpoint.directory import (
 from charrnn.checkpoint.file import Best, Checkpoint, Meta, content, load, named, save, write_atomically
 
 __all__ = [
-    "FOLDER",
     "Best",
     "Checkpoint",
     "Marks",
