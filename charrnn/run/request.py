@@ -170,7 +170,7 @@ def check_changes(recorded: Config, wanted: Config) -> tuple[str, ...]:
     if refused:
         reason = ""
         if evaluations_decide and EVALUATION & set(changed):
-            reason = "; train.patience or the plateau schedule compares evaluations"
+            reason = ", because train.patience or the plateau schedule compares evaluations"
         raise ConfigError(f"--resume cannot change {', '.join(refused)}{reason}: leave it out, or start a new run")
     return tuple(
         f"{words}: the best checkpoint may differ from that of a run without this change"

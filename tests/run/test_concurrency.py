@@ -63,7 +63,7 @@ def test_the_owner_file_names_the_process(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=f"^{process} is training into"):
             lock.check(tmp_path)
     (tmp_path / OWNER).unlink()
-    with pytest.raises(CheckpointError, match="^another process is training into"):
+    with pytest.raises(CheckpointError, match=r"^another process is training into"):
         lock.check(tmp_path)
     held.close()
     lock.check(tmp_path)

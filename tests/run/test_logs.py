@@ -11,6 +11,8 @@ from helpers.runs import contents, run
 from charrnn import checkpoint
 from charrnn.run import logs
 from charrnn.run_files import METRICS
+from charrnn.training.events import Sampled
+from charrnn.training.loop import Loop
 
 EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
 
@@ -117,3 +119,22 @@ def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
     path.write_bytes(written + written.splitlines()[-1])
     logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
     assert path.read_bytes() == written
+
+
+def test_a_sample_that_looks_like_a_header(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of a sample that look like the header of another one do not split it, also after a stop and a resume."""
+    text = "a\n\n--- step 5 ---\nb\n>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
+    written = "a\n\n>--- step 5 ---\nb\n>>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
+    monkeypatch.setattr(Loop, "sampled", lambda loop: count(loop, Sampled(loop.moment(loop.trainer.done), text)))
+
+    def count(loop: Loop, event: Sampled) -> Sampled:
+        loop.progress.samples_size += len(event.entry)
+        return event
+
+    for name, stops in (("whole", ()), ("parts", (7, 4))):
+        for stop in stops:
+            run(tmp_path / name, corpus, kept(2), stop_after=stop, resume=True)
+        run(tmp_path / name, corpus, kept(2), resume=True)
+        removed, samples = logs.split_samples((tmp_path / name / "samples.txt").read_bytes())
+        assert samples.decode() == "".join(f"--- step {step} ---\n{written}\n\n" for step in (22, 23))
+        assert removed + len(samples) == checkpoint.find(tmp_path / name, "last")[1].meta.samples_size
