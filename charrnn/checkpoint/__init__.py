@@ -1,7 +1,6 @@
 """Checkpoints: atomic files of plain arrays, independent of the device."""
 
 from charrnn.checkpoint.directory import (
-    FOLDER,
     Marks,
     find,
     is_name,
@@ -18,7 +17,6 @@ from charrnn.checkpoint.file import Best, Checkpoint, Meta, digest_of, load, sav
 from charrnn.checkpoint.schema import tensor_shapes
 
 __all__ = [
-    "FOLDER",
     "Best",
     "Checkpoint",
     "Marks",

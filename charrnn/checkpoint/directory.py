@@ -9,8 +9,9 @@ from pathlib import Path
 from charrnn import files
 from charrnn.checkpoint.file import Checkpoint, UnreadableError, load
 from charrnn.errors import CheckpointError
+from charrnn.run_files import CHECKPOINTS
 
-FOLDER, DAMAGED = "checkpoints", ".damaged"
+DAMAGED = ".damaged"
 PATTERN = re.compile(r"step-([0-9]{8,18})\.safetensors")
 Marks = list[tuple[int, int, int]]
 """Of each checkpoint the step, the time of its last change in nanoseconds, and its size in bytes."""
@@ -18,7 +19,7 @@ Marks = list[tuple[int, int, int]]
 
 def path_of(run: Path, step: int) -> Path:
     """Where the checkpoint of `step` is kept."""
-    return run / FOLDER / f"step-{step:08d}.safetensors"
+    return run / CHECKPOINTS / f"step-{step:08d}.safetensors"
 
 
 def is_name(name: str) -> bool:
@@ -28,7 +29,7 @@ def is_name(name: str) -> bool:
 
 def steps(run: Path) -> list[int]:
     """The steps that have a checkpoint, ascending."""
-    folder = run / FOLDER
+    folder = run / CHECKPOINTS
     names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
     found = {int(match[1]): match[0] for match in names if match}
     return sorted(step for step in found if not path_of(run, step).is_dir() and path_of(run, step).name == found[step])
@@ -152,7 +153,7 @@ def quarantine(run: Path, step: int) -> None:
 
 def remove_quarantined(run: Path) -> None:
     """Remove the checkpoints that were set aside."""
-    for path in (run / FOLDER).glob(f"step-*{DAMAGED}"):
+    for path in (run / CHECKPOINTS).glob(f"step-*{DAMAGED}"):
         path.unlink()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from charrnn import files
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines, Split, count_baselines, split_of
-from charrnn.run.recorder import BASELINES
+from charrnn.run_files import BASELINES
 from charrnn.text import Corpus, Part
 from charrnn.training.events import BaselinesCounted, Evaluated, Event
 from charrnn.training.loop import Loop

@@ -1,57 +1,125 @@
-"""The text of a run: read, compared with the one that a resumed run was trained on, and recorded by its files."""
+"""The text of a run: read it, compare it with the text of the run that is resumed, and record where it is."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from charrnn import text
+from charrnn import config, files, text
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import Table, build
+from charrnn.config import Table
 from charrnn.config.schema import DataConfig
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.run import recorder
+from charrnn.run import directory
+from charrnn.run.request import Request
+from charrnn.run_files import CORPUS
 from charrnn.text import Corpus, Vocabulary
 
 
-def read_corpus(
-    said: str | None,
-    names: tuple[str, ...],
-    out: Path | None,
-    table: Table,
-    saved: Checkpoint | None = None,
-    *,
-    recorded: bool = False,
-) -> Corpus:
-    """The text that was asked for; when resuming it must be the run's own, and gets the vocabulary that the run has.
+@dataclass(frozen=True)
+class RunText:
+    """The text of a run.
 
-    Args:
-        said: the text itself, or
-        names: of files; neither: those of the configuration.
-        out: the run directory, in which they may be now.
-        table: the configuration.
-        saved: what is resumed, if anything.
-        recorded: whether the names in the table are those that a run wrote down, and that nobody says now.
+    Attributes:
+        corpus: the text.
+        files: the absolute paths for the configuration.
+        copied: whether the text is in no file, so that the run directory keeps a copy.
+        notices: lines for the user.
     """
-    data = table.get("data", {})
-    separator = data.get("document_separator", "")
-    if said is not None:
-        corpus = text.from_text(said, separator=separator)
+
+    corpus: Corpus
+    files: tuple[str, ...]
+    copied: bool
+    notices: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        """The keys of the configuration that say where the text is."""
+        return {"data": {"files": self.files} | ({"encoding": "utf-8"} if self.copied else {})}
+
+
+def read_text(request: Request, table: Table, saved: Checkpoint | None = None) -> RunText:
+    """Read the text of `request` or, if it names none, of the configuration `table`.
+
+    The text of a resumed run must be the one that `saved` was trained on; it gets the vocabulary of that run.
+    Raises `TextError`, `ConfigError`, and `CheckpointError` for another text than that of `saved`.
+    """
+    data, out = config.build({"data": table.get("data", {})}).data, request.out
+    if request.text is not None:
+        names: tuple[str, ...] = ("-",)
+        corpus = text.from_text(request.text, separator=data.document_separator)
     else:
         try:
-            if recorded and not names:
-                corpus = own_text(out, build({"data": data}).data, saved.meta.vocabulary if saved else None)
+            if request.files or "files" in request.table.get("data", {}):
+                names = expanded(request.files or locate(out, data.files))
+                corpus = text.from_files(names, data.encoding, data.document_separator)
             else:
-                files = names or recorder.located(out, data.get("files", ()))
-                if "-" in files and len(files) > 1:
-                    raise ConfigError("standard input (-) must be the only text")
-                corpus = text.from_files(files, data.get("encoding", "utf-8"), separator)
+                names = locate(out, data.files)
+                corpus = own_text(out, data, saved.meta.vocabulary if saved else None)
         except TextError as error:
-            hint = f"; the run in {out} needs its text: name the file" if saved and not names else ""
+            hint = f"; the run in {out} needs its text: name the file" if saved and not request.files else ""
             raise TextError(f"{error}{hint}") from None
-    if saved is None:
-        return corpus
+    if saved is not None:
+        corpus = as_trained_on(corpus, saved, data.document_separator)
+    # Standard input, or a pipe as in `charrnn train <(zcat book.gz)`, cannot be read again.
+    in_no_file = len(names) == 1 and (names[0] == "-" or not Path(names[0]).is_file())
+    if in_no_file:
+        names = (str(out.absolute() / CORPUS),) if out is not None else ("-",)
+    else:
+        names = tuple(str(Path(name).absolute()) for name in names)
+    for name in names:
+        text.check_name(name)
+    if out is not None:
+        directory.check_texts(out, names)
+    return RunText(corpus, names, in_no_file and out is not None, documents(corpus, data.document_separator))
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the files that names from the user mean: globs and directories are expanded."""
+    names = list(names)
+    if "-" in names and len(names) > 1:
+        raise ConfigError("standard input (-) must be the only text")
+    return tuple(text.expand(names))
+
+
+def locate(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
+    """Return where the texts of a run are now: at their recorded paths, or in `run`, which may have moved."""
+
+    def place(name: str) -> str:
+        if run is None:
+            return name
+        inside = run / Path(name).name
+        if not inside.is_file() or files.leads_out(inside, run):
+            return name
+        return str(inside) if inside.name == CORPUS or not Path(name).exists() else name
+
+    return tuple(map(place, names))
+
+
+def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) -> Corpus:
+    """Read the text of the files that a run recorded, wherever they are now.
+
+    The run may come from a stranger. So its names mean files only, and files that are too short for the text that
+    `vocabulary` counts, or more than twice as long, are not read. The caller checks that it is that text.
+
+    Raises `TextError` for a name that is no file, and as `text.from_files` does.
+    """
+    characters = sum(vocabulary.counts) if vocabulary is not None else 0
+    try:
+        names = text.plain(locate(run, data.files), characters)
+    except OSError as error:  # a name that is too long, a directory without permission
+        raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
+    most = 2 * characters if vocabulary is not None else math.inf
+    return text.from_files(names, data.encoding, data.document_separator, most=most)
+
+
+def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:
+    """Return `corpus` with the vocabulary and the name of the run of `saved`.
+
+    Raises `CheckpointError` if the run was trained on another text.
+    """
     if corpus.sha256 != saved.meta.sha256:
         raise CheckpointError(
             f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
@@ -59,67 +127,30 @@ def read_corpus(
     return replace(text.known(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
 
 
-def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) -> Corpus:
-    """The text of the files that a run has written down, wherever they are now.
-
-    The run may come from anybody. So its names mean files and nothing else, and what is too short to be the text that
-    `vocabulary` counts, or more than twice as long, is not read. Whether it is that text is for the caller to say.
-
-    Raises `TextError` for what is no file, and as `text.from_files` does.
-    """
-    characters = sum(vocabulary.counts) if vocabulary is not None else 0
-    try:
-        files = text.plain(recorder.located(run, data.files), characters)
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
-    most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(files, data.encoding, data.document_separator, most=most)
-
-
-def recorded_files(
-    said: str | None, names: tuple[str, ...], out: Path | None, table: Table
-) -> tuple[tuple[str, ...], bool]:
-    """The files for the configuration, by absolute path; and whether the text is in none and is kept in the run.
-
-    So a run on standard input or a string can be resumed and evaluated like any other. Arguments: see `read_corpus`.
-    """
-    names = names or recorder.located(out, table.get("data", {}).get("files", ()))
-    files = () if said is not None else tuple(text.expand(list(names)))
-    passing = len(files) == 1 and not Path(files[0]).is_file()  # a pipe, as in `charrnn train <(zcat book.gz)`
-    if said is None and not passing:
-        paths = tuple(str(Path(name).absolute()) for name in files)
-        for path in paths:
-            text.check_name(path)
-        return paths, False
-    if out is None:
-        return ("-",), False
-    return (str(out.absolute() / recorder.CORPUS),), True
-
-
-def documents(corpus: Corpus, separator: str) -> list[str]:
-    """A line for the user about how many documents a separator makes; none where there is no separator."""
+def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:
+    """Return a line for the user about the number of documents; nothing if there is no separator."""
     if not separator:
-        return []
+        return ()
     if len(corpus.starts) == 1:
-        return [f"the text is one document: it has no document separator {separator!r} between two"]
-    return [f"documents: {len(corpus.starts):,}, parted by {separator!r}"]
+        return (f"the text is one document: it has no document separator {separator!r} between two",)
+    return (f"documents: {len(corpus.starts):,}, parted by {separator!r}",)
 
 
 def difference(saved: Checkpoint, corpus: Corpus, separator: str) -> str:
-    """In words, how `corpus`, parted by `separator`, differs from the one of a checkpoint."""
-    before, has = saved.meta.vocabulary, corpus.vocabulary
-    had = before.used
-    words = f"{saved.meta.corpus} had {sum(before.counts):,} characters, {corpus.name} has {len(corpus.ids):,}"
+    """Describe how `corpus`, split by `separator`, differs from the text of a checkpoint."""
+    before, now = saved.meta.vocabulary.used, corpus.vocabulary
+    length = sum(saved.meta.vocabulary.counts)
+    words = f"{saved.meta.corpus} had {length:,} characters, {corpus.name} has {len(corpus.ids):,}"
     for label, characters in (
-        ("new", set(has.characters) - set(had.characters)),
-        ("missing", set(had.characters) - set(has.characters)),
+        ("new", set(now.characters) - set(before.characters)),
+        ("missing", set(before.characters) - set(now.characters)),
     ):
         if characters:
             words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
-    parted = saved.meta.config.data.document_separator
-    if parted != separator:
-        words += f"; its documents are parted by {parted!r}, not {separator!r} (data.document_separator)"
-    elif had == has:
+    old_separator = saved.meta.config.data.document_separator
+    if old_separator != separator:
+        words += f"; its documents are parted by {old_separator!r}, not {separator!r} (data.document_separator)"
+    elif before == now:
         words += "; the characters are the same, in another order or cut into other documents"
     if saved.meta.corpus == text.EMBEDDED:
         words += " (the embedded corpus is that of the running Python: resume with the Python that started it)"

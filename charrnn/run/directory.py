@@ -1,4 +1,4 @@
-"""Which directories are runs, what may be done in one, and where a run goes when nobody says."""
+"""Which directories are runs, what may be written into one, and where a run goes without --out."""
 
 from __future__ import annotations
 
@@ -11,77 +11,78 @@ from pathlib import Path
 from charrnn import checkpoint, config, files
 from charrnn.errors import CheckpointError, TextError
 from charrnn.run import lock
-from charrnn.run.recorder import CONFIG, CORPUS, OURS
+from charrnn.run_files import CHECKPOINTS, CONFIG, CORPUS, FILES, LOCK, OWNER
 from charrnn.text import EMBEDDED
 
 RUNS = Path("runs")
 
 
-def started(run: Path) -> bool:
-    """Whether `run` is a run directory: it has a checkpoint, or a start has written its whole configuration.
+def is_run(path: Path) -> bool:
+    """Return whether a directory is a run: it has a checkpoint, or the start of a run wrote its whole configuration.
 
-    A start that has kept a text has also named it there; any other text beside a configuration is somebody's own.
+    A start that copied its text to `corpus.txt` names that file in the configuration. So a user's own `corpus.txt`
+    beside a configuration makes no run.
     """
-    if checkpoint.steps(run):
+    if checkpoint.steps(path):
         return True
-    if not config.whole(run / CONFIG):
+    if not config.whole(path / CONFIG):
         return False
-    named = config.read(str(run / CONFIG))["data"]["files"]
-    return not (run / CORPUS).exists() or CORPUS in (Path(name).name for name in named)
+    texts = config.read(str(path / CONFIG))["data"]["files"]
+    return not (path / CORPUS).exists() or CORPUS in (Path(name).name for name in texts)
 
 
-def cut_short(run: Path) -> bool:
-    """Whether there is nothing in `run` but what a start leaves that ended before it wrote its configuration."""
-    return all(path.name == lock.PID or files.left_over(path, OURS) for path in run.iterdir())
+def has_only_leftovers(path: Path) -> bool:
+    """Return whether a directory holds only what a start leaves that is killed before it writes its configuration."""
+    return all(file.name in (LOCK, OWNER) or files.left_over(file, FILES.__contains__) for file in path.iterdir())
 
 
-def check(run: Path, *, overwrite: bool, resume: bool) -> None:
-    """Raise `CheckpointError` where a run in `run` would lose something or mix with something else."""
-    if run.exists() and not run.is_dir():
-        raise CheckpointError(f"{run} is not a directory: name another --out")
-    if not run.is_dir():
+def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Raise `CheckpointError` if a run in `out` would lose files of another run or of the user."""
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out} is not a directory: name another --out")
+    if not out.is_dir():
         return
-    begun = started(run)
-    if not begun and not cut_short(run):
-        raise CheckpointError(f"{run} exists and is not a run directory, so it is left alone: name another --out")
-    lock.check(run)
-    if begun and not (overwrite or resume):
-        raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
-    if files.leads_out(run / checkpoint.FOLDER, run):
-        raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
+    exists = is_run(out)
+    if not exists and not has_only_leftovers(out):
+        raise CheckpointError(f"{out} exists and is not a run directory, so it is left alone: name another --out")
+    lock.check(out)
+    if exists and not (overwrite or resume):
+        raise CheckpointError(f"{out} already exists: add --resume to go on with it, --overwrite to start anew")
+    if files.leads_out(out / CHECKPOINTS, out):
+        raise CheckpointError(f"{out / CHECKPOINTS} leads out of its run directory: remove the link")
 
 
-def apart(run: Path, names: Iterable[str]) -> None:
-    """Raise `TextError` for a text that the run in `run` would write over; the one that it keeps itself is none."""
-    home = Path(os.path.realpath(run))
+def check_texts(out: Path, names: Iterable[str]) -> None:
+    """Raise `TextError` for a text that the run in `out` would overwrite; its own copy of the text is allowed."""
+    home = Path(os.path.realpath(out))
     for name in names:
         path = Path(os.path.realpath(name))
-        ours = path.parent == home and path.name != CORPUS and OURS(path.name)
-        if ours or path.is_relative_to(home / checkpoint.FOLDER):
-            raise TextError(f"{name} is written by the run in {run}: copy it to learn it, or name another --out")
+        overwritten = path.parent == home and path.name in FILES - {CORPUS}
+        if overwritten or path.is_relative_to(home / CHECKPOINTS):
+            raise TextError(f"{name} is written by the run in {out}: copy it to learn it, or name another --out")
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
-    """Where a run is when nobody says: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
+    """Return the directory of a run without --out: `runs/NAME`, or `runs/NAME-2`, ... so that no run is lost.
 
     Args:
-        corpus: the text's name; None where none was given.
-        resume: the one of them that was written last, of any text where none was given. A start that ended before it
-            wrote its configuration counts by its name.
-        overwrite: the first.
+        corpus: the text's name; None if no text is named.
+        resume: return the run that was changed last: of any text if none is named. A start that was killed before it
+            wrote its configuration is found by its name.
+        overwrite: return the first.
 
-    Raises `CheckpointError` if no text was given and there is no run to resume.
+    Raises `CheckpointError` if no text is named and there is no run to resume.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(corpus or EMBEDDED).name.split(".")[0]).strip("-.") or "run"
     if resume:
-        own = re.compile(rf"{re.escape(name)}(-\d+)?")
-        named = [path for path in RUNS.glob("*/") if own.fullmatch(path.name)]
-        found = [path for path in (named if corpus else RUNS.glob("*/")) if started(path)]
-        found += filter(cut_short, named)
-        if not found and corpus is None:
+        numbered = re.compile(rf"{re.escape(name)}(-\d+)?")
+        of_this_text = [path for path in RUNS.glob("*/") if numbered.fullmatch(path.name)]
+        runs = [path for path in (of_this_text if corpus else RUNS.glob("*/")) if is_run(path)]
+        runs += filter(has_only_leftovers, of_this_text)
+        if not runs and corpus is None:
             raise CheckpointError(f"there is no run in {RUNS}/ to resume: add --out DIR")
-        if found:
-            return max(found, key=written)
+        if runs:
+            return max(runs, key=last_change)
     number, path = 1, RUNS / name
     while path.exists() and not overwrite:
         number += 1
@@ -89,10 +90,10 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
     return path
 
 
-def written(run: Path) -> int:
-    """When something in `run` was written last, or an empty one made; what vanishes meanwhile does not count."""
+def last_change(path: Path) -> int:
+    """Return when a file in a directory was changed last, or an empty directory was made, in nanoseconds."""
     times = []
-    for path in run.iterdir():
-        with suppress(FileNotFoundError):
-            times.append(path.lstat().st_mtime_ns)
-    return max(times, default=run.lstat().st_mtime_ns)
+    for file in path.iterdir():
+        with suppress(FileNotFoundError):  # another process has just removed it
+            times.append(file.lstat().st_mtime_ns)
+    return max(times, default=path.lstat().st_mtime_ns)

@@ -1,8 +1,8 @@
-"""Fine-tuning: a new run whose first weights are another run's, character by character.
+"""Fine-tuning: a new run whose first weights are those of another run, its source.
 
-The new network keeps every character that the old one knew, so that nothing it learnt is lost and old prompts still
-work, and has those of the new text besides: its vocabulary is the union. What the old network lacks begins with the
-seed's own initial weights. Everything else of the run is new: step, optimiser memory, states, configuration.
+The new network keeps every character that the source knows, so that nothing it learned is lost and old prompts still
+work. The vocabulary is the union of the source's and the text's. The weights of new characters begin with the seed's
+own initial values. Step, optimizer state, cell state and configuration begin anew.
 """
 
 from __future__ import annotations
@@ -23,36 +23,39 @@ from charrnn.training.step import Trainer
 SHAPE = ("cell", "hidden_size", "num_layers")
 """Keys of the model that the weights decide."""
 KEYS = ("init_from", "init_sha256", "grow_vocabulary")
-"""Keys of `train` that matter at the start of a run, and never again."""
+"""Keys of `train` that matter only at the start of a run."""
 SHOWN = 10
+"""New characters in a message at most."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a run's first weights come from.
+    """The run that the first weights come from.
 
     Attributes:
-        where: the run directory or checkpoint file, as it was said.
+        where: the run directory or checkpoint file, as the user named it.
         path: the checkpoint file.
-        saved: what is in it.
+        saved: its content.
+        notices: lines for the user about newer checkpoints that are damaged.
     """
 
     where: str
     path: Path
     saved: Checkpoint
+    notices: tuple[str, ...]
 
-    def shaped(self, table: Table) -> Table:
-        """`table` with the source's shape, its absolute path and the hash of what it holds.
+    def complete(self, table: Table) -> Table:
+        """Return `table` with the source's shape, its absolute path and its hash.
 
-        Raises `ConfigError` naming each key of the model that was said and differs, and `CheckpointError` for a hash
-        in `table` that is of something else.
+        Raises `ConfigError` naming each key of the model that `table` sets to another value, and `CheckpointError` if
+        `table` has the hash of another checkpoint.
         """
-        said, here = table.get("model", {}), self.saved.meta.config.model
-        shape = {key: getattr(here, key) for key in SHAPE}
+        wanted, model = table.get("model", {}), self.saved.meta.config.model
+        shape = {key: getattr(model, key) for key in SHAPE}
         wrong = [
-            f"model.{key} is {value!r} there, not {said[key]!r}"
+            f"model.{key} is {value!r} there, not {wanted[key]!r}"
             for key, value in shape.items()
-            if said.get(key, value) != value
+            if wanted.get(key, value) != value
         ]
         if wrong:
             raise ConfigError(f"the weights of {self.where} do not fit: {', '.join(wrong)}; leave it out")
@@ -62,15 +65,15 @@ class Source:
                 f"{self.path} is not the checkpoint that this configuration began from (train.init_sha256): "
                 f"to begin from it as it is now, add --init-from {self.where}"
             )
-        pinned = {"init_from": str(Path(self.where).absolute()), "init_sha256": digest}
-        return config.merged(table, {"model": shape, "train": pinned})
+        train = {"init_from": str(Path(self.where).absolute()), "init_sha256": digest}
+        return config.merged(table, {"model": shape, "train": train})
 
-    def widened(self, corpus: Corpus, table: Table) -> Corpus:
-        """`corpus` in the vocabulary of the run: the source's and its own.
+    def widen(self, corpus: Corpus, table: Table) -> Corpus:
+        """Return `corpus` in the union of its vocabulary and the source's.
 
-        Raises `TextError` for characters that the source never saw, unless `table` has the vocabulary grow.
+        Raises `TextError` for characters that the source does not know, unless `table` allows the vocabulary to grow.
         """
-        new = self.new(corpus.vocabulary)
+        new = self.new_characters(corpus.vocabulary)
         if new and not table["train"].get("grow_vocabulary", False):
             counts = dict(zip(corpus.vocabulary.characters, corpus.vocabulary.counts, strict=True))
             shown = ", ".join(f"{c!r} ({counts[c]:,})" for c in new[:SHOWN])
@@ -81,15 +84,15 @@ class Source:
             )
         return text.widened(corpus, self.saved.meta.vocabulary.characters)
 
-    def new(self, vocabulary: Vocabulary) -> list[str]:
-        """The characters that the source never saw, the commonest first."""
+    def new_characters(self, vocabulary: Vocabulary) -> list[str]:
+        """Return the characters that the source does not know, the commonest first."""
         known = set(self.saved.meta.vocabulary.characters)
         pairs = zip(vocabulary.characters, vocabulary.counts, strict=True)
         return [c for c, _ in sorted(pairs, key=lambda pair: -pair[1]) if c not in known]
 
     def notice(self, vocabulary: Vocabulary, dtype: str) -> str:
-        """What is taken over, for the user; `vocabulary` and `dtype` are the run's."""
-        meta, new = self.saved.meta, self.new(vocabulary)
+        """Describe for the user what is copied into the network of this vocabulary and dtype."""
+        meta, new = self.saved.meta, self.new_characters(vocabulary)
         counts = dict(zip(vocabulary.characters, vocabulary.counts, strict=True))
         absent = sum(counts[c] == 0 for c in meta.vocabulary.characters)
         words = f"weights: from {self.where} at step {meta.step:,}"
@@ -100,22 +103,22 @@ class Source:
         more = " ..." if len(new) > SHOWN else ""
         return words + (f", {len(new):,} new ({' '.join(map(repr, new[:SHOWN]))}{more})" if new else "")
 
-    def give(self, trainer: Trainer, vocabulary: Vocabulary) -> None:
-        """Lay the weights over the seed's own in `trainer`, whose network is that of `vocabulary`.
+    def copy_weights(self, trainer: Trainer, vocabulary: Vocabulary) -> None:
+        """Copy the source's weights over the initial weights of `trainer`, whose network has this vocabulary.
 
-        Raises `CheckpointError` for one that is too large for the run's type.
+        Raises `CheckpointError` for a weight that is too large for the dtype of the network.
         """
         network, backend, known = trainer.network, trainer.network.backend, self.saved.meta.vocabulary
         old = build(self.saved.meta.config.model, len(known), backend).layout
         weights = old.views(self.saved.weights(old), xp=np)
-        places = vocabulary.encode(known.characters)
+        ids = vocabulary.encode(known.characters)
         vector = np.array(backend.to_host(trainer.vector))
         for name, view in network.layout.views(vector, xp=np).items():
             with np.errstate(over="ignore"):
-                if name == "layer0.W_xh":
-                    view[places] = weights[name]
+                if name == "layer0.W_xh":  # (V, G*H)
+                    view[ids] = weights[name]
                 elif name.startswith("output."):  # W_hy (H, V), b_y (V,)
-                    view[..., places] = weights[name]
+                    view[..., ids] = weights[name]
                 else:
                     view[...] = weights[name]
         if not np.isfinite(vector).all():
@@ -124,10 +127,11 @@ class Source:
         trainer.average[...] = trainer.vector
 
 
-def source(table: Table, out: Path | None, notices: list[str]) -> Source | None:
-    """The source that a configuration names, if it does; damaged checkpoints that were passed over are noted.
+def find_source(table: Table, out: Path | None) -> Source | None:
+    """Return the source that a configuration names; None if it names none.
 
-    Raises `CheckpointError` for what is no run or checkpoint, or is the run in `out` itself; `ConfigError`.
+    Raises `CheckpointError` for a path that is no run or checkpoint, or is the run in `out` itself; `ConfigError` if
+    the vocabulary is to grow without a source.
     """
     train = table.get("train", {})
     where = train.get("init_from", "")
@@ -135,35 +139,34 @@ def source(table: Table, out: Path | None, notices: list[str]) -> Source | None:
         if train.get("grow_vocabulary", False):
             raise ConfigError("--grow-vocabulary needs the run that the weights come from: add --init-from RUN")
         return None
-    apart(table, out)
+    check_out(table, out)
     text.check_name(str(Path(where).absolute()))
-    path, saved, damaged = checkpoint.find(Path(where))
-    notices += damaged
-    return Source(where, path, saved)
+    path, saved, notices = checkpoint.find(Path(where))
+    return Source(where, path, saved, tuple(notices))
 
 
-def apart(table: Table, out: Path | None) -> None:
-    """Raise `CheckpointError` where the run in `out` would take its weights from itself."""
+def check_out(table: Table, out: Path | None) -> None:
+    """Raise `CheckpointError` if the source that `table` names is the run in `out`."""
     where = table.get("train", {}).get("init_from", "")
     if where and out is not None and not files.leads_out(Path(where), out):
         raise CheckpointError(f"--out and --init-from are the same run, {out}: name another --out")
 
 
-def unpinned(table: Table) -> Table:
-    """`table`; if it names a source without a hash, no hash of a table below it is meant."""
+def reset_hash(table: Table) -> Table:
+    """Return `table` so that, if it names a source, the hash of an earlier source in a table below does not apply."""
     if "init_from" not in table.get("train", {}):
         return table
     return config.merged({"train": {"init_sha256": ""}}, table)
 
 
-def passed_over(table: Table, settings: Config) -> list[str]:
-    """A line for the user if `table` names another source than the run of `settings` had, which is resumed."""
-    where = table.get("train", {}).get("init_from", "")
-    if not where or str(Path(where).absolute()) == settings.train.init_from:
-        return []
-    return [f"--init-from {where} is passed over: the run goes on from its own checkpoint"]
-
-
-def without(table: Table) -> Table:
-    """`table` without the keys that are for the start of a run."""
+def without_source(table: Table) -> Table:
+    """Return `table` without the keys that matter only at the start of a run."""
     return {s: {k: v for k, v in keys.items() if s != "train" or k not in KEYS} for s, keys in table.items()}
+
+
+def ignored(table: Table, recorded: Config) -> tuple[str, ...]:
+    """Return a line for the user if `table` names another source than that of the run that is resumed."""
+    where = table.get("train", {}).get("init_from", "")
+    if not where or str(Path(where).absolute()) == recorded.train.init_from:
+        return ()
+    return (f"--init-from {where} is passed over: the run goes on from its own checkpoint",)

@@ -1,4 +1,4 @@
-"""The run directory: `config.toml`, the logs, `baselines.json`, `checkpoints/`, and nothing else of anyone's."""
+"""Writes a run directory: configuration, logs, baselines and checkpoints. Files of the user in it stay."""
 
 from __future__ import annotations
 
@@ -10,67 +10,50 @@ from io import FileIO
 from pathlib import Path
 
 from charrnn import checkpoint, config, files
-from charrnn.checkpoint import Checkpoint, Meta
+from charrnn.checkpoint import Checkpoint, Marks, Meta
 from charrnn.config import Config
 from charrnn.config.schema import LogConfig
 from charrnn.errors import CheckpointError
 from charrnn.run import logs
 from charrnn.run.lock import Lock
-from charrnn.run.logs import METRICS, SAMPLES
+from charrnn.run_files import BASELINES, CHECKPOINTS, CONFIG, CORPUS, FILES, METRICS, SAMPLES
 from charrnn.text import Corpus
 from charrnn.training.events import BaselinesCounted, Event, Metric, Sampled, Snapshot, as_json
 
-CONFIG, CORPUS, BASELINES = "config.toml", "corpus.txt", "baselines.json"
-OURS = {CONFIG, METRICS, SAMPLES, CORPUS, BASELINES}.__contains__
-
-
-def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
-    """The texts of a run where they are now: at their recorded paths, or in the run directory, which may have moved."""
-
-    def place(name: str) -> str:
-        beside = run / Path(name).name if run is not None else None
-        if run is None or beside is None or not beside.is_file() or files.leads_out(beside, run):
-            return name
-        return str(beside) if beside.name == CORPUS or not Path(name).exists() else name
-
-    return tuple(map(place, names))
-
 
 class Recorder:
-    """Writes what happens in a run into its directory. Use it as a context manager.
+    """Writes the events of a run into its directory. Use it as a context manager.
 
     Args:
-        run: the directory; an earlier run in it is replaced unless `resumed` is given, and nothing else is touched.
+        run: the directory. Unless `resumed` is given, an earlier run in it is replaced.
         settings: the resolved configuration.
-        resumed: the checkpoint that is gone on from; the logs are cut to it.
-        corpus: to be kept in the directory as text, because it is in no file.
-        seen: `checkpoint.marks` when that was decided.
+        resumed: the checkpoint from which training goes on; the logs are cut to it.
+        corpus: the text if it is in no file; it is copied into the directory.
+        marks: `checkpoint.marks` when the session was prepared.
 
-    Raises `CheckpointError` where the file system refuses, and where another process has trained meanwhile.
+    Raises `CheckpointError` where the file system refuses, and if another process trained into `run` since then.
     """
 
-    def __init__(
-        self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, seen: checkpoint.Marks
-    ) -> None:
+    def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, marks: Marks) -> None:
         self.run, self.log = run, settings.log
-        with ExitStack() as stack, refusing(run):
+        with ExitStack() as stack, disk_errors(run):
             run.mkdir(parents=True, exist_ok=True)
             self.lock = Lock(run)
             stack.callback(self.lock.close)
-            if checkpoint.marks(run) != seen:
+            if checkpoint.marks(run) != marks:
                 raise CheckpointError(f"another process has just trained into {run}: run the command again")
-            files.sweep(run, OURS)
-            # As long as an earlier run has a checkpoint, it is that run: the newest goes when all else is there.
+            files.sweep(run, FILES.__contains__)
+            # As long as an earlier run has a checkpoint, it is that run. So its newest one is removed last.
             files.write(run / CONFIG, config.dump(settings).encode())
-            old = None if resumed else clear(run)
+            old = None if resumed else remove_all_but_newest(run)
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)
-            (run / checkpoint.FOLDER).mkdir(exist_ok=True)
-            keep_text(run, settings.data.files, corpus)
+            (run / CHECKPOINTS).mkdir(exist_ok=True)
+            copy_text(run, settings.data.files, corpus)
             if old is not None:
                 old.unlink()
             logs.cut(run, resumed)
-            self.metrics, self.samples = (stack.enter_context(appended(run / name)) for name in (METRICS, SAMPLES))
+            self.metrics, self.samples = (stack.enter_context(open_log(run / name)) for name in (METRICS, SAMPLES))
             stack.pop_all()
 
     def __enter__(self) -> Recorder:
@@ -82,12 +65,12 @@ class Recorder:
         self.lock.close()
 
     def record(self, event: Event) -> None:
-        """Write one event. A checkpoint is the commit: logs reach the disk before it appears under its name.
+        """Write one event. What is logged before a checkpoint is on the disk before the checkpoint is.
 
-        Raises `CheckpointError` where the file system refuses; it says up to where the run is safe. Nothing is
-        written into a directory that this process holds no longer.
+        Raises `CheckpointError` where the file system refuses, with the last step that is saved. Nothing is written
+        into a directory that this process no longer holds.
         """
-        with refusing(self.run, self.safe):
+        with disk_errors(self.run, self.remedy):
             self.lock.confirm()
             if isinstance(event, Metric):
                 line = json.dumps(as_json(event), allow_nan=False).encode() + b"\n"
@@ -98,21 +81,24 @@ class Recorder:
                 content = json.dumps(event.baselines.as_json(), indent=2) + "\n"
                 files.write(self.run / BASELINES, content.encode())
             elif isinstance(event, Snapshot):
-                self.commit(event.checkpoint)
+                self.save(event.checkpoint)
 
-    def commit(self, saved: Checkpoint) -> None:
-        """Save a checkpoint, then remove what is no longer kept."""
+    def save(self, saved: Checkpoint) -> None:
+        """Save a checkpoint, then remove old checkpoints and samples."""
         for log in (self.metrics, self.samples):
             os.fsync(log.fileno())
-        self.lock.confirm()  # each of these may have taken a while
+        self.lock.confirm()  # again, because each of these steps may take long
         checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
         self.lock.confirm()
         self.samples.close()  # Windows replaces no open file
-        tidy(self.run, self.log, saved.meta)
-        self.samples = appended(self.run / SAMPLES)
+        remove_old(self.run, self.log, saved.meta)
+        self.samples = open_log(self.run / SAMPLES)
 
-    def safe(self) -> str:
-        """The end of an error: up to where the run can go on. Where it is held no longer, that alone is the error."""
+    def remedy(self) -> str:
+        """Return the end of an error: from which step the run can go on.
+
+        Raises `CheckpointError` if this process no longer holds the directory: then only that is the error.
+        """
         self.lock.confirm()
         saved = checkpoint.steps(self.run)
         if not saved:
@@ -121,8 +107,8 @@ class Recorder:
 
 
 @contextmanager
-def refusing(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
-    """What the file system refuses, as a `CheckpointError` that ends with a remedy."""
+def disk_errors(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
+    """Turn an `OSError` into a `CheckpointError`, and end the line of either with a remedy."""
     try:
         yield
     except OSError as error:
@@ -131,13 +117,13 @@ def refusing(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
         raise CheckpointError(f"{error}{remedy()}") from None
 
 
-def appended(log: Path) -> FileIO:
-    """A log to write at the end of, unbuffered: nothing waits for a moment at which it may fail."""
-    return log.open("ab", buffering=0)
+def open_log(path: Path) -> FileIO:
+    """Open a log to append to it, unbuffered, so that an error of the disk is raised by the write that meets it."""
+    return path.open("ab", buffering=0)
 
 
-def clear(run: Path) -> Path | None:
-    """Remove what an earlier run has left, but for its newest checkpoint; that, if there is one."""
+def remove_all_but_newest(run: Path) -> Path | None:
+    """Remove the checkpoints and baselines of an earlier run. Return the path of its newest checkpoint, which stays."""
     paths = [checkpoint.path_of(run, step) for step in checkpoint.steps(run)]
     for path in paths[:-1]:
         path.unlink()
@@ -146,29 +132,33 @@ def clear(run: Path) -> Path | None:
     return paths[-1] if paths else None
 
 
-def keep_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
-    """Write a text that is in no file; one of an earlier run goes, unless it is among the files of this one."""
+def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
+    """Write a text that is in no file to `corpus.txt`; without one, remove that of an earlier run.
+
+    A `corpus.txt` that is among the files `names` of this run stays.
+    """
     path = run / CORPUS
     if corpus is not None:
-        marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
+        # Reading drops one byte order mark. A text that begins with the character needs another before it.
+        marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"
         files.write(path, "\ufeff".encode() * marked, more=corpus.utf8())
     elif os.path.realpath(path) not in map(os.path.realpath, names):
         path.unlink(missing_ok=True)
 
 
-def tidy(run: Path, log: LogConfig, last: Meta) -> None:
-    """Remove checkpoints and samples that are no longer kept, `last` being the newest."""
-    files.sweep(run / checkpoint.FOLDER, checkpoint.is_name)
-    checkpoint.prune(run, log.keep, last.best.step if last.best else None)
+def remove_old(run: Path, log: LogConfig, newest: Meta) -> None:
+    """Remove the checkpoints and samples that `log` does not keep."""
+    files.sweep(run / CHECKPOINTS, checkpoint.is_name)
+    checkpoint.prune(run, log.keep, newest.best.step if newest.best else None)
     logs.prune(run, log.keep_samples)
 
 
-def finish(run: Path, log: LogConfig, last: Meta, seen: checkpoint.Marks) -> None:
-    """Do what a finished run had still to do when it was killed right after its last checkpoint.
+def remove_old_of_finished(run: Path, log: LogConfig, newest: Meta, marks: Marks) -> None:
+    """Remove what a finished run would have removed if it had not been killed right after its last checkpoint.
 
-    A directory that cannot be written, or into which another process trains, stays as it is.
+    Do nothing if the directory cannot be written, or if another process trains into it.
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
-        if checkpoint.marks(run) == seen:
-            files.sweep(run, OURS)
-            tidy(run, log, last)
+        if checkpoint.marks(run) == marks:
+            files.sweep(run, FILES.__contains__)
+            remove_old(run, log, newest)

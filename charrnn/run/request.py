@@ -1,4 +1,4 @@
-"""What a user asks of `train`, and what that means for a run that is there already."""
+"""What a user asks of `train`, and what of it a run that is resumed can follow."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from charrnn import config, text
-from charrnn.checkpoint import Checkpoint
+from charrnn import checkpoint, config, text
+from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
-from charrnn.run import directory, finetuning, recorder
+from charrnn.run import directory, finetuning
+from charrnn.run_files import CONFIG
 
-FREE_TO_CHANGE = {
+CAN_CHANGE = {
     *("train.steps", "train.patience", "train.device", "train.gpu_memory_limit"),
     *("data.files", "data.encoding"),
 }
-"""What a resumed run may do differently. The text itself is compared by its hash."""
+"""What a resumed run can do differently, besides every key of [log]. The text itself is compared by its hash."""
+EVALUATION = {"log.eval_every", "log.eval_chars"}
+"""What decides which evaluations are compared with one another."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,16 @@ class Request:
         files: names of texts, `-` for standard input; empty: those of the configuration, else the embedded corpus.
         text: the text itself, in place of files.
         preset: the table of a configuration file.
-        options: the table of everything said besides; it lies on top.
+        options: the table of all other settings; it overrides `preset`.
         out: the run directory; None: nothing is written.
         resume: go on with the run in `out`.
-        overwrite: replace it.
-        fallback: whether a CUDA device that cannot be used gives way to the CPU.
-        threads: workers; 0: one for each core.
-        minutes: after which training ends, from `began`.
-        stop_after: save and stop after so many steps of this process.
+        overwrite: replace the run in `out`.
+        fallback: whether the CPU computes if a CUDA device cannot be used.
+        threads: the number of threads; 0: one for each core.
+        minutes: after which training ends, counted from `began`.
+        stop_after: save and stop after this number of steps of this process.
         began: `time.monotonic()` at the start of the command.
-        interrupted: asked after each step: whether to save and stop.
+        interrupted: called after each step; returns whether to save and stop.
     """
 
     files: tuple[str, ...] = ()
@@ -70,65 +73,107 @@ class Request:
         if self.resume and self.out is None:
             raise ConfigError("--resume needs the run directory: add --out DIR")
 
+    @property
+    def table(self) -> Table:
+        """The settings of this request, without those of a run that is resumed."""
+        return config.merged(self.preset, self.options)
 
-def requested(request: Request, saved: Checkpoint | None, notices: list[str]) -> Table:
-    """Everything said about the run: when it was started, in the preset, and besides."""
-    preset, options = request.preset, request.options
-    if saved is None:
-        layers = finetuning.unpinned(preset), finetuning.unpinned(options)
-    else:
-        notices += finetuning.passed_over(config.merged(preset, options), saved.meta.config)
-        layers = finetuning.without(config.merged({"train": {}}, preset)), finetuning.without(options)
-        # The planned total was decided at the start, perhaps from --minutes; only --steps changes it.
-        layers[0]["train"].pop("steps", None)
-    return config.merged(recorded_table(request, saved), *layers)
-
-
-def check_resumed(request: Request, table: Table) -> None:
-    """Raise `ConfigError` where what is to be resumed is not there, and no text says that it should be started."""
-    named = request.files or request.text is not None or table.get("data", {}).get("files")
-    if request.resume and request.out is not None and not request.out.exists() and not named:
-        raise ConfigError(f"there is no run {request.out} to resume: name a text to start one there")
-
-
-def plans_steps(request: Request) -> bool:
-    """Whether the planned total comes from `minutes`: nobody says it, and no start of this run has written it down."""
-    begun = request.resume and request.out is not None and directory.started(request.out)
-    return request.minutes is not None and not begun and "steps" not in request.options.get("train", {})
-
-
-def recorded_table(request: Request, saved: Checkpoint | None) -> Table:
-    """What the run in `out` was started with: from its checkpoint, or its config.toml if it has none yet."""
-    if saved is not None:
-        return config.table(saved.meta.config)
-    if request.resume and request.out and directory.started(request.out):
-        return config.read(str(request.out / recorder.CONFIG))
-    return {}
-
-
-def check_unchanged(recorded: Config, wanted: Config) -> None:
-    """Raise `ConfigError` naming every key in which a resumed run would differ."""
-    before, after = config.table(recorded), config.table(wanted)
-    changes = [
-        f"{section}.{key} (the run has {before[section][key]!r}, not {value!r})"
-        for section, values in after.items()
-        for key, value in values.items()
-        if value != before[section][key] and f"{section}.{key}" not in FREE_TO_CHANGE
-    ]
-    if changes:
-        raise ConfigError("--resume cannot change " + ", ".join(changes) + ": leave it out, or start a new run")
-
-
-def stopper(request: Request, plans: bool) -> Callable[[int], str | None]:
-    """Why to stop after so many steps of this process, or None; `plans`: whether they were planned from `minutes`."""
-
-    def reason(steps: int) -> str | None:
-        if request.interrupted():
+    def reason_to_stop(self, steps: int, *, planned: bool) -> str | None:
+        """Return why to stop after this number of steps of this process; `planned`: to fit into `minutes`."""
+        if self.interrupted():
             return "interrupted"
-        if request.stop_after is not None and steps >= request.stop_after:
+        if self.stop_after is not None and steps >= self.stop_after:
             return "stop_after"
-        if request.minutes is not None and time.monotonic() - request.began >= request.minutes * 60:
-            return "minutes" if plans else "time"
+        if self.minutes is not None and time.monotonic() - self.began >= self.minutes * 60:
+            return "minutes" if planned else "time"
         return None
 
-    return reason
+
+@dataclass(frozen=True)
+class Earlier:
+    """The run that is in the run directory already; empty for a new run.
+
+    Attributes:
+        checkpoint: from which to go on, if the run is resumed and has one.
+        table: the configuration with which it was started, if it is resumed.
+        marks: of its checkpoints, to notice if another process trains into the directory.
+        notices: lines for the user.
+    """
+
+    checkpoint: Checkpoint | None = None
+    table: Table = field(default_factory=dict)
+    marks: Marks = field(default_factory=list)
+    notices: tuple[str, ...] = ()
+
+
+def find_earlier(request: Request) -> Earlier:
+    """Check the run directory of `request`, and read the checkpoint and the configuration of a run to resume.
+
+    Raises `CheckpointError` if the directory is in use or must not be written, or its checkpoints cannot be read;
+    `ConfigError` if there is nothing to resume and no text to start with.
+    """
+    out = request.out
+    if not request.resume:  # before `check_out` advises to overwrite the run that the weights come from
+        finetuning.check_out(request.table, out)
+    if out is None:
+        return Earlier()
+    directory.check_out(out, overwrite=request.overwrite, resume=request.resume)
+    marks = checkpoint.marks(out)
+    if not request.resume:
+        return Earlier(marks=marks)
+    names_text = request.files or request.text is not None or request.table.get("data", {}).get("files")
+    if not out.exists() and not names_text:
+        raise ConfigError(f"there is no run {out} to resume: name a text to start one there")
+    newest = checkpoint.last(out, resumed=True)
+    if newest is not None:
+        _, saved, notices = newest
+        return Earlier(saved, config.table(saved.meta.config), marks, tuple(notices))
+    started = config.read(str(out / CONFIG)) if out.exists() and directory.is_run(out) else {}
+    return Earlier(None, started, marks, (f"no checkpoint in {out} yet: starting",))
+
+
+def requested_table(request: Request, earlier: Earlier) -> tuple[Table, tuple[str, ...]]:
+    """Return the settings of the run, those of `request` over those of the run to resume, and lines for the user."""
+    preset, options, saved = request.preset, request.options, earlier.checkpoint
+    if saved is None:
+        layers = finetuning.reset_hash(preset), finetuning.reset_hash(options)
+        return config.merged(earlier.table, *layers), ()
+    # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
+    preset = {s: {k: v for k, v in keys.items() if (s, k) != ("train", "steps")} for s, keys in preset.items()}
+    layers = finetuning.without_source(preset), finetuning.without_source(options)
+    return config.merged(earlier.table, *layers), finetuning.ignored(request.table, saved.meta.config)
+
+
+def plans_steps(request: Request, earlier: Earlier) -> bool:
+    """Return whether `minutes` decides the number of steps: no option does, and no start has decided it before."""
+    return request.minutes is not None and not earlier.table and "steps" not in request.options.get("train", {})
+
+
+def check_changes(recorded: Config, wanted: Config) -> tuple[str, ...]:
+    """Return lines for the user about what a resumed run does differently.
+
+    Raises `ConfigError` naming every key that cannot change.
+    """
+    before, after = config.table(recorded), config.table(wanted)
+    changed = {
+        f"{section}.{key}": f"{section}.{key} (the run has {before[section][key]!r}, not {value!r})"
+        for section, values in after.items()
+        for key, value in values.items()
+        if value != before[section][key]
+    }
+    evaluations_decide = wanted.train.patience > 0 or wanted.optimizer.schedule == "plateau"
+    refused = [
+        words
+        for key, words in changed.items()
+        if (key in EVALUATION and evaluations_decide) or not (key in CAN_CHANGE or key.startswith("log."))
+    ]
+    if refused:
+        reason = ""
+        if evaluations_decide and EVALUATION & set(changed):
+            reason = ", because train.patience or the plateau schedule compares evaluations"
+        raise ConfigError(f"--resume cannot change {', '.join(refused)}{reason}: leave it out, or start a new run")
+    return tuple(
+        f"{words}: the best checkpoint may differ from that of a run without this change"
+        for key, words in changed.items()
+        if key in EVALUATION
+    )

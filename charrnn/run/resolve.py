@@ -1,10 +1,10 @@
-"""What is decided once at the start of a run, so that its configuration repeats it; starting or restoring a trainer."""
+"""Decide once, at the start of a run, what its configuration leaves open; start or restore a trainer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from charrnn import seeds, text
 from charrnn.backend import Backend, ThreadPool, cores, one_thread
@@ -16,17 +16,32 @@ from charrnn.text import Corpus, Part
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
-"""Of the time left, what planned steps and evaluations may fill; the rest is for samples, checkpoints and bad luck."""
+"""The share of the time left that planned steps and evaluations fill; samples and checkpoints take the rest."""
 
 PATIENCE = 2.0
-"""Seconds after which helpers that are still not ready are measured as they are: as in training, threads step in."""
+"""Seconds to wait for helper processes before measuring. As in training, threads do the work of a missing one."""
 
 
-def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str]) -> tuple[Config, Part, Part | None]:
-    """The configuration with every open choice decided, and the training and validation parts of the corpus.
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration that leaves nothing open, so that a run with it repeats this run.
 
-    A line for each choice that a user might not expect is added to `notices`.
+    Attributes:
+        config: the configuration.
+        train: the part of the text to train on.
+        validation: the part to evaluate while training; None if nothing is held out.
+        notices: a line for each decision that a user may not expect.
     """
+
+    config: Config
+    train: Part
+    validation: Part | None
+    notices: tuple[str, ...]
+
+
+def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
+    """Decide what `config` leaves open, for this text and this device."""
+    notices = []
     train_part, validation = corpus.split(config.data.val_fraction)
     if validation is None and config.data.val_fraction:
         notices.append("the text is too short for a validation split: all of it is trained on")
@@ -35,10 +50,10 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         notices.append(f"while training, val_loss is that of the first {count:,} of {chars:,} validation characters")
         validation = validation.head(count)
     if validation is None or not config.log.eval_every:
-        plateau = config.optimizer.schedule == "plateau"
-        idle = {"train.patience": config.train.patience > 0, "optimizer.schedule = plateau": plateau}
-        notices += [f"{key} does nothing: the run evaluates nothing" for key, said in idle.items() if said]
-    data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
+        if config.train.patience:
+            notices.append("train.patience does nothing: the run evaluates nothing")
+        if config.optimizer.schedule == "plateau":
+            notices.append("optimizer.schedule = plateau does nothing: the run evaluates nothing")
     B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
         if before != after:
@@ -49,15 +64,16 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
     if config.train.precision != "float32" and backend.name == "cpu":
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
-    layout = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
-    if layout:
-        notices.append(f"recurrence: {layout}")
+    recurrence = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
+    if recurrence:
+        notices.append(f"recurrence: {recurrence}")
+    data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
-    return replace(config, data=data, train=train), train_part, validation
+    return Resolved(replace(config, data=data, train=train), train_part, validation, tuple(notices))
 
 
 def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:
-    """A trainer at step 0 with the seed's weights."""
+    """Return a trainer at step 0 with the seed's weights."""
     train = config.train
     streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
     trainer = Trainer(config, network, streams, thread_pool)
@@ -70,7 +86,7 @@ def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool)
 
 
 def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-    """Train until every helper takes part, and one step more: in their first they make their workspaces."""
+    """Train until all helper processes take part, and one step more: in their first step they make workspaces."""
     limit = clock() + PATIENCE
     while True:
         trainer.step()
@@ -82,7 +98,7 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
 
 
 def pace(trainer: Trainer, seconds: float) -> float:
-    """Steps per second of a trainer that is warm, over `seconds` (up to twice as many) and one step at least."""
+    """Return the steps per second of a trainer that is warm, measured over `seconds` to twice as long."""
     done, started = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - started < seconds:
         with one_thread:
@@ -93,24 +109,23 @@ def pace(trainer: Trainer, seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
-def plan_steps(config: Config, probe: Trainer, validation: Part | None, seconds: float, notices: list[str]) -> Config:
-    """`config` with as many steps as fit into `seconds`, evaluations between them included.
+def plan_steps(config: Config, trainer: Trainer, validation: Part | None, seconds: float) -> tuple[int, str]:
+    """Return how many steps, with their evaluations, fit into `seconds`, and a line for the user.
 
-    Both are timed: with a trainer that is then thrown away.
+    Measure both with `trainer`, which is of no use afterwards.
     """
     began = time.perf_counter()
     try:
-        warm_up(probe)
-        rate, each = pace(probe, min(2.0, seconds * 0.03)), 0.0
+        warm_up(trainer)
+        rate, evaluation = pace(trainer, min(2.0, seconds * 0.03)), 0.0
         if validation is not None and config.log.eval_every:
             started = time.perf_counter()
-            protocols.streams(probe.network, probe.params, validation, probe.thread_pool, probe.state())
-            each = time.perf_counter() - started
+            protocols.streams(trainer.network, trainer.params, validation, trainer.thread_pool, trainer.state())
+            evaluation = time.perf_counter() - started
     finally:
-        probe.pool.close()
-    left = seconds - (time.perf_counter() - began) - 2 * each  # before the first step and after the last
-    share = each / config.log.eval_every if each else 0.0
-    steps = max(1, int(left * PLAN_SHARE / (1 / rate + share)))
+        trainer.pool.close()
+    left = seconds - (time.perf_counter() - began) - 2 * evaluation  # before the first step and after the last
+    evaluation_per_step = evaluation / config.log.eval_every if evaluation else 0.0
+    steps = max(1, int(left * PLAN_SHARE / (1 / rate + evaluation_per_step)))
     rest = f"{left:,.0f} s left" if left > 0 else "no time is left"
-    notices.append(f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}")
-    return replace(config, train=replace(config.train, steps=steps))
+    return steps, f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"

@@ -1,23 +1,22 @@
-"""A run from request to events: resolved, started or resumed, and recorded on the way."""
+"""From a request to the events of a run, each of them recorded in the run directory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from charrnn import backend, checkpoint, config
-from charrnn.checkpoint import Checkpoint, Marks
-from charrnn.config import Config, Table
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Config
 from charrnn.model import Network, build
-from charrnn.run import directory, finetuning, logs, recorder
+from charrnn.run import finetuning, logs, recorder
 from charrnn.run.baselines import counting_seconds, with_baselines
-from charrnn.run.corpus import documents, read_corpus, recorded_files
-from charrnn.run.request import Request, check_resumed, check_unchanged, plans_steps, requested, stopper
-from charrnn.run.resolve import plan_steps, resolved, start
+from charrnn.run.corpus import read_text
+from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested_table
+from charrnn.run.resolve import plan_steps, resolve, start
 from charrnn.text import Corpus
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -26,20 +25,19 @@ from charrnn.training.state import new_progress, restore, restored_progress
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is ready to go on.
+    """A run that is ready to train.
 
     Attributes:
-        config: resolved: a rerun with it repeats the run.
+        config: resolved: another run with it repeats this run.
         corpus: the text.
         network: the shape and device.
         notices: lines for the user about what was decided.
-        finished: whether the planned steps were done before, or the patience was at its end.
-        loop: what trains.
+        finished: whether all planned steps were done before, or patience had ended the run.
+        loop: trains.
         out: the run directory, if there is one.
-        checkpoint: what was resumed, if anything.
-        loose: whether the text is in no file and has to be kept in the run directory.
-        seen: the checkpoints that were in `out` before.
-        seconds: which the steps were planned to take; 0 where nobody planned them.
+        earlier: what was in `out` before.
+        copy_text: whether the text is in no file, so that `out` keeps a copy.
+        seconds: the time that the steps were planned for; 0 if they were not planned.
     """
 
     config: Config
@@ -49,16 +47,21 @@ class Session:
     finished: bool
     loop: Loop
     out: Path | None
-    checkpoint: Checkpoint | None
-    loose: bool
-    seen: Marks = field(default_factory=list)
+    earlier: Earlier
+    copy_text: bool
     seconds: float = 0.0
 
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The checkpoint from which this run goes on."""
+        return self.earlier.checkpoint
+
     def events(self) -> Iterator[Event]:
-        """Train; each event is recorded in the run directory before it is yielded. A finished run has none."""
+        """Train, and yield each event after it is recorded in the run directory. A finished run has no events."""
         if self.finished:
             if self.out is not None and self.checkpoint is not None:
-                recorder.finish(self.out, self.config.log, self.checkpoint.meta, self.seen)
+                meta, marks = self.checkpoint.meta, self.earlier.marks
+                recorder.remove_old_of_finished(self.out, self.config.log, meta, marks)
             return
         try:
             with backend.explain_out_of_memory(self.network.backend, resumed=self.checkpoint is not None):
@@ -67,84 +70,80 @@ class Session:
             self.loop.trainer.close()
 
     def recorded(self, out: Path) -> Iterator[Event]:
-        """Yield the events of the loop and the run's baselines, each after it is recorded in `out`."""
+        """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
-        with recorder.Recorder(out, self.config, meta, self.corpus if self.loose else None, self.seen) as record:
+        text = self.corpus if self.copy_text else None
+        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks) as record:
             for event in with_baselines(self.loop, out):
                 record.record(event)
                 yield event
 
 
 def prepare(request: Request) -> Session:
-    """Read, resolve, and start or restore what `request` asks for; nothing is written before the first event.
+    """Read, resolve, and start or restore the run that `request` asks for. Write nothing before the first event.
 
-    Raises `CharrnnError` for whatever does not fit.
+    Raises `CharrnnError` for anything that does not fit.
     """
-    out = request.out
-    if not request.resume:  # before anyone is told to overwrite it
-        finetuning.apart(config.merged(request.preset, request.options), out)
-    if out is not None:
-        directory.check(out, overwrite=request.overwrite, resume=request.resume)
-    seen = checkpoint.marks(out) if out else []
-    found = checkpoint.last(out, resumed=True) if request.resume and out else None
-    saved = found[1] if found else None
-    notices = list(found[2]) if found else []
-    if request.resume and not found:
-        notices.append(f"no checkpoint in {out} yet: starting")
-    table = requested(request, saved, notices)
-    check_resumed(request, table)
-    source = finetuning.source(table, out, notices) if saved is None else None
-    table = source.shaped(table) if source else table
-    corpus, data, loose = text_of(request, table, source, saved)
-    wanted = config.build(config.merged(table, {"data": data}))
+    earlier = find_earlier(request)
+    saved = earlier.checkpoint
+    table, request_notices = requested_table(request, earlier)
+    source = finetuning.find_source(table, request.out) if saved is None else None
+    table = source.complete(table) if source else table
+    text = read_text(request, table, saved)
+    corpus = source.widen(text.corpus, table) if source else text.corpus
+    wanted = config.build(config.merged(table, text.table))
     choice = device(wanted, fallback=request.fallback)
-    notices += [choice.reason, *documents(corpus, wanted.data.document_separator)]
-    settings, train, validation = resolved(wanted, corpus, choice.backend, notices)
-    if saved is not None:
-        check_unchanged(saved.meta.config, settings)
-    known = len(corpus.vocabulary)
-    network = build(settings.model, known, choice.backend)
-    seconds = logs.seconds(out) if out else 0.0
-    progress = restored_progress(saved.meta, seconds) if saved else new_progress(known)
-    plans, left = plans_steps(request), 0.0
+    resolved = resolve(wanted, corpus, choice.backend)
+    settings, V = resolved.config, len(corpus.vocabulary)
+    change_notices = check_changes(saved.meta.config, settings) if saved else ()
+    network = build(settings.model, V, choice.backend)
+    thread_pool = choice.backend.thread_pool(request.threads)
+    begin = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
+    seconds_before = logs.seconds(request.out) if request.out else 0.0
+    progress = restored_progress(saved.meta, seconds_before) if saved else new_progress(V)
+    planned, seconds, start_notices = plans_steps(request, earlier), 0.0, []
     with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
-        begin = partial(start, network=network, part=train, thread_pool=choice.backend.thread_pool(request.threads))
+        if planned and request.minutes is not None:
+            seconds = request.minutes * 60 - (time.monotonic() - request.began)
+            left = seconds - counting_seconds(settings, corpus, resolved.validation)
+            steps, notice = plan_steps(settings, begin(settings), resolved.validation, left)
+            settings = replace(settings, train=replace(settings.train, steps=steps))
+            start_notices.append(notice)
         trainer = begin(settings)
         if reason := trainer.pool.fallback_reason():
-            notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
+            start_notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
         if saved is not None:
             restore(trainer, saved)
         elif source is not None:
-            source.give(trainer, corpus.vocabulary)
-            notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
+            source.copy_weights(trainer, corpus.vocabulary)
+            start_notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
             progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
-        if saved is None and plans and request.minutes is not None:
-            left = request.minutes * 60 - (time.monotonic() - request.began)
-            left -= counting_seconds(settings, corpus, validation)
-            settings = plan_steps(settings, begin(settings), validation, left, notices)
-            trainer.config = settings
-    loop = Loop(settings, corpus, validation, trainer, progress, saved is not None, stopper(request, plans))
+    should_stop = partial(request.reason_to_stop, planned=planned)
+    loop = Loop(settings, corpus, resolved.validation, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    if saved is not None and out is not None and not finished:
-        kept = checkpoint.quarantine_paths(out, saved.meta.step)
-        notices += [f"{path} is not used: it is kept as {name.name}" for path, name in kept]
-    return Session(settings, corpus, network, tuple(notices), finished, loop, out, saved, loose, seen, left)
-
-
-def text_of(
-    request: Request, table: Table, source: finetuning.Source | None, saved: Checkpoint | None
-) -> tuple[Corpus, dict[str, Any], bool]:
-    """The text to learn, what the configuration says of it, and whether it is in no file."""
-    recorded = "files" not in config.merged(request.preset, request.options).get("data", {})
-    corpus = read_corpus(request.text, request.files, request.out, table, saved, recorded=recorded)
-    corpus = source.widened(corpus, table) if source else corpus
-    files, loose = recorded_files(request.text, request.files, request.out, table)
-    if request.out is not None:
-        directory.apart(request.out, files)
-    return corpus, {"files": files} | ({"encoding": "utf-8"} if loose else {}), loose
+    notices = (
+        *earlier.notices,
+        *request_notices,
+        *(source.notices if source else ()),
+        choice.reason,
+        *text.notices,
+        *resolved.notices,
+        *change_notices,
+        *start_notices,
+        *(() if finished else unread_checkpoints(request.out, saved)),
+    )
+    return Session(settings, corpus, network, notices, finished, loop, request.out, earlier, text.copied, seconds)
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
-    """The backend that a configuration asks for: see `backend.choose`."""
+    """Return the backend that a configuration asks for: see `backend.choose`."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
     return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
+
+
+def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> list[str]:
+    """Return a line for each checkpoint after `saved`, which cannot be read and is renamed when training goes on."""
+    if out is None or saved is None:
+        return []
+    paths = checkpoint.quarantine_paths(out, saved.meta.step)
+    return [f"{path} is not used: it is kept as {kept.name}" for path, kept in paths]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from charrnn import config
 from charrnn.errors import TextError
+from charrnn.run_files import CHECKPOINTS, CONFIG, METRICS, SAMPLES
 from charrnn.text.sources import opened
 
-LEFT = {"config.toml", "metrics.jsonl", "samples.txt"}
+LEFT = {CONFIG, METRICS, SAMPLES}
 """What a run that was cut short before its first checkpoint has written, but for its text."""
 
 
@@ -60,11 +61,11 @@ def apart_from_runs(name: str, found: Iterable[str]) -> list[str]:
 
     @cache
     def of_run(folder: Path) -> bool:
-        return (folder / "metrics.jsonl").is_file() and (folder / "checkpoints").is_dir()
+        return (folder / METRICS).is_file() and (folder / CHECKPOINTS).is_dir()
 
     def written(path: Path) -> bool:
         # A start has no checkpoints yet. Its configuration tells it; but a user may have a whole one beside his texts.
-        begun = path.name in LEFT and config.whole(path.with_name("config.toml"))
+        begun = path.name in LEFT and config.whole(path.with_name(CONFIG))
         return begun or any(of_run(folder) for folder in path.parents if folder.is_relative_to(top))
 
     every = list(found)

@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from charrnn import checkpoint
 from charrnn import text as texts
 from charrnn.api import load, one_or_more
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
+from charrnn.run_files import CHECKPOINTS
 from charrnn.trained import Model
 
 WINDOW = 256
@@ -174,7 +174,7 @@ def metrics_of(run: Path, model: Model) -> list[dict[str, Any]]:
     if run.is_dir():
         return logs.metrics(run)
     folder = run.absolute().parent
-    found = logs.metrics(folder.parent) if folder.name == checkpoint.FOLDER else []
+    found = logs.metrics(folder.parent) if folder.name == CHECKPOINTS else []
     return [metric for metric in found if metric["step"] <= model.step]
 
 

@@ -16,9 +16,9 @@ from charrnn.backend import Backend, ThreadPool
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.run import finetuning
-from charrnn.run.corpus import read_corpus
+from charrnn.run.corpus import read_text
 from charrnn.run.request import Request
-from charrnn.run.resolve import pace, resolved, warm_up
+from charrnn.run.resolve import pace, resolve, warm_up
 from charrnn.run.session import device
 from charrnn.text import Corpus, Part
 from charrnn.training.step import Trainer
@@ -82,16 +82,16 @@ def plan(request: Request, seconds: float) -> Plan:
     """
     if not 0 < seconds < 1e6:
         raise ConfigError(f"--seconds must be above 0 and below a million, not {seconds}")
-    table = config.merged(finetuning.unpinned(request.preset), finetuning.unpinned(request.options))
-    notices: list[str] = []
-    source = finetuning.source(table, None, notices)
-    table = source.shaped(table) if source else table
-    corpus = read_corpus(request.text, request.files, request.out, table)
-    corpus = source.widened(corpus, table) if source else corpus
+    table = config.merged(finetuning.reset_hash(request.preset), finetuning.reset_hash(request.options))
+    source = finetuning.find_source(table, None)
+    table = source.complete(table) if source else table
+    corpus = read_text(request, table).corpus
+    corpus = source.widen(corpus, table) if source else corpus
     wanted = config.build(table)
     choice = device(wanted, fallback=request.fallback)
-    notices += [choice.reason] if choice.fell_back else []
-    settings, part, _ = resolved(wanted, corpus, choice.backend, notices)
+    resolved = resolve(wanted, corpus, choice.backend)
+    settings, part = resolved.config, resolved.train
+    reason = [choice.reason] if choice.fell_back else []
     gpus = backend.gpus() if wanted.train.device != "cpu" else {}
     usable = [name for name, trouble in gpus.items() if trouble is None]
     shards, cores = settings.train.shards, backend.cores()
@@ -106,7 +106,7 @@ def plan(request: Request, seconds: float) -> Plan:
         (*on_cpu(cores, settings.train.batch_size, shards), *on_gpus.values()),
         on_gpus.get(choice.backend.name, Candidate("cpu", shards, min(shards, cores))),
         seconds,
-        tuple(notices),
+        (*(source.notices if source else ()), *reason, *resolved.notices),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.evaluation.baselines import Baselines
+
+LIKE_HEADER = re.compile(r"^>*--- step [0-9]+ ---$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ class Sampled:
 
     @property
     def entry(self) -> bytes:
-        """The sample as `samples.txt` holds it."""
-        return f"--- step {self.at.step} ---\n{self.text}\n\n".encode()
+        """The bytes of this sample in `samples.txt`. A line of text that looks like a header gets a `>` before it."""
+        text = LIKE_HEADER.sub(r">\g<0>", self.text)
+        return f"--- step {self.at.step} ---\n{text}\n\n".encode()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import charrnn
 from charrnn import checkpoint
 from charrnn.cli.compare import drop
 from charrnn.cli.table import aligned
-from charrnn.run import recorder
+from charrnn.run_files import METRICS
 
 TRAINED = len(TEXT) - int(len(TEXT) * 0.9)
 
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained(folder, "a", steps=20)
     for name, at in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
         lines = [line | {"seconds": line["seconds"] * at} for line in LINES]
-        (folder / name / recorder.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / name / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from helpers.commands import BUFFERED, TEXT, TINY, TRAIN, Call, metrics
 from charrnn import checkpoint
 from charrnn.cli.train import interruptible
 from charrnn.run import resolve
+
+PYTHON = os.path.abspath(sys.executable)  # noqa: PTH100 (a Path keeps "..", which Python removes from sys.executable)
 
 
 def test_train_records_its_run(call: Call, tmp_path: Path) -> None:
@@ -122,13 +125,13 @@ def test_interrupted_run_saves_and_resumes(
     call: Call, tmp_path: Path, number: signal.Signals | None, status: int
 ) -> None:
     """SIGTERM, Ctrl-C and a reader that leaves end training with their status and a checkpoint to resume from."""
-    command = [sys.executable, "-m", "charrnn", *TRAIN, "--steps=1000000", "--out=r", "--set=log.every=1"]
+    command = [PYTHON, "-m", "charrnn", *TRAIN, "--steps=1000000", "--out=r", "--set=log.every=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED) as process:
         assert any("  loss " in line for line in process.stdout)
         process.stdout.close() if number is None else process.send_signal(number)
         out, err = process.communicate()
     assert process.returncode == status
-    assert err.splitlines()[-1] == f"resume: {sys.executable} -m charrnn train --resume --out r"
+    assert err.splitlines()[-1] == f"resume: {PYTHON} -m charrnn train --resume --out r"
     assert "Traceback" not in err
     step = checkpoint.last(tmp_path / "r")[1].meta.step
     assert number is None or f"interrupted at step {step:,} " in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,13 +12,10 @@ from typing import Any
 
 import pytest
 
-from charrnn.run import lock
-
 PATIENCE = 60.0
 """Seconds after which a process that does not answer is a failure; none is ever waited for so long."""
 
-LOCKS = pytest.mark.skipif(lock.fcntl is None, reason="directories cannot be locked here")
-"""What needs a directory that can be locked."""
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs signals, forks, and open files that can be removed")
 
 KEYS = {
     **{"model.hidden_size": 6, "train.batch_size": 4, "train.seq_length": 6, "train.shards": 2, "train.device": "cpu"},

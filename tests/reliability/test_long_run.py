@@ -46,7 +46,7 @@ def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
 def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
     """100,000 steps with 100 evaluations, samples and checkpoints: memory and files are those of the first tenth."""
     looks = watched("recorded", trained, tmp_path / "r")
-    assert {look["files"] for look in looks} == {5}  # config.toml, baselines.json, metrics.jsonl, samples.txt, .pid
+    assert {look["files"] for look in looks} == {6}  # config.toml, baselines.json, two logs, .lock, .pid
     assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
     assert checkpoint.steps(tmp_path / "r")[-1] == long_run.STEPS
     sample = LogConfig().sample_length + len("--- step 100000 ---\n\n\n")

@@ -21,10 +21,10 @@ from helpers.runs import run
 
 from charrnn import api, checkpoint
 from charrnn.errors import CheckpointError
-from charrnn.run import lock
+from charrnn.run_files import LOCK, OWNER
 
 FEW = {"train": {"steps": 4, "shards": 1}, "log": {"checkpoint_every": 2, "sample_every": 2}}
-NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "baselines.json", lock.PID]
+NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "baselines.json", LOCK, OWNER]
 
 
 @pytest.fixture

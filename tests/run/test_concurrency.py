@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.processes import LOCKS, finished, killed, started, until, words
+from helpers.processes import POSIX, finished, killed, started, until, words
 from helpers.runs import TINY, run, tree
 
 from charrnn import api, checkpoint
@@ -20,9 +21,10 @@ from charrnn.run import lock
 from charrnn.run.lock import Lock
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.run_files import LOCK, OWNER
 
 
-@LOCKS
+@POSIX
 def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
     """Two processes, one run: the second ends before it reads the text; once the first is dead, its lock is too."""
     command = words(train_steps=10**6, log_every=1, log_checkpoint_every=50)
@@ -39,33 +41,45 @@ def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
         finished("eval", "r")
         assert before == tree(place)
     finished("train", "--out", "r", "--resume", "--stop-after=1")
-    assert not (place / "r" / lock.PID).exists()
+    assert not {LOCK, OWNER} & set(os.listdir(place / "r"))  # noqa: PTH208 (names only)
 
 
-@LOCKS
-def test_who_holds_a_run(tmp_path: Path) -> None:
-    """A process of another machine is named with it; what a dead one left means nothing; the lock goes when closed."""
-    (tmp_path / lock.PID).write_text("1 elsewhere\n")
+@POSIX
+def test_the_owner_file_names_the_process(tmp_path: Path) -> None:
+    """The error names the process, and its machine if it is another one; files that a dead process left are ignored."""
+    (tmp_path / LOCK).touch()
+    (tmp_path / OWNER).write_text("1 elsewhere\n")
+    lock.check(tmp_path)
     held = Lock(tmp_path)
     with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training into"):
         Lock(tmp_path)
-    for said, whose in (
+    for content, process in (
         ("77 elsewhere\n", "process 77 on elsewhere"),
         ("7\x1b[2J", "another process"),
-        ("", "another"),
+        ("", "another process"),
+        (f"5 {socket.gethostname()}", "process 5"),
     ):
-        (tmp_path / lock.PID).write_text(said)
-        with pytest.raises(CheckpointError, match=f"^{whose}.* is training into"):
+        (tmp_path / OWNER).write_text(content)
+        with pytest.raises(CheckpointError, match=f"^{process} is training into"):
             lock.check(tmp_path)
-    (tmp_path / lock.PID).write_text(f"5 {socket.gethostname()}")
-    assert lock.owner(tmp_path) == "process 5"
+    (tmp_path / OWNER).unlink()
+    with pytest.raises(CheckpointError, match=r"^another process is training into"):
+        lock.check(tmp_path)
     held.close()
     lock.check(tmp_path)
-    assert not (tmp_path / lock.PID).exists()
-    os.mkfifo(tmp_path / lock.PID)
-    for look in (lock.check, Lock):
-        with pytest.raises(CheckpointError, match="is not a file: remove it"):
-            look(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_a_lock_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A link or a directory in place of the lock file is an error of one line; the file behind the link stays."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / LOCK).symlink_to("precious")
+    with pytest.raises(CheckpointError, match=r"^cannot read .*\.lock: .*; remove it$"):
+        lock.check(tmp_path)
+    with pytest.raises(OSError, match=r"\.lock"):
+        Lock(tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 FORKED = """
@@ -74,7 +88,7 @@ from pathlib import Path
 from charrnn.run.lock import Lock
 held = Lock(Path("."))
 if os.fork() == 0:
-    sys.stdin.read()  # for as long as whoever began all this wants
+    sys.stdin.read()  # until the test ends
     os._exit(0)
 print(os.getpid(), flush=True)
 sys.argv[1] == "closed" and (held.close(), print("closed", flush=True), signal.pause())
@@ -82,7 +96,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@LOCKS
+@POSIX
 @pytest.mark.parametrize("end", ["closed", "killed"])
 def test_a_fork_holds_nothing(tmp_path: Path, end: str) -> None:
     """A process that was forked while a run was held, and lives on, is in nobody's way."""
@@ -98,22 +112,25 @@ def test_a_fork_holds_nothing(tmp_path: Path, end: str) -> None:
         process.kill()
 
 
-@LOCKS
-def test_whoever_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
-    """Taking a lock waits for those who only look whether it is free."""
-    (tmp_path / lock.PID).touch()
-    with lock.opened(tmp_path / lock.PID, make=False) as stream, pytest.MonkeyPatch.context() as patched:
-        assert lock.free(stream, shared=True)
-        patched.setattr("charrnn.run.lock.time.sleep", lambda _: stream.close())
-        Lock(tmp_path).close()
+@pytest.mark.parametrize("take", [lambda run: Lock(run).close(), lock.check])
+def test_a_check_does_not_refuse_other_processes(tmp_path: Path, take: Callable[[Path], None]) -> None:
+    """A process that finds the lock held for the moment of another one's check tries again."""
+    (tmp_path / LOCK).touch()
+    checking = lock.locked(tmp_path / LOCK, create=False)
+    assert checking is not None
+    pauses = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("charrnn.run.lock.time.sleep", lambda _: (pauses.append(1), checking.close()))
+        take(tmp_path)
+    assert pauses == [1]
 
 
-@LOCKS
+@POSIX
 def test_a_start_that_fails_lets_go(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that could not be started, say on a full disk, can be in the same process, as in a notebook."""
     (tmp_path / "t.txt").write_text(text)
     with monkeypatch.context() as patched:
-        patched.setattr("charrnn.run.logs.put_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
+        patched.setattr("charrnn.run.logs.write_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
         with pytest.raises(CheckpointError, match="cannot write"):
             run(tmp_path / "r", tmp_path / "t.txt")
     assert run(tmp_path / "r", tmp_path / "t.txt", resume=True)[-1].reason == "steps"

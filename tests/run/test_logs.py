@@ -10,6 +10,9 @@ from helpers.runs import contents, run
 
 from charrnn import checkpoint
 from charrnn.run import logs
+from charrnn.run_files import METRICS
+from charrnn.training.events import Sampled
+from charrnn.training.loop import Loop
 
 EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
 
@@ -27,7 +30,7 @@ def test_the_last_samples_stay(tmp_path: Path, corpus: Path, samples: int) -> No
     everything = (tmp_path / "all" / "samples.txt").read_bytes()
     assert everything.count(b"--- step ") == 24
     few = (tmp_path / "few" / "samples.txt").read_bytes()
-    gone, rest = logs.parts(few)
+    gone, rest = logs.split_samples(few)
     assert everything[gone:] == rest
     assert rest.count(b"--- step ") == min(samples, 24)
     assert rest.startswith(b"--- step ")
@@ -99,7 +102,7 @@ LINES = [
 def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) -> None:
     """Whatever stands among the metrics of a run is passed over by readers, and gone when the run is resumed."""
     run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
-    before, path = logs.metrics(tmp_path / "a"), tmp_path / "a" / logs.METRICS
+    before, path = logs.metrics(tmp_path / "a"), tmp_path / "a" / METRICS
     written = path.read_bytes()
     path.write_bytes(line + b"\n" + written + line)
     assert logs.metrics(tmp_path / "a") == before
@@ -111,8 +114,27 @@ def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) ->
 def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
     """Even if what is there of it could be read: what is written next would stand on the same line."""
     run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
-    path = tmp_path / "a" / logs.METRICS
+    path = tmp_path / "a" / METRICS
     written = path.read_bytes()
     path.write_bytes(written + written.splitlines()[-1])
     logs.cut(tmp_path / "a", checkpoint.find(tmp_path / "a", "last")[1].meta)
     assert path.read_bytes() == written
+
+
+def test_a_sample_that_looks_like_a_header(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of a sample that look like the header of another one do not split it, also after a stop and a resume."""
+    text = "a\n\n--- step 5 ---\nb\n>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
+    written = "a\n\n>--- step 5 ---\nb\n>>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
+    monkeypatch.setattr(Loop, "sampled", lambda loop: count(loop, Sampled(loop.moment(loop.trainer.done), text)))
+
+    def count(loop: Loop, event: Sampled) -> Sampled:
+        loop.progress.samples_size += len(event.entry)
+        return event
+
+    for name, stops in (("whole", ()), ("parts", (7, 4))):
+        for stop in stops:
+            run(tmp_path / name, corpus, kept(2), stop_after=stop, resume=True)
+        run(tmp_path / name, corpus, kept(2), resume=True)
+        removed, samples = logs.split_samples((tmp_path / name / "samples.txt").read_bytes())
+        assert samples.decode() == "".join(f"--- step {step} ---\n{written}\n\n" for step in (22, 23))
+        assert removed + len(samples) == checkpoint.find(tmp_path / name, "last")[1].meta.samples_size

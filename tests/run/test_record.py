@@ -12,10 +12,10 @@ from helpers.runs import TINY, last_bytes, run
 
 from charrnn import api, checkpoint, config
 from charrnn.errors import CheckpointError
-from charrnn.run import recorder
 from charrnn.run.directory import default_out
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.run_files import CONFIG, CORPUS, METRICS
 from charrnn.training.events import Ended, Evaluated
 
 
@@ -32,7 +32,7 @@ def run_directory(name: str, order: int) -> Path:
     """A run directory that was written at a given time."""
     path = Path("runs") / name
     path.mkdir(parents=True)
-    for file in (recorder.CONFIG, recorder.METRICS):
+    for file in (CONFIG, METRICS):
         (path / file).write_text(config.dump(config.Config()))
         os.utime(path / file, (order, order))
     return path
@@ -74,7 +74,7 @@ def test_nothing_is_written_before_the_first_event(tmp_path: Path, corpus: Path)
 
 
 @pytest.mark.parametrize(
-    "left", [(), (".config.toml.0123abcd.tmp", ".pid"), ("config.toml",), ("config.toml", "metrics.jsonl")]
+    "left", [(), (".config.toml.0123abcd.tmp", ".lock", ".pid"), ("config.toml",), ("config.toml", "metrics.jsonl")]
 )
 def test_a_start_cut_short_can_be_resumed(tmp_path: Path, corpus: Path, left: tuple[str, ...]) -> None:
     """Whatever of a start is on the disk before the first checkpoint, --resume makes the run from the beginning."""
@@ -122,15 +122,15 @@ def test_a_text_without_a_file_outlives_a_start_cut_short(tmp_path: Path, text: 
         checkpoint.path_of(tmp_path / "a", step).unlink()
     list(prepare(Request(resume=True, **request)).events())
     assert checkpoint.digest_of(checkpoint.find(tmp_path / "a", "last")[1].tensors) == checkpoint.digest_of(whole)
-    assert (tmp_path / "a" / recorder.CORPUS).read_text() == text
+    assert (tmp_path / "a" / CORPUS).read_text() == text
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for name in ("link/corpus.txt", "a/../a/corpus.txt"):
         list(prepare(Request(files=(str(tmp_path / name),), overwrite=True, **request)).events())
-        assert (tmp_path / "a" / recorder.CORPUS).read_text() == text
+        assert (tmp_path / "a" / CORPUS).read_text() == text
     other = tmp_path / "t.txt"
     other.write_text(text[100:])
     list(prepare(Request(files=(str(other),), overwrite=True, **request)).events())
-    assert not (tmp_path / "a" / recorder.CORPUS).exists()
+    assert not (tmp_path / "a" / CORPUS).exists()
 
 
 def test_what_is_not_ours_stays(tmp_path: Path, corpus: Path) -> None:

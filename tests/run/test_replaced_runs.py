@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.processes import LOCKS
+from helpers.processes import POSIX
 from helpers.runs import TINY, tree
 
 from charrnn import checkpoint, config
@@ -15,9 +15,10 @@ from charrnn.errors import CheckpointError
 from charrnn.run import lock
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.run_files import CHECKPOINTS, LOCK
 from charrnn.training.events import Event
 
-LOST = r"^r, or its \.pid, was moved, removed or replaced while this process trained: [^\n;]*$"
+LOST = r"^r, or its \.lock, was moved, removed or replaced while this process trained: [^\n;]*$"
 
 
 def training(corpus: Path, upto: int, *, seed: int = 0, resume: bool = False) -> Iterator[Event]:
@@ -37,14 +38,14 @@ def lost(events: Iterator[Event], place: Path) -> None:
     assert tree(place) == before
 
 
-@LOCKS
+@POSIX
 @pytest.mark.parametrize("upto", range(2, 16, 2))
 @pytest.mark.parametrize("resume", [False, True])
 def test_the_first_leaves_the_second_alone(place: Path, upto: int, resume: bool) -> None:
-    """Whatever the first would write next: the second, in a new directory or resumed without .pid, keeps it all."""
+    """Whatever the first would write next: the second, in a new directory or resumed without .lock, keeps it all."""
     first = training(place / "t.txt", upto)
     if resume:
-        (place / "r" / lock.PID).unlink()
+        (place / "r" / LOCK).unlink()
     else:
         shutil.rmtree(place / "r")
     second = training(place / "t.txt", 13, seed=0 if resume else 5, resume=resume)
@@ -52,10 +53,10 @@ def test_the_first_leaves_the_second_alone(place: Path, upto: int, resume: bool)
     with pytest.raises(CheckpointError, match="is training into"):
         lock.check(place / "r")
     assert [event.at.step for event in second][-1] == 40
-    assert not (place / "r" / lock.PID).exists()
+    assert not (place / "r" / LOCK).exists()
 
 
-@LOCKS
+@POSIX
 @pytest.mark.parametrize("taken", [lambda run: run.rename("r9"), shutil.rmtree])
 def test_a_run_that_is_moved_or_removed_says_so(place: Path, taken: Callable[[Path], object]) -> None:
     """What was saved is where it was moved to, and resumes; nothing appears under the old name."""
@@ -64,28 +65,28 @@ def test_a_run_that_is_moved_or_removed_says_so(place: Path, taken: Callable[[Pa
     lost(events, place)
     assert not Path("r").exists()
     if Path("r9").exists():
-        (Path("r9") / lock.PID).unlink()
+        (Path("r9") / LOCK).unlink()
         done = prepare(Request(out=Path("r9"), resume=True)).events()
         assert [event.at.step for event in done][-1] == 40
 
 
-@LOCKS
+@POSIX
 @pytest.mark.parametrize("late", [False, True])
 def test_lost_in_the_middle_of_saving(place: Path, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     """A directory that is taken just before a checkpoint appears gets none, just behind it loses none."""
     events, right = training(place / "t.txt", 9), checkpoint.save
-    before = tree(place / "r" / checkpoint.FOLDER)
+    before = tree(place / "r" / CHECKPOINTS)
 
     def save(path: Path, saved: checkpoint.Checkpoint) -> None:
         right(path, saved)
-        (place / "r" / lock.PID).unlink()
+        (place / "r" / LOCK).unlink()
 
     if late:
         monkeypatch.setattr(checkpoint, "save", save)
     else:
-        monkeypatch.setattr("os.fsync", lambda _: (place / "r" / lock.PID).unlink(missing_ok=True))
+        monkeypatch.setattr("os.fsync", lambda _: (place / "r" / LOCK).unlink(missing_ok=True))
     with pytest.raises(CheckpointError, match=LOST):
         list(events)
-    after = tree(place / "r" / checkpoint.FOLDER)
+    after = tree(place / "r" / CHECKPOINTS)
     assert before.items() <= after.items()
     assert len(after) == len(before) + late

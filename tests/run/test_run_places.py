@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import TINY as SMALL
 from helpers.commands import TRAIN, Call
-from helpers.processes import LOCKS, killed, started, until, words
+from helpers.processes import POSIX, killed, started, until, words
 from helpers.runs import TINY, run, tree
 
 from charrnn import checkpoint, config
@@ -17,11 +17,12 @@ from charrnn.run import lock
 from charrnn.run.directory import default_out
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.run_files import LOCK, OWNER
 
 
-@LOCKS
+@POSIX
 def test_the_same_command_again_is_told_who_trains(place: Path) -> None:
-    """Without --resume too the second is told the first by its number, not that the run exists; from .pid on."""
+    """Without --resume too the second is told the first by its number, not that the run exists; from the lock on."""
     command = [*words(train_steps=10**6, log_every=1), "--out", "r"]
     with killed(started(*command)) as first:
         until(first, "loss")
@@ -77,7 +78,7 @@ def test_a_start_cut_short_is_found_without_out(place: Path, corpus: Path) -> No
         os.utime(path, (5, 5))
     assert default_out("t.txt", resume=False, overwrite=False) == cut
     cut.mkdir()
-    for left in ((), (lock.PID,), (lock.PID, ".config.toml.0123abcd.tmp")):
+    for left in ((), (LOCK,), (LOCK, OWNER, ".config.toml.0123abcd.tmp")):
         for name in left:
             (cut / name).touch()
         assert found("t.txt") == cut

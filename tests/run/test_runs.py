@@ -13,6 +13,7 @@ from charrnn.errors import CheckpointError
 from charrnn.run import logs
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.run_files import METRICS
 
 
 def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> None:
@@ -95,7 +96,7 @@ def test_time_runs_on_after_a_torn_line(tmp_path: Path, corpus: Path) -> None:
     """The seconds of a resumed run start from its last whole line."""
     run(tmp_path / "a", corpus)
     seconds = logs.seconds(tmp_path / "a")
-    with (tmp_path / "a" / logs.METRICS).open("a") as stream:
+    with (tmp_path / "a" / METRICS).open("a") as stream:
         stream.write('{"event": "tr')
     assert logs.seconds(tmp_path / "a") == seconds > 0
 

@@ -17,6 +17,7 @@ import charrnn
 from charrnn import checkpoint
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
+from charrnn.run_files import METRICS
 from charrnn.tools.compare import Row, Text, ranked
 
 
@@ -78,12 +79,12 @@ def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) 
 def test_what_the_metrics_hold_of_a_run_on_its_way(run: Path) -> None:
     """Median rate, minutes and steps so far, best loss after step 0; a torn line, or one that is no metric, is none."""
     whole = "".join(json.dumps(line) + "\n" for line in LINES)
-    (run / logs.METRICS).write_text(whole + "7\nnull\n" + '{"event": "train", "step": 25, "seconds": 99.0, "ch')
+    (run / METRICS).write_text(whole + "7\nnull\n" + '{"event": "train", "step": 25, "seconds": 99.0, "ch')
     (row,) = charrnn.compare([run], evaluate=False)
     assert (row.chars_per_second, row.minutes, row.steps, row.losses) == (20.0, 1.5, 20, {"val_loss": 2.25})
     assert logs.metrics(run) == LINES
     assert logs.seconds(run) == 90.0
-    (run / logs.METRICS).write_text(whole.splitlines()[0] + "\n")
+    (run / METRICS).write_text(whole.splitlines()[0] + "\n")
     (row,) = charrnn.compare([run], evaluate=False)
     assert (row.chars_per_second, row.minutes, row.steps, row.losses) == (None, 1 / 60, 10, {"val_loss": None})
     assert row.missing == {"val_loss": "its metrics hold no evaluation"}
@@ -92,10 +93,10 @@ def test_what_the_metrics_hold_of_a_run_on_its_way(run: Path) -> None:
 
 def test_a_checkpoint_file_has_its_part_of_the_metrics(run: Path, tmp_path: Path) -> None:
     """A checkpoint in a run directory has the metrics up to its step; one that lies elsewhere has none."""
-    (run / logs.METRICS).write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (run / METRICS).write_text("".join(json.dumps(line) + "\n" for line in LINES))
     inside = checkpoint.path_of(run, 5)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / logs.METRICS).write_text(json.dumps(LINES[1]) + "\n")
+    (tmp_path / METRICS).write_text(json.dumps(LINES[1]) + "\n")
     outside = shutil.copy(inside, tmp_path / "elsewhere" / "alone.safetensors")
     first, second = charrnn.compare([inside, outside], evaluate=False)
     assert (first.step, first.steps, first.minutes, first.chars_per_second) == (5, 5, 31 / 60, 10.0)

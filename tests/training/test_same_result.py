@@ -52,7 +52,7 @@ def train(text: Path, folder: Path, *words: str, one_core: bool = False, **envir
 
 def written(run: Path) -> dict[str, object]:
     """The files of a run directory by name, the metrics without times."""
-    files = [*(run / checkpoint.FOLDER).iterdir(), run / "config.toml", run / "samples.txt"]
+    files = [*(run / "checkpoints").iterdir(), run / "config.toml", run / "samples.txt"]
     return {path.name: path.read_bytes() for path in files} | {"metrics": metrics(run)}
 
 

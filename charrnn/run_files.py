@@ -1,0 +1,13 @@
+"""The names of the files in a run directory, for all who write, read or avoid them."""
+
+CONFIG = "config.toml"  # the configuration, every key of it
+METRICS = "metrics.jsonl"  # one JSON object a line: losses, evaluations, skipped steps
+SAMPLES = "samples.txt"
+CORPUS = "corpus.txt"  # a text that is in no other file, such as standard input
+BASELINES = "baselines.json"
+CHECKPOINTS = "checkpoints"  # the directory of step-NNNNNNNN.safetensors
+LOCK = ".lock"  # locked by the process that trains
+OWNER = ".pid"  # the number of that process and the name of its machine
+
+FILES = frozenset({CONFIG, METRICS, SAMPLES, CORPUS, BASELINES, LOCK, OWNER})
+"""All of them but the checkpoints."""
