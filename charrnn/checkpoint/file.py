@@ -168,9 +168,9 @@ def content(tensors: Mapping[str, HostArray]) -> str:
 
 
 def write_atomically(path: Path, *blocks: bytes) -> None:
-    """`files.write` with a `CheckpointError` for what the file system refuses."""
+    """`files.write_atomically` with a `CheckpointError` for what the file system refuses."""
     try:
-        files.write(path, *blocks)
+        files.write_atomically(path, *blocks)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
 

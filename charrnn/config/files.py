@@ -18,7 +18,7 @@ import tomli_w
 
 from charrnn.config.schema import Config
 from charrnn.errors import ConfigError
-from charrnn.opening import opened
+from charrnn.files import open_input
 
 Table = dict[str, dict[str, Any]]
 
@@ -63,7 +63,7 @@ def read(name: str) -> Table:
     try:
         if path.name == name and not path.is_file():
             path = presets().get(name, presets().get(name.removesuffix(".toml"), path))
-        with opened(path) as stream:
+        with open_input(path) as stream:
             content = stream.read(LONGEST + 1)
     except FileNotFoundError:
         known = ", ".join(presets())

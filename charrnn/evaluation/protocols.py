@@ -93,7 +93,7 @@ def chunk_at(network: Network, part: Part, positions: Ids) -> Chunk:
     """The characters at `positions` (T, B) of a text and those after them; states end where documents begin."""
     backend = network.backend
     inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
-    fresh = part.begin(positions)
+    fresh = part.is_start(positions)
     return Chunk(inputs, targets, backend.from_host(~fresh, network.dtype) if fresh.any() else None)
 
 

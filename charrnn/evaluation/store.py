@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charrnn.errors import TextError
 from charrnn.evaluation.baselines import Baselines, Split
-from charrnn.files import appearing, write_whole
+from charrnn.files import is_temporary, write_atomically
 from charrnn.text import cache
 
 KEPT = 1000
@@ -36,23 +36,19 @@ def put(split: Split, baselines: Baselines) -> None:
         folder = cache.directory()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = json.dumps({"key": split.key, "losses": baselines.losses}).encode()
-        with appearing(folder / f"{split.key}.baselines.json", durable=False) as stream:
-            write_whole(stream, content)
+        write_atomically(folder / f"{split.key}.baselines.json", content)
         for old in sorted(files(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
 
 
 def files() -> list[Path]:
     """The files of baselines. Raises `TextError` for a cache that cannot be read."""
-    return cache.named(FILE)
+    return cache.contents(FILE)
 
 
 def clear() -> list[Path]:
-    """Remove every file of baselines, and what killed processes left; the files there were.
-
-    Raises `TextError` for one that cannot be removed.
-    """
+    """Remove every file of baselines; the files there were."""
     found = files()
-    for path in (*found, *cache.left_over(FILE)):
-        cache.remove(path)
+    for path in (*found, *cache.contents(lambda name: is_temporary(Path(name), FILE))):
+        path.unlink()
     return found

@@ -56,7 +56,7 @@ def read_corpus(
         raise CheckpointError(
             f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
         )
-    return replace(text.known(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
+    return replace(text.with_vocabulary(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
 
 
 def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) -> Corpus:
@@ -69,11 +69,11 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     """
     characters = sum(vocabulary.counts) if vocabulary is not None else 0
     try:
-        files = text.plain(recorder.located(run, data.files), characters)
+        files = text.check_plain_files(recorder.located(run, data.files), characters)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(files, data.encoding, data.document_separator, most=most)
+    return text.from_files(files, data.encoding, data.document_separator, max_characters=most)
 
 
 def recorded_files(

@@ -32,7 +32,7 @@ def started(run: Path) -> bool:
 
 def cut_short(run: Path) -> bool:
     """Whether there is nothing in `run` but what a start leaves that ended before it wrote its configuration."""
-    return all(path.name == lock.PID or files.left_over(path, OURS) for path in run.iterdir())
+    return all(path.name == lock.PID or files.is_temporary(path, OURS) for path in run.iterdir())
 
 
 def check(run: Path, *, overwrite: bool, resume: bool) -> None:
@@ -47,7 +47,7 @@ def check(run: Path, *, overwrite: bool, resume: bool) -> None:
     lock.check(run)
     if begun and not (overwrite or resume):
         raise CheckpointError(f"{run} already exists: add --resume to go on with it, --overwrite to start anew")
-    if files.leads_out(run / checkpoint.FOLDER, run):
+    if files.is_outside(run / checkpoint.FOLDER, run):
         raise CheckpointError(f"{run / checkpoint.FOLDER} leads out of its run directory: remove the link")
 
 

@@ -79,7 +79,7 @@ class Source:
                 f"{corpus.name} has characters that the network of {self.where} never saw: {shown}{more}; "
                 "add --grow-vocabulary to teach it these, or leave them out of the text"
             )
-        return text.widened(corpus, self.saved.meta.vocabulary.characters)
+        return text.widen(corpus, self.saved.meta.vocabulary.characters)
 
     def new(self, vocabulary: Vocabulary) -> list[str]:
         """The characters that the source never saw, the commonest first."""
@@ -145,7 +145,7 @@ def source(table: Table, out: Path | None, notices: list[str]) -> Source | None:
 def apart(table: Table, out: Path | None) -> None:
     """Raise `CheckpointError` where the run in `out` would take its weights from itself."""
     where = table.get("train", {}).get("init_from", "")
-    if where and out is not None and not files.leads_out(Path(where), out):
+    if where and out is not None and not files.is_outside(Path(where), out):
         raise CheckpointError(f"--out and --init-from are the same run, {out}: name another --out")
 
 

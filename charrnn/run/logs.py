@@ -25,7 +25,7 @@ ENTRY = re.compile(rb"^--- step \d+ ---$", re.MULTILINE)
 def content(run: Path, name: str) -> bytes:
     """What a log holds so far; nothing where there is none. Raises `CheckpointError` for a link out of the run."""
     path = run / name
-    if files.leads_out(path, run):
+    if files.is_outside(path, run):
         raise CheckpointError(f"{path} leads out of its run directory, so it is not read: remove the link")
     return path.read_bytes() if path.is_file() else b""
 

@@ -29,7 +29,7 @@ def located(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
 
     def place(name: str) -> str:
         beside = run / Path(name).name if run is not None else None
-        if run is None or beside is None or not beside.is_file() or files.leads_out(beside, run):
+        if run is None or beside is None or not beside.is_file() or files.is_outside(beside, run):
             return name
         return str(beside) if beside.name == CORPUS or not Path(name).exists() else name
 
@@ -59,9 +59,9 @@ class Recorder:
             stack.callback(self.lock.close)
             if checkpoint.marks(run) != seen:
                 raise CheckpointError(f"another process has just trained into {run}: run the command again")
-            files.sweep(run, OURS)
+            files.remove_temporaries(run, OURS)
             # As long as an earlier run has a checkpoint, it is that run: the newest goes when all else is there.
-            files.write(run / CONFIG, config.dump(settings).encode())
+            files.write_atomically(run / CONFIG, config.dump(settings).encode())
             old = None if resumed else clear(run)
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)
@@ -96,7 +96,7 @@ class Recorder:
                 files.write_whole(self.samples, event.entry)
             elif isinstance(event, BaselinesCounted):
                 content = json.dumps(event.baselines.as_json(), indent=2) + "\n"
-                files.write(self.run / BASELINES, content.encode())
+                files.write_atomically(self.run / BASELINES, content.encode())
             elif isinstance(event, Snapshot):
                 self.commit(event.checkpoint)
 
@@ -151,14 +151,14 @@ def keep_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
     path = run / CORPUS
     if corpus is not None:
         marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"  # reading drops the first one
-        files.write(path, "\ufeff".encode() * marked, more=corpus.utf8())
+        files.write_atomically(path, "\ufeff".encode() * marked, more=corpus.utf8())
     elif os.path.realpath(path) not in map(os.path.realpath, names):
         path.unlink(missing_ok=True)
 
 
 def tidy(run: Path, log: LogConfig, last: Meta) -> None:
     """Remove checkpoints and samples that are no longer kept, `last` being the newest."""
-    files.sweep(run / checkpoint.FOLDER, checkpoint.is_name)
+    files.remove_temporaries(run / checkpoint.FOLDER, checkpoint.is_name)
     checkpoint.prune(run, log.keep, last.best.step if last.best else None)
     logs.prune(run, log.keep_samples)
 
@@ -170,5 +170,5 @@ def finish(run: Path, log: LogConfig, last: Meta, seen: checkpoint.Marks) -> Non
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
         if checkpoint.marks(run) == seen:
-            files.sweep(run, OURS)
+            files.remove_temporaries(run, OURS)
             tidy(run, log, last)

@@ -44,7 +44,7 @@ def resolved(config: Config, corpus: Corpus, backend: Backend, notices: list[str
         idle = {"train.patience": config.train.patience > 0, "optimizer.schedule = plateau": plateau}
         notices += [f"{key} does nothing: the run evaluates nothing" for key, said in idle.items() if said]
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
-    B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
+    B, T = text.fit_batch(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
         if before != after:
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
