@@ -24,7 +24,7 @@ def started(run: Path) -> bool:
     """
     if checkpoint.steps(run):
         return True
-    if not config.whole(run / CONFIG):
+    if not config.is_complete(run / CONFIG):
         return False
     named = config.read(str(run / CONFIG))["data"]["files"]
     return not (run / CORPUS).exists() or CORPUS in (Path(name).name for name in named)

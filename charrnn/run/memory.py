@@ -22,7 +22,7 @@ def needed(config: Config, vocab_size: int, B: int) -> int:
     """About the bytes on the device that a run with B streams takes, without its text: a ledger makes all of it."""
     model, T, ledger = config.model, config.train.seq_length, Ledger()
     network = build(model, vocab_size, ledger)
-    Workspace(network, T, B, dropout=model.drops)
+    Workspace(network, T, B, dropout=model.has_dropout)
     for _ in range(2):  # the state before a chunk, and after
         network.zero_state(B)
     if config.log.eval_every:

@@ -104,7 +104,7 @@ def without_run_files(name: str, matches: Iterable[str]) -> list[str]:
     def is_run_file(path: Path) -> bool:
         # A run that has just started has no checkpoints yet, but a complete configuration. A user may keep such a
         # configuration beside his texts, so only the files with the names of a run's are left out.
-        just_started = path.name in RUN_FILES and config.whole(path.with_name("config.toml"))
+        just_started = path.name in RUN_FILES and config.is_complete(path.with_name("config.toml"))
         return just_started or any(is_run(folder) for folder in path.parents if folder.is_relative_to(top))
 
     paths = list(matches)

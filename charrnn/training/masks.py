@@ -66,7 +66,7 @@ class Masks:
         model, backend, B = config.model, network.backend, streams.ids.shape[1]
         self.model, self.backend, self.streams = model, backend, streams
         self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
-        self.active = model.drops
+        self.active = model.has_dropout
         shapes = shapes_of(model, network, streams.seq_length, B)
         self.ahead = ahead(shapes)
         self.arrays = {n: backend.shared_zeros((self.ahead, *shape), dtype) for n, (shape, dtype) in shapes.items()}
