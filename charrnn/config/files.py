@@ -102,10 +102,10 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Return the raw table of TOML text. Raises `ValueError` or `RecursionError` for text that is not TOML.
 
     For a key a.b.c, Python's parser keeps a, a.b and a.b.c: a key of thousands of parts would take gigabytes of RAM.
-    So lines with very many dots outside of strings are refused. Strings of several lines count as if they were keys.
+    So a text with very many dots in a line is refused. The dots in strings do not count; as a key is at the start of
+    its line, no string of several lines can hide it.
     """
-    has_long_strings = '"""' in text or "'''" in text
-    dots = [line.count(".") for line in (text if has_long_strings else STRING.sub("", text)).split("\n")]
+    dots = [line.count(".") for line in STRING.sub("", text).split("\n")]
     if max(dots, default=0) * sum(dots) > (1 << 22) + 16 * len(text):
         raise ValueError("there are too many dots in one line")
     return tomllib.loads(text)
