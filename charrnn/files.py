@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and links that would lead out of a directory of ours."""
+"""Open what a user names, write files atomically, and recognize temporary files and links out of a directory."""
 
 from __future__ import annotations
 
@@ -6,76 +6,128 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+import select
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from io import FileIO
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
+WRITER_TIMEOUT = 2.0
+"""Seconds to wait for the writer of a named pipe."""
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
-"""The name of a file that is being written, or that a killed process has left, and in it the name it is to have."""
+"""The name of a temporary file. The group is the name of the file that it replaces when it is complete."""
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
-"""What a file system says that has no way to sync a directory."""
+"""The errors of file systems that cannot sync a directory."""
 
 
-@contextmanager
-def appearing(path: Path, *, durable: bool = True) -> Iterator[FileIO]:
-    """A stream for a new file, which is at `path` when the block has ended: whole, or not at all.
+def open_input(path: str | Path) -> BinaryIO:
+    """Open a file, a pipe or a terminal for reading bytes. The caller closes it.
 
-    It is written under another name beside it, and never through a link that somebody laid there. `durable`: contents
-    are on the disk before the file appears, and its name is when the block has ended.
-    Raises `OSError` where the file system refuses, and nothing is left over; what was at `path` is untouched then,
-    unless only its new name could not be brought to the disk.
+    Raises `OSError` for a path that cannot be opened, for a device, and for a named pipe without a writer.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    stream = open(path, "rb", opener=open_without_waiting)  # noqa: SIM115 (pathlib's open has no opener)
+    try:
+        refuse_device(stream)
+        if os.name == "posix":
+            is_pipe = stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+            ready = not is_pipe or wait_for_writer(stream)
+            os.set_blocking(stream.fileno(), True)
+            # A slow writer, as in `(sleep 9; cat book) > pipe`, has the pipe open: then `peek` waits for its first
+            # byte. A pipe that no process has open for writing ends at once.
+            if not ready and not stream.peek(1):
+                raise OSError(errno.EPIPE, "no program writes to this pipe", str(path))
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a path without waiting for a pipe's writer, and without making a terminal the controlling one."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def wait_for_writer(stream: BinaryIO) -> bool:
+    """Return whether a pipe has data, or had a writer that closed it, within `WRITER_TIMEOUT`."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(WRITER_TIMEOUT * 1000))
+
+
+def refuse_device(stream: BinaryIO) -> None:
+    """Raise `OSError` for a device, which may have no end. A terminal and the null device are allowed."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:  # a stream in memory
+        return
+    is_device = stat.S_ISBLK(status.st_mode) or (stat.S_ISCHR(status.st_mode) and not stream.isatty())
+    if is_device and status.st_rdev != Path(os.devnull).stat().st_rdev:
+        raise OSError(errno.ENODEV, "it is a device, not a text", getattr(stream, "name", None))
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new temporary name beside `path`; see `is_temporary`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> None:
+    """Write `blocks` and then `more` to `path`, so that a reader or a crash sees the whole new file or the old one.
+
+    The data are on the disk before the file gets its name. A link at `path` is replaced, not followed.
+    Raises `OSError` where the file system refuses. Then nothing temporary remains, and `path` is unchanged unless
+    only the last step failed, which brings the new name to the disk.
+    """
+    temporary = temporary_path(path)
     try:
         with temporary.open("xb", buffering=0) as stream:
-            yield stream
-            if durable:
-                os.fsync(stream.fileno())
+            for block in chain(blocks, more):
+                write_whole(stream, block)
+            os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    if durable and os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        except OSError as error:
-            if error.errno not in NO_SYNC:
-                raise
-        finally:
-            os.close(directory)
+    sync_directory(path.parent)
 
 
-def write(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> None:
-    """Put `blocks` and then `more` at `path`, durably. Raises as `appearing` does."""
-    with appearing(path) as stream:
-        for block in chain(blocks, more):
-            write_whole(stream, block)
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(directory)
 
 
 def write_whole(stream: FileIO, data: bytes | memoryview) -> None:
-    """Write all of `data`; an unbuffered stream may take less at a time, and says at once that the disk is full."""
+    """Write all of `data` to an unbuffered stream, whose `write` may write only a part of it."""
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[stream.write(rest) :]
 
 
-def left_over(path: Path, ours: Callable[[str], object]) -> bool:
-    """Whether `path` is what a killed process left of its writing of a file whose name is `ours`."""
-    found = TEMPORARY.fullmatch(path.name)
-    return found is not None and bool(ours(found[1])) and not path.is_dir()
+def is_temporary(path: Path, is_name: Callable[[str], object]) -> bool:
+    """Return whether `path` is a temporary file for a final name that `is_name` accepts."""
+    match = TEMPORARY.fullmatch(path.name)
+    return match is not None and bool(is_name(match[1])) and not path.is_dir()
 
 
-def sweep(folder: Path, ours: Callable[[str], object]) -> None:
-    """Remove what is left over in `folder`, into which nobody else may be writing."""
+def remove_temporaries(folder: Path, is_name: Callable[[str], object]) -> None:
+    """Remove the temporary files that killed processes left in `folder`. No other process may be writing to it."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
-        if left_over(path, ours):
+        if is_temporary(path, is_name):
             path.unlink(missing_ok=True)
 
 
-def leads_out(path: Path, folder: Path) -> bool:
-    """Whether `path`, which is named as one below `folder`, is somewhere else because of a link."""
+def is_outside(path: Path, folder: Path) -> bool:
+    """Return whether a link makes `path`, a name below `folder`, a place outside of `folder`."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -193,7 +193,7 @@ class Model:
     def part(self, text: str, unknown: str) -> Part:
         """`text` as ids, in the documents that the run's separator makes of it."""
         ids = self.vocabulary.encode(text, unknown=unknown)
-        return Part(ids, texts.begins(self.vocabulary.decode(ids), self.config.data.document_separator))
+        return Part(ids, texts.document_starts(self.vocabulary.decode(ids), self.config.data.document_separator))
 
     def validation(self) -> Part:
         """The held-out part of the corpus that the run was trained on, which must still be what it was."""
@@ -208,7 +208,7 @@ class Model:
             raise TextError(f"{error}: name a text to evaluate") from None
         if self.corpus is None and corpus.sha256 != self.sha256:
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.known(corpus, self.vocabulary).split(data.val_fraction)[1]
+        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction)[1]
         if part is None:
             raise TextError(f"of {corpus.name} nothing is held out: name a text to evaluate")
         return part

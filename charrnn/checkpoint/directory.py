@@ -49,7 +49,7 @@ def read(run: Path, step: int) -> Checkpoint:
     """The checkpoint of `step`. Raises `CheckpointError` for one that is damaged, renamed, or not in `run` itself."""
     path = path_of(run, step)
     try:
-        if files.leads_out(path, run):
+        if files.is_outside(path, run):
             raise CheckpointError(f"{path} leads out of its run directory, so it is not read: remove the link")
         saved = load(path)
         if saved.meta.step != step:

@@ -136,7 +136,7 @@ def digest_of(tensors: Mapping[str, HostArray]) -> str:
 def write_atomically(path: Path, *blocks: bytes) -> None:
     """Call `files.write`; turn an `OSError` into a `CheckpointError`."""
     try:
-        files.write(path, *blocks)
+        files.write_atomically(path, *blocks)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
 

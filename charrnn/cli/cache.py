@@ -1,4 +1,4 @@
-"""`charrnn cache`: the encoded texts that are kept for the next run."""
+"""`charrnn cache`: list and remove the encoded texts that are kept for the next run."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import click
 from charrnn.cli.terminal import printable, say
 
 
-@click.command("cache")
-@click.option("--clear", is_flag=True, help="Remove all of them; the next run on a text makes its own again.")
+@click.command("cache", short_help="List or remove the encoded large texts.")
+@click.option("--clear", is_flag=True, help="Remove all of them. The next run on a text encodes it again.")
 def cache_command(clear: bool) -> None:
-    """The encoded large texts kept for the next run: size on the disk, when last used, name.
+    """List the large texts that are kept encoded for the next run: size on the disk, last use, name.
 
-    Texts over 64 MB are kept; all together take at most 20 GB, those used longest ago go first.
+    Texts over 64 MB are kept. All together take at most 20 GB: beyond that, the texts that were used longest ago are
+    removed.
     """
     from charrnn.text import cache
 
     say(f"directory: {cache.directory()}")
-    found = cache.clear() if clear else cache.entries()
-    for entry in found:
-        name = printable(entry.about.name) if entry.about is not None else "(damaged)"
+    entries, old_files = cache.clear() if clear else (cache.entries(), cache.old_files())
+    for entry in entries:
+        name = printable(entry.name) if entry.name is not None else "(damaged)"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         say(f"{megabytes(entry.size):>12}  {used}  {name}")
-    total = megabytes(sum(entry.size for entry in found))
-    texts = f"{len(found)} text" + "s" * (len(found) != 1)
-    say(f"{'removed' if clear else 'total'}: {texts}, {total}")
+    total = megabytes(sum(entry.size for entry in entries))
+    texts = f"{len(entries)} text" + "s" * (len(entries) != 1)
+    old = f", and {len(old_files)} file{'s' * (len(old_files) != 1)} of earlier versions" if old_files else ""
+    say(f"{'removed' if clear else 'total'}: {texts}, {total}{old}")
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes for people."""
+    """Return a size in bytes as megabytes."""
     return f"{size / 1e6:,.1f} MB"

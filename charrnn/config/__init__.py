@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
+"""The configuration: its keys, and how it is read from TOML files and `--set`."""
 
 from charrnn.config.edit import edited
 from charrnn.config.files import (
@@ -6,6 +6,7 @@ from charrnn.config.files import (
     build,
     checked,
     dump,
+    is_complete,
     keyed,
     merged,
     parse,
@@ -13,7 +14,6 @@ from charrnn.config.files import (
     presets,
     read,
     table,
-    whole,
 )
 from charrnn.config.schema import Config, DataConfig, LogConfig, ModelConfig, OptimizerConfig, TrainConfig, size
 
@@ -29,6 +29,7 @@ __all__ = [
     "checked",
     "dump",
     "edited",
+    "is_complete",
     "keyed",
     "merged",
     "parse",
@@ -37,5 +38,4 @@ __all__ = [
     "read",
     "size",
     "table",
-    "whole",
 ]

@@ -93,7 +93,7 @@ def chunk_at(network: Network, part: Part, positions: Ids) -> Chunk:
     """Return the characters at `positions` (T, B) of a text and those after them, with resets between documents."""
     backend = network.backend
     inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
-    starts = part.begin(positions)
+    starts = part.is_start(positions)
     return Chunk(inputs, targets, backend.from_host(~starts, network.dtype) if starts.any() else None)
 
 

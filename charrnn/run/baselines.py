@@ -60,7 +60,7 @@ def counting_seconds(config: Config, corpus: Corpus, validation: Part | None) ->
 def read_baselines(run: Path, split: Split) -> Baselines | None:
     """Return the baselines in `baselines.json`, or None if the file is missing, damaged, or does not fit the split."""
     path = run / BASELINES
-    if not path.is_file() or files.leads_out(path, run):
+    if not path.is_file() or files.is_outside(path, run):
         return None
     try:
         baselines = Baselines.from_json(json.loads(path.read_bytes()))

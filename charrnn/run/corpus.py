@@ -91,7 +91,7 @@ def locate(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
         if run is None:
             return name
         inside = run / Path(name).name
-        if not inside.is_file() or files.leads_out(inside, run):
+        if not inside.is_file() or files.is_outside(inside, run):
             return name
         return str(inside) if inside.name == CORPUS or not Path(name).exists() else name
 
@@ -108,11 +108,11 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     """
     characters = sum(vocabulary.counts) if vocabulary is not None else 0
     try:
-        names = text.plain(locate(run, data.files), characters)
+        names = text.check_plain_files(locate(run, data.files), characters)
     except OSError as error:  # a name that is too long, a directory without permission
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(names, data.encoding, data.document_separator, most=most)
+    return text.from_files(names, data.encoding, data.document_separator, max_characters=most)
 
 
 def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:
@@ -124,7 +124,7 @@ def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:
         raise CheckpointError(
             f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
         )
-    return replace(text.known(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
+    return replace(text.with_vocabulary(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
 
 
 def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def is_run(path: Path) -> bool:
     """
     if checkpoint.steps(path):
         return True
-    if not config.whole(path / CONFIG):
+    if not config.is_complete(path / CONFIG):
         return False
     texts = config.read(str(path / CONFIG))["data"]["files"]
     return not (path / CORPUS).exists() or CORPUS in (Path(name).name for name in texts)
@@ -33,7 +33,7 @@ def is_run(path: Path) -> bool:
 
 def has_only_leftovers(path: Path) -> bool:
     """Return whether a directory holds only what a start leaves that is killed before it writes its configuration."""
-    return all(file.name in (LOCK, OWNER) or files.left_over(file, FILES.__contains__) for file in path.iterdir())
+    return all(file.name in (LOCK, OWNER) or files.is_temporary(file, FILES.__contains__) for file in path.iterdir())
 
 
 def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
@@ -48,7 +48,7 @@ def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
     lock.check(out)
     if exists and not (overwrite or resume):
         raise CheckpointError(f"{out} already exists: add --resume to go on with it, --overwrite to start anew")
-    if files.leads_out(out / CHECKPOINTS, out):
+    if files.is_outside(out / CHECKPOINTS, out):
         raise CheckpointError(f"{out / CHECKPOINTS} leads out of its run directory: remove the link")
 
 

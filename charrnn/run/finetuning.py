@@ -82,7 +82,7 @@ class Source:
                 f"{corpus.name} has characters that the network of {self.where} never saw: {shown}{more}; "
                 "add --grow-vocabulary to teach it these, or leave them out of the text"
             )
-        return text.widened(corpus, self.saved.meta.vocabulary.characters)
+        return text.widen(corpus, self.saved.meta.vocabulary.characters)
 
     def new_characters(self, vocabulary: Vocabulary) -> list[str]:
         """Return the characters that the source does not know, the commonest first."""
@@ -148,7 +148,7 @@ def find_source(table: Table, out: Path | None) -> Source | None:
 def check_out(table: Table, out: Path | None) -> None:
     """Raise `CheckpointError` if the source that `table` names is the run in `out`."""
     where = table.get("train", {}).get("init_from", "")
-    if where and out is not None and not files.leads_out(Path(where), out):
+    if where and out is not None and not files.is_outside(Path(where), out):
         raise CheckpointError(f"--out and --init-from are the same run, {out}: name another --out")
 
 

@@ -37,8 +37,7 @@ class Lock:
         self.run, self.path, self.stream = run, run / LOCK, stream
         HELD.add(self)
         try:
-            with files.appearing(run / OWNER, durable=False) as owner_file:
-                files.write_whole(owner_file, f"{os.getpid()} {socket.gethostname()}\n".encode())
+            files.write_atomically(run / OWNER, f"{os.getpid()} {socket.gethostname()}\n".encode())
         except BaseException:
             self.close()
             raise

@@ -57,7 +57,7 @@ def prune(run: Path, keep: int) -> None:
 def read(run: Path, name: str) -> bytes:
     """Return the content of a log; nothing if there is no file. Raise `CheckpointError` for a link out of the run."""
     path = run / name
-    if files.leads_out(path, run):
+    if files.is_outside(path, run):
         raise CheckpointError(f"{path} leads out of its run directory, so it is not read: remove the link")
     return path.read_bytes() if path.is_file() else b""
 

@@ -42,9 +42,9 @@ class Recorder:
             stack.callback(self.lock.close)
             if checkpoint.marks(run) != marks:
                 raise CheckpointError(f"another process has just trained into {run}: run the command again")
-            files.sweep(run, FILES.__contains__)
+            files.remove_temporaries(run, FILES.__contains__)
             # As long as an earlier run has a checkpoint, it is that run. So its newest one is removed last.
-            files.write(run / CONFIG, config.dump(settings).encode())
+            files.write_atomically(run / CONFIG, config.dump(settings).encode())
             old = None if resumed else remove_all_but_newest(run)
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)
@@ -79,7 +79,7 @@ class Recorder:
                 files.write_whole(self.samples, event.entry)
             elif isinstance(event, BaselinesCounted):
                 content = json.dumps(event.baselines.as_json(), indent=2) + "\n"
-                files.write(self.run / BASELINES, content.encode())
+                files.write_atomically(self.run / BASELINES, content.encode())
             elif isinstance(event, Snapshot):
                 self.save(event.checkpoint)
 
@@ -141,14 +141,14 @@ def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
     if corpus is not None:
         # Reading drops one byte order mark. A text that begins with the character needs another before it.
         marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"
-        files.write(path, "\ufeff".encode() * marked, more=corpus.utf8())
+        files.write_atomically(path, "\ufeff".encode() * marked, more=corpus.utf8())
     elif os.path.realpath(path) not in map(os.path.realpath, names):
         path.unlink(missing_ok=True)
 
 
 def remove_old(run: Path, log: LogConfig, newest: Meta) -> None:
     """Remove the checkpoints and samples that `log` does not keep."""
-    files.sweep(run / CHECKPOINTS, checkpoint.is_name)
+    files.remove_temporaries(run / CHECKPOINTS, checkpoint.is_name)
     checkpoint.prune(run, log.keep, newest.best.step if newest.best else None)
     logs.prune(run, log.keep_samples)
 
@@ -160,5 +160,5 @@ def remove_old_of_finished(run: Path, log: LogConfig, newest: Meta, marks: Marks
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
         if checkpoint.marks(run) == marks:
-            files.sweep(run, FILES.__contains__)
+            files.remove_temporaries(run, FILES.__contains__)
             remove_old(run, log, newest)

@@ -54,7 +54,7 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
             notices.append("train.patience does nothing: the run evaluates nothing")
         if config.optimizer.schedule == "plateau":
             notices.append("optimizer.schedule = plateau does nothing: the run evaluates nothing")
-    B, T = text.fitted(len(train_part.ids), config.train.batch_size, config.train.seq_length)
+    B, T = text.fit_batch(len(train_part.ids), config.train.batch_size, config.train.seq_length)
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
         if before != after:
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")

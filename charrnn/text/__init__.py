@@ -1,13 +1,10 @@
-"""Text as numbers: reading, vocabulary, split, (T, B) streams. Host only."""
+"""Text as numbers: sources, vocabulary, corpus and its splits, (T, B) streams. Everything here is on the host."""
 
-from charrnn.text.build import from_files, from_text
-from charrnn.text.corpus import Corpus, Part, held_out_from
-from charrnn.text.documents import begins
-from charrnn.text.names import check_name, expand
-from charrnn.text.sources import EMBEDDED, blocks, plain
-from charrnn.text.streams import Streams, fitted, streams
+from charrnn.text.build import from_files, from_text, widen, with_vocabulary
+from charrnn.text.corpus import Corpus, Part, document_starts, validation_start
+from charrnn.text.sources import EMBEDDED, blocks, check_name, check_plain_files, expand
+from charrnn.text.streams import Streams, fit_batch, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
-from charrnn.text.widening import known, widened
 
 __all__ = [
     "EMBEDDED",
@@ -16,16 +13,16 @@ __all__ = [
     "Part",
     "Streams",
     "Vocabulary",
-    "begins",
     "blocks",
     "check_name",
+    "check_plain_files",
+    "document_starts",
     "expand",
-    "fitted",
+    "fit_batch",
     "from_files",
     "from_text",
-    "held_out_from",
-    "known",
-    "plain",
     "streams",
-    "widened",
+    "validation_start",
+    "widen",
+    "with_vocabulary",
 ]

@@ -1,7 +1,7 @@
-"""From pieces of text to a corpus, in one pass: hashed, counted and numbered as they come.
+"""Make a corpus: read a text once, piece by piece, and hash, count and number its characters on the way.
 
-A text that is small stays in memory. What goes beyond `cache.SMALL` is spilled to the disk, and its ids are mapped
-from the cache, where the next run on the same text finds them by its hash.
+A small text stays in RAM. One above `cache.SMALL` goes to the disk, and its ids are mapped from the cache, where the
+next run on the same text finds them by its hash.
 """
 
 from __future__ import annotations
@@ -10,45 +10,78 @@ import hashlib
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import AnyStr
 
 import numpy as np
 
 from charrnn.errors import TextError
 from charrnn.text import cache, sources
-from charrnn.text.cache import Spill
-from charrnn.text.corpus import Corpus
-from charrnn.text.documents import parted
-from charrnn.text.entry import About
-from charrnn.text.names import expand
+from charrnn.text.cache import Meta, Spill
+from charrnn.text.corpus import Corpus, split_documents
 from charrnn.text.sources import BOM, Piece
-from charrnn.text.vocabulary import CODE_POINTS, Ids, Vocabulary, code_points
+from charrnn.text.vocabulary import BLOCK, CODE_POINTS, Ids, Vocabulary, code_points
 
 ASCII = 128
 END = b"\xff"
-"""What the hash takes in at the end of a document: a byte that is never part of UTF-8."""
+"""What is hashed at the end of each document: a byte that UTF-8 never has."""
+
+
+def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corpus:
+    """Return the corpus of a string. Raises `TextError` as `from_files` does, and for a lone surrogate."""
+    with Builder() as builder:
+        firsts = range(0, len(text), sources.BLOCK)
+        builder.add_document((Piece.from_text(text[n : n + sources.BLOCK]) for n in firsts), separator)
+        return builder.corpus(name)
+
+
+def from_files(
+    names: Iterable[str], encoding: str = "utf-8", separator: str = "", *, max_characters: float = math.inf
+) -> Corpus:
+    """Return the corpus of files, or of the embedded text if there are no names. For names see `sources.expand`.
+
+    Each file is a document, or the documents into which `separator` splits it: see `split_documents`.
+
+    Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
+    `max_characters`, or is too large for RAM and cannot be cached.
+    """
+    paths = sources.expand(list(names))
+    if not paths:
+        return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
+    name = paths[0] if len(paths) == 1 else f"{len(paths)} files"
+    name = "standard input" if name == "-" else name
+    sources.check_encoding(encoding)
+    size = sources.size_of(paths) if sources.is_utf8(encoding) else None
+    if size is not None and cache.SMALL < size <= 4 * max_characters and cache.may_contain(size, len(BOM) * len(paths)):
+        corpus = cache.load(hash_files(paths, separator), name)
+        if corpus is not None:
+            return corpus
+    with Builder(max_characters) as builder:
+        for path in paths:
+            builder.add_document(sources.pieces(path, encoding), separator)
+        return builder.corpus(name)
 
 
 class Builder:
-    """Collects pieces of text as provisional ids, in the narrowest integers. Use it as a context manager.
+    """Collects pieces of text as provisional ids, in the smallest integer type. Use it as a context manager.
 
-    A character's provisional id is its place in the order of first appearance, after the 128 of ASCII, which are
-    there from the start: so ASCII bytes are their own provisional ids. The final ids are known when all is counted.
+    A character's provisional id is its place in the order of first appearance, after the 128 ASCII characters: so the
+    bytes of ASCII are their own provisional ids. The final ids are known when the whole text has been read.
 
     Attributes:
         points: (K,) the code point of each provisional id.
         counts: (K,) how often each occurs.
-        table: (0x110000,) the provisional id of each code point; 0, which is NUL's, also for those never met. Zeros
-            cost no memory until they are written over, so that a short text pays for no table.
-        blocks: the provisional ids (N,) in the order of the text, in memory or on the disk.
-        starts: where documents begin, 8 bytes each: there may be as many as lines.
-        most: characters from which on no more are taken.
+        table: (0x110000,) the provisional id of each code point, 0 for one that has none yet. The system gives zeros
+            no RAM before they are overwritten, so the table costs a short text nothing.
+        blocks: the provisional ids (N,) in the order of the text, in RAM or on the disk.
+        starts: where documents start, 8 bytes each: each line may be a document.
+        max_characters: with more of them, `add` raises an error.
         length: characters so far.
         size: bytes of UTF-8 so far.
     """
 
-    def __init__(self, most: float = math.inf) -> None:
-        self.most = most
+    def __init__(self, max_characters: float = math.inf) -> None:
+        self.max_characters = max_characters
         self.points: Ids = np.arange(ASCII)
         self.counts: Ids = np.zeros(ASCII, np.int64)
         self.table: Ids = np.zeros(CODE_POINTS, np.intp)
@@ -65,47 +98,49 @@ class Builder:
         if isinstance(self.blocks, Spill):
             self.blocks.close()
 
-    def document(self, pieces: Iterable[Piece], separator: str = "") -> None:
-        """Add one document, or those of it that `separator` parts; one without a character is passed over."""
+    def add_document(self, pieces: Iterable[Piece], separator: str = "") -> None:
+        """Add a document, or the documents into which `separator` splits it. An empty document is ignored."""
         first = self.length
         if separator:
-            for text, cuts in parted(map(sources.text_of, pieces), separator):
-                self.add(sources.piece_of(text), self.length - first, cuts)
+            for text, starts in split_documents((piece.characters for piece in pieces), separator):
+                self.add(Piece.from_text(text), self.length - first, starts)
         else:
             for piece in pieces:
                 self.add(piece, self.length - first)
         if self.length > first:
             self.digest.update(END)
 
-    def add(self, piece: Piece, position: int, cuts: Sequence[int] = ()) -> None:
-        """Add the next piece, which begins with the character `position` of its source.
+    def add(self, piece: Piece, position: int, starts: Sequence[int] = ()) -> None:
+        """Add the next piece of a source, in which it is at `position`.
 
-        Documents begin at the places `cuts` in it, besides the one at position 0.
-        Raises `TextError` where there are more than `most` characters.
+        Documents start at position 0 of the source, and at the positions `starts` in the piece.
+        Raises `TextError` for more than `max_characters`.
         """
         if piece.text is None:
             assert piece.utf8 is not None
             ids: Ids = np.frombuffer(piece.utf8, np.uint8)
         else:
-            ids = self.numbered(code_points(piece.text, first=position))
+            ids = self.provisional_ids(code_points(piece.text, offset=position))
         utf8 = piece.utf8 if piece.utf8 is not None else (piece.text or "").encode()
-        seen = counted(ids)
-        self.counts[: len(seen)] += seen
-        if cuts and piece.text is not None:
-            self.digest.update(END.join(part.encode() for part in slices(piece.text, cuts)))
+        counts = count(ids)
+        self.counts[: len(counts)] += counts
+        if starts and piece.text is not None:
+            self.digest.update(END.join(part.encode() for part in slices(piece.text, starts)))
         else:
-            self.digest.update(ended(utf8, cuts))
-        self.starts.extend(self.length + place for place in (*([] if position else [0]), *cuts))
+            self.digest.update(mark_ends(utf8, starts))
+        self.starts.extend(self.length + start for start in (*([] if position else [0]), *starts))
         self.length += len(ids)
         self.size += len(utf8)
-        if self.length > self.most:
-            raise TextError(f"the text has more than {self.most:,} characters, too many for what was trained on")
-        self.blocks.append(ids.astype(np.min_scalar_type(len(seen) - 1), copy=False))
+        if self.length > self.max_characters:
+            raise TextError(
+                f"the text has more than {self.max_characters:,} characters: it is not the one that was trained on"
+            )
+        self.blocks.append(ids.astype(np.min_scalar_type(len(counts) - 1), copy=False))
         if self.size > cache.SMALL and isinstance(self.blocks, list):
             self.blocks = Spill(self.blocks)
 
-    def numbered(self, points: Ids) -> Ids:
-        """The provisional ids of code points; the next free ones go to those never met before."""
+    def provisional_ids(self, points: Ids) -> Ids:
+        """Return the provisional ids of code points. New characters get the next ids."""
         ids = self.table.take(points)
         if ids.min() == 0:
             new = np.setdiff1d(points[ids == 0], [0])
@@ -116,7 +151,7 @@ class Builder:
         return ids
 
     def corpus(self, name: str) -> Corpus:
-        """The corpus of every document added. Raises `TextError` for fewer than two characters, and from the cache."""
+        """Return the corpus of all documents. Raises `TextError` for fewer than two characters, and from the cache."""
         if self.length < 2:
             raise TextError(f"{name}: {self.length} characters are too few to learn from; at least 2 are needed")
         present = np.flatnonzero(self.counts)
@@ -127,27 +162,27 @@ class Builder:
         final[present] = np.arange(len(present))
         sha256, starts = self.digest.hexdigest(), np.array(self.starts, np.int64)
         if isinstance(self.blocks, Spill):
-            about = About(name, sha256, self.size, self.length, len(self.starts), vocabulary)
-            return cache.opened(sha256, name) or cache.put(about, starts, self.numbered_finally(final))
+            meta = Meta(name, self.size, self.length, len(starts), vocabulary)
+            return cache.load(sha256, name) or cache.save(sha256, meta, starts, self.final_blocks(final))
         ids = np.empty(self.length, vocabulary.dtype)
-        for first, block in self.numbered_finally(final):
+        for first, block in self.final_blocks(final):
             ids[first : first + len(block)] = block
         return Corpus(name, ids, starts, vocabulary, sha256)
 
-    def numbered_finally(self, final: Ids) -> Iterator[tuple[int, Ids]]:
-        """The final ids, block by block with their positions; `final` (K,) is that of each provisional id.
+    def final_blocks(self, final: Ids) -> Iterator[tuple[int, Ids]]:
+        """Yield the final ids in blocks with their positions. `final` (K,) has the final id of each provisional one.
 
-        From the back, so that the room of each provisional block is free before the next is mapped.
+        The last block comes first: so the space of each provisional block is free before the next one is read.
         """
         end = self.length
         while self.blocks:
             block = self.blocks.pop()
             end -= len(block)
-            yield end, final.take(block, mode="clip")  # all are in range; the check costs as much as the rest
+            yield end, final.take(block, mode="clip")  # all ids are in range; a check would double the time
 
 
-def counted(ids: Ids) -> Ids:
-    """(K,) how often each provisional id occurs; of ASCII two at a time, in two thirds of the time."""
+def count(ids: Ids) -> Ids:
+    """Return how often each provisional id occurs (K,). ASCII is counted in pairs, which takes a third less time."""
     if ids.dtype != np.uint8:
         return np.bincount(ids)
     pairs = np.bincount(ids[: len(ids) // 2 * 2].view(np.uint16), minlength=ASCII * 256).reshape(ASCII, 256)
@@ -158,63 +193,68 @@ def counted(ids: Ids) -> Ids:
 
 
 def slices(block: AnyStr, places: Sequence[int]) -> Iterator[AnyStr]:
-    """`block` cut at `places`."""
+    """Yield the parts of `block` between `places`."""
     for first, last in zip([0, *places], [*places, len(block)], strict=True):
         yield block[first:last]
 
 
-def ended(utf8: bytes, places: Sequence[int]) -> bytes:
-    """`utf8` with the mark of a document's end at `places`."""
+def mark_ends(utf8: bytes, places: Sequence[int]) -> bytes:
+    """Return `utf8` with the mark of a document's end at `places`."""
     return END.join(slices(utf8, places)) if places else utf8
 
 
-def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corpus:
-    """The corpus of one string. Raises `TextError` as `from_files` does, and for a lone surrogate."""
-    with Builder() as builder:
-        steps = range(0, len(text), sources.BLOCK)
-        builder.document((sources.piece_of(text[i : i + sources.BLOCK]) for i in steps), separator)
-        return builder.corpus(name)
+def hash_files(paths: Iterable[str], separator: str = "") -> str:
+    """Return the hash of the corpus of these files if they are UTF-8, without decoding them.
 
-
-def from_files(names: Iterable[str], encoding: str = "utf-8", separator: str = "", *, most: float = math.inf) -> Corpus:
-    """The corpus of files; of the embedded text for no name. See `expand` for the names.
-
-    Each file is a document, or holds those that `separator` parts: see `documents.parted`.
-
-    Raises `TextError` for what cannot be found, read or decoded, for fewer than two characters, for more than `most`,
-    and for a text that is too large for memory where the cache cannot take it.
-    """
-    files = expand(list(names))
-    if not files:
-        return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
-    name = files[0] if len(files) == 1 else f"{len(files)} files"
-    name = "standard input" if name == "-" else name
-    sources.check_encoding(encoding)
-    size = sources.size_of(files) if sources.is_utf8(encoding) else None
-    if size is not None and cache.SMALL < size <= 4 * most and cache.may_have(size, len(BOM) * len(files)):
-        found = cache.opened(hashed(files, separator), name)
-        if found is not None:
-            return found
-    with Builder(most) as builder:
-        for file in files:
-            builder.document(sources.pieces(file, encoding), separator)
-        return builder.corpus(name)
-
-
-def hashed(files: Iterable[str], separator: str = "") -> str:
-    """The hash that the corpus of these files has, if all they hold is UTF-8; nothing is decoded.
-
-    Empty for a file with the byte that marks a document's end in the hash: it is not UTF-8.
+    Return an empty string for a file with the byte that marks a document's end in the hash: it is not UTF-8.
     """
     digest = hashlib.sha256()
-    for file in files:
+    for path in paths:
         size = 0
-        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(sources.chunks(file)))
-        for text, cuts in parted(chunks, separator.encode()) if separator else ((chunk, []) for chunk in chunks):
-            if END in text:
+        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(sources.chunks(path)))
+        blocks = split_documents(chunks, separator.encode()) if separator else ((chunk, []) for chunk in chunks)
+        for block, starts in blocks:
+            if END in block:
                 return ""
-            digest.update(ended(text, cuts))
-            size += len(text)
+            digest.update(mark_ends(block, starts))
+            size += len(block)
         if size:
             digest.update(END)
     return digest.hexdigest()
+
+
+def widen(corpus: Corpus, characters: str) -> Corpus:
+    """Return `corpus` with a vocabulary of its own characters and `characters`, which a fine-tuned network has.
+
+    Text, documents and hash stay; the ids are new. Characters that the text lacks have a count of 0. A text that is too
+    large for RAM gets a second entry in the cache, which the next run finds.
+
+    Raises `TextError` if it cannot be cached.
+    """
+    own = corpus.vocabulary
+    union = "".join(sorted({*own.characters, *characters}))
+    if union == own.characters:
+        return corpus
+    counts = dict(zip(own.characters, own.counts, strict=True))
+    vocabulary = Vocabulary(union, tuple(counts.get(c, 0) for c in union))
+    new_ids = vocabulary.ids_by_code_point[code_points(own.characters)].astype(vocabulary.dtype)
+    size = sum(n * len(c.encode()) for c, n in counts.items())
+    if size <= cache.SMALL:
+        return replace(corpus, ids=new_ids.take(corpus.ids), vocabulary=vocabulary)
+    key = hashlib.sha256(f"{corpus.sha256} {union}".encode()).hexdigest()
+    blocks = ((first, new_ids.take(corpus.ids[first : first + BLOCK])) for first in range(0, len(corpus.ids), BLOCK))
+    meta = Meta(corpus.name, size, len(corpus.ids), len(corpus.starts), vocabulary)
+    return replace(
+        cache.load(key, corpus.name) or cache.save(key, meta, corpus.starts, blocks),
+        sha256=corpus.sha256,
+    )
+
+
+def with_vocabulary(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
+    """Return `corpus` with the vocabulary of a network that was trained on it.
+
+    Raises `TextError` if that vocabulary counts other characters than the text has.
+    """
+    if vocabulary.used != corpus.vocabulary.used:
+        raise TextError(f"{corpus.name} has other characters than the checkpoint says: the checkpoint is damaged")
+    return widen(corpus, vocabulary.characters)

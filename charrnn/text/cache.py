@@ -1,65 +1,93 @@
-"""The cache of large texts: a file of ids for each, named by the text's hash, in the user's cache directory.
+"""The cache of large texts: for each a folder with its ids, its document starts and its vocabulary.
 
-Entries appear by a rename, whole; two runs that make the same one at once both succeed. When one is written, those
-used longest ago are removed until all together are at most `LIMIT`; never one that a process has mapped.
+An entry is a folder `KEY/` in the user's cache directory with `ids.npy`, `starts.npy` (both are memory-mapped) and
+`meta.json`. It is written under a temporary name and renamed when it is complete. After each write, the entries that
+were used longest ago are removed until all together have at most `LIMIT` bytes. A process that has mapped an entry can
+read it to the end after its removal; on Windows the removal fails instead, and the entry stays.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from charrnn import files
 from charrnn.errors import TextError
-from charrnn.text import entry
 from charrnn.text.corpus import Corpus
-from charrnn.text.entry import About
-from charrnn.text.vocabulary import Ids
+from charrnn.text.vocabulary import Ids, Vocabulary
 
 SMALL = 64 << 20
-"""Bytes of UTF-8 up to which a text stays in memory and the cache is never touched."""
+"""Bytes of UTF-8 up to which a text stays in RAM and is not cached."""
 LIMIT = 20 * 10**9
 """Bytes of all entries together."""
-STALE = 60.0
-"""Seconds: while an entry is written its file has a temporary name, which for a moment nobody holds."""
-ENTRY = re.compile(r"[0-9a-f]{64}\.ids").fullmatch
-"""Whether this is the name of an entry."""
+STALE = 3600.0
+"""Seconds without a write after which a temporary folder is taken for that of a killed process."""
+START = np.dtype(np.int64)
+IS_KEY = re.compile(r"[0-9a-f]{64}").fullmatch
+IS_OLD = re.compile(r"\.?[0-9a-f]{64}\.(ids|baselines\.json|floors\.json)(\.[0-9a-f]{8}\.tmp)?").fullmatch
+"""The names of files that earlier versions wrote."""
+DAMAGED = (FileNotFoundError, ValueError, KeyError, TypeError)
+"""The errors of reading an entry that is damaged."""
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The contents of `meta.json`.
+
+    Attributes:
+        name: the text's name when it was cached, for the user.
+        size: the text's bytes in UTF-8.
+        length: characters.
+        documents: how many.
+        vocabulary: as of `Corpus`.
+    """
+
+    name: str
+    size: int
+    length: int
+    documents: int
+    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry as its directory shows it.
+    """An entry for the list of entries.
 
     Attributes:
-        path: its file.
+        path: its folder.
         size: bytes on the disk.
-        used: seconds since the epoch when it was last opened.
-        about: what it says of itself; None if it is damaged.
+        used: when it was last used, in seconds since the epoch.
+        name: the text's name; None if the entry is damaged.
     """
 
     path: Path
     size: int
     used: float
-    about: About | None
+    name: str | None
 
 
 def directory() -> Path:
-    """Where the cache is: `charrnn` in XDG_CACHE_HOME, else where the system keeps caches. It need not exist.
+    """Return the cache directory, which need not exist: `charrnn` in XDG_CACHE_HOME or where the system has caches.
 
-    By hand, so that one variable moves it on every system. Raises `TextError` for a user without a home.
+    XDG_CACHE_HOME counts on every system. Raises `TextError` for a user without a home directory.
     """
-    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if said.is_absolute():
-        return said / "charrnn"
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if xdg.is_absolute():
+        return xdg / "charrnn"
     try:
         if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
             return Path(os.environ["LOCALAPPDATA"], "charrnn", "Cache")
@@ -69,10 +97,12 @@ def directory() -> Path:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """What the file system refuses, as a `TextError` that says what to do."""
+def writable_directory() -> Iterator[Path]:
+    """Make the cache directory and return it. An `OSError` in the block becomes a `TextError` that says what to do."""
     try:
-        yield
+        folder = directory()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
         raise TextError(
             f"a text over {SMALL >> 20} MB is kept in {directory()}, which cannot be written "
@@ -82,16 +112,15 @@ def refusing() -> Iterator[None]:
 
 
 class Spill:
-    """Blocks of ids on the disk, appended and popped like those of a list; popping one frees its room.
+    """A stack of blocks of ids on the disk. `pop` frees the disk space of its block.
 
-    The file has no name, so that nothing is left of it however the process ends.
+    The file has no name, so that the system removes it when the process ends in any way.
     """
 
     def __init__(self, blocks: Iterable[Ids]) -> None:
-        self.shapes: list[tuple[np.dtype[np.generic], int]] = []
-        with refusing():
-            directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.stream = tempfile.TemporaryFile(dir=directory(), buffering=0)  # noqa: SIM115 (see `close`)
+        self.shapes: list[tuple[np.dtype[Any], int]] = []
+        with writable_directory() as folder:
+            self.stream = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (see `close`)
         try:
             for block in blocks:
                 self.append(block)
@@ -104,137 +133,212 @@ class Spill:
 
     def append(self, block: Ids) -> None:
         """Write a block (N,) at the end. Raises `TextError` where the file system refuses."""
-        with refusing():
+        with writable_directory():
             files.write_whole(self.stream, block.data)
         self.shapes.append((block.dtype, len(block)))
 
     def pop(self) -> Ids:
-        """Take the last block from the end. Raises `TextError` where the file system refuses."""
+        """Remove the last block and return it. Raises `TextError` where the file system refuses."""
         dtype, length = self.shapes.pop()
-        with refusing():
+        with writable_directory():
             start = self.stream.seek(-length * dtype.itemsize, os.SEEK_END)
             data = self.stream.read(length * dtype.itemsize)
             self.stream.truncate(start)
         return np.frombuffer(data, dtype, length)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Remove the file."""
         self.stream.close()
 
 
-def path_of(sha256: str) -> Path:
-    """Where the entry of a text is."""
-    return directory() / f"{sha256}.ids"
+def save(key: str, meta: Meta, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
+    """Write an entry and return its corpus, memory-mapped. Then remove what goes beyond `LIMIT`.
 
+    Args:
+        key: 64 hexadecimal digits: the corpus's hash, or another that stands for it and its vocabulary.
+        meta: all but the numbers.
+        starts: (D,) the document starts.
+        blocks: the ids, as positions and blocks of ids, in any order.
 
-def may_have(size: int, marks: int) -> bool:
-    """Whether some entry is of a text of `size` bytes, of which up to `marks` may be byte order marks."""
-    return any(e.about is not None and size - marks <= e.about.size <= size for e in entries())
-
-
-def opened(sha256: str, name: str, *, verify: bool = True) -> Corpus | None:
-    """The corpus with this hash, mapped and from now on the one used last; None if there is no whole entry of it.
-
-    Raises `TextError` for one that is whole, and cannot be mapped.
+    Raises `TextError` where the file system refuses; then nothing of the entry remains.
     """
-    path = path_of(sha256)
-    corpus = entry.mapped(path, sha256, name, verify=verify)
-    if corpus is not None:
-        with suppress(OSError):  # a cache that can only be read
-            os.utime(path)
-    return corpus
-
-
-def put(about: About, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -> Corpus:
-    """Make an entry from its starts and blocks of final ids with their positions, and map it; then `trim`.
-
-    Raises `TextError` where the file system refuses, and nothing is left then; and where it cannot be mapped.
-    """
-    path = path_of(about.sha256)
-    with refusing():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writable_directory() as folder:
+        path = folder / key
+        temporary = files.temporary_path(path)
         try:
-            with files.appearing(path, durable=False) as stream:
-                entry.hold(stream, exclusive=True)
-                entry.write(stream, about, starts, blocks)
-        except PermissionError:  # on Windows, where another run has mapped the same entry
-            if not path.exists():
-                raise
-    corpus = opened(about.sha256, about.name, verify=False)
+            temporary.mkdir(mode=0o700)
+            write_array(temporary / "ids.npy", meta.vocabulary.dtype, meta.length, blocks)
+            write_array(temporary / "starts.npy", START, meta.documents, [(0, np.asarray(starts, START))])
+            files.write_atomically(temporary / "meta.json", json.dumps(asdict(meta)).encode())
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not path.is_dir():  # else another process has saved the same entry
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    corpus = load(key, meta.name)
     if corpus is None:
         raise TextError(f"{path} was removed or damaged while it was written: run the command again")
     trim(keep=path)
     return corpus
 
 
-def entries() -> list[Entry]:
-    """Every entry, the one used last first."""
-    found = []
-    for path in named(ENTRY):
-        with suppress(OSError):  # removed meanwhile
-            status = path.stat()
-            found.append(Entry(path, status.st_size, status.st_mtime, entry.described(path)))
-    return sorted(found, key=lambda e: e.used, reverse=True)
+def load(key: str, name: str) -> Corpus | None:
+    """Return the corpus of an entry, memory-mapped and with `key` as its hash, and mark the entry as used now.
 
-
-def named(ours: Callable[[str], object]) -> list[Path]:
-    """The files of the cache whose names are `ours`; whatever else is in its directory is nobody's business."""
-    return [path for path in everything() if ours(path.name)]
-
-
-def left_over(ours: Callable[[str], object]) -> list[Path]:
-    """What killed processes have left of their writing of such files."""
-    return [path for path in everything() if files.left_over(path, ours)]
-
-
-def everything() -> list[Path]:
-    """Every file in the directory of the cache."""
+    Return None if there is no entry, or a damaged one, which is removed. Raises `TextError` for an entry that cannot
+    be read or mapped for another reason.
+    """
+    path = directory() / key
+    if not path.is_dir():
+        return None
     try:
-        return sorted(path for path in directory().iterdir() if path.is_file())
+        meta = read_meta(path)
+        ids = map_array(path / "ids.npy", meta.vocabulary.dtype, meta.length)
+        starts = map_array(path / "starts.npy", START, meta.documents)
+    except DAMAGED:
+        with suppress(OSError):
+            remove(path)
+        return None
+    except OSError as error:
+        raise TextError(f"{path} cannot be read ({error.strerror or error}): remove this directory") from None
+    with suppress(OSError):  # a read-only cache
+        os.utime(path)
+    return Corpus(name, ids, starts, meta.vocabulary, key)
+
+
+def read_meta(path: Path) -> Meta:
+    """Return the meta data of the entry at `path`. Raises one of `DAMAGED` if it is not an entry, or `OSError`."""
+    values = json.loads((path / "meta.json").read_bytes())
+    characters, counts = (values["vocabulary"][key] for key in ("characters", "counts"))
+    meta = Meta(**values | {"vocabulary": Vocabulary(characters, tuple(counts))})
+    if len(characters) != len(counts) or sum(counts) != meta.length:
+        raise ValueError("the characters do not fit the text")
+    return meta
+
+
+def write_array(path: Path, dtype: np.dtype[Any], length: int, blocks: Iterable[tuple[int, Ids]]) -> None:
+    """Write a .npy file of an array (length,) from blocks with their positions, and bring it to the disk."""
+    header = npy_header(dtype, length)
+    with path.open("xb", buffering=0) as stream:
+        files.write_whole(stream, header)
+        for first, block in blocks:
+            stream.seek(len(header) + first * dtype.itemsize)
+            files.write_whole(stream, block.data)
+        os.fsync(stream.fileno())
+
+
+def map_array(path: Path, dtype: np.dtype[Any], length: int) -> Ids:
+    """Memory-map a .npy file. Raises `ValueError` unless it is the whole file of an array (length,) of `dtype`.
+
+    Raises `TextError` where the system cannot map it.
+    """
+    header = npy_header(dtype, length)
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        if stream.read(len(header)) != header or size != len(header) + length * dtype.itemsize:
+            raise ValueError(f"{path} is damaged")
+    try:
+        return np.asarray(np.load(path, mmap_mode="r"))
+    except OSError as error:
+        reason, remedy = error.strerror, "set XDG_CACHE_HOME to a directory on another file system"
+        if error.errno == errno.ENOMEM:
+            reason = f"it takes {size:,} bytes of address space, more than this process may have"
+            remedy = "raise the limit (ulimit -v), or name a part of the text"
+        raise TextError(f"{path} cannot be mapped ({reason}): {remedy}") from None
+
+
+def npy_header(dtype: np.dtype[Any], length: int) -> bytes:
+    """Return the bytes before the numbers in the .npy file of an array (length,)."""
+    stream = BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(stream, fields)
+    return stream.getvalue()
+
+
+def may_contain(size: int, marks: int) -> bool:
+    """Return whether some entry is of a text of `size` bytes, of which up to `marks` may be byte order marks."""
+    for path in contents(IS_KEY):
+        with suppress(OSError, *DAMAGED):
+            if size - marks <= read_meta(path).size <= size:
+                return True
+    return False
+
+
+def entries() -> list[Entry]:
+    """Return every entry, the last used first. Raises `TextError` for a cache directory that cannot be read."""
+    result = []
+    for path in contents(IS_KEY):
+        with suppress(OSError):  # another process has removed it
+            size, used = sum(file.stat().st_size for file in path.iterdir()), path.stat().st_mtime
+            try:
+                name = read_meta(path).name
+            except DAMAGED:
+                name = None
+            result.append(Entry(path, size, used, name))
+    return sorted(result, key=lambda entry: entry.used, reverse=True)
+
+
+def old_files() -> list[Path]:
+    """Return the files that earlier versions left in the cache directory."""
+    return [path for path in contents(IS_OLD) if path.is_file()]
+
+
+def contents(is_name: Callable[[str], object]) -> list[Path]:
+    """Return the paths in the cache directory whose names `is_name` accepts."""
+    try:
+        return sorted(path for path in directory().iterdir() if is_name(path.name))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise TextError(
-            f"the cache {directory()} cannot be read ({error.strerror or error}): "
-            "mend it, or set XDG_CACHE_HOME to another directory"
+            f"the cache directory {directory()} cannot be read ({error.strerror or error}): "
+            "remove what is in the way, or set XDG_CACHE_HOME to another directory"
         ) from None
 
 
-def trim(*, keep: Path) -> None:
-    """Remove what killed processes left, and what was used longest ago until `LIMIT` is kept; never `keep`."""
-    sweep(STALE)
-    found = entries()
-    total = sum(e.size for e in found)
-    for old in reversed(found):
-        if total > LIMIT and old.path != keep and not entry.held(old.path):
-            with suppress(OSError):
-                old.path.unlink(missing_ok=True)
-                total -= old.size
-
-
-def sweep(age: float) -> None:
-    """Remove the temporary files that no process holds, and that nobody has written to for `age` seconds."""
-    for path in left_over(ENTRY):
-        with suppress(OSError):
-            if not entry.held(path) and time.time() - path.stat().st_mtime >= age:
-                path.unlink()
-
-
-def clear() -> list[Entry]:
-    """Remove every entry, and what killed processes left; the entries there were. A run goes on that has one mapped.
+def clear() -> tuple[list[Entry], list[Path]]:
+    """Remove every entry and what earlier versions and killed processes left. Return the entries and the old files.
 
     Raises `TextError` for one that cannot be removed.
     """
-    sweep(0)
+    removed = entries(), old_files()
+    remove_stale(0)
+    try:
+        for entry in removed[0]:
+            remove(entry.path)
+        for path in removed[1]:
+            path.unlink()
+    except OSError as error:
+        raise TextError(f"{error.filename} cannot be removed ({error.strerror or error})") from None
+    return removed
+
+
+def trim(*, keep: Path) -> None:
+    """Remove what killed processes left, and the entries used longest ago beyond `LIMIT`, but never `keep`."""
+    remove_stale(STALE)
     found = entries()
-    for old in found:
-        remove(old.path)
-    return found
+    total = sum(entry.size for entry in found)
+    for entry in reversed(found):
+        if total > LIMIT and entry.path != keep:
+            with suppress(OSError):
+                remove(entry.path)
+                total -= entry.size
+
+
+def remove_stale(age: float) -> None:
+    """Remove the temporary folders to which no process has written for `age` seconds."""
+    for path in contents(files.TEMPORARY.fullmatch):
+        with suppress(OSError):
+            written = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+            if time.time() - written >= age:
+                shutil.rmtree(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file of the cache. Raises `TextError` where that cannot be."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise TextError(f"{path} cannot be removed ({error.strerror or error})") from None
+    """Remove an entry. It gets a temporary name first, so that no process sees a part of it."""
+    temporary = files.temporary_path(path)
+    path.rename(temporary)
+    shutil.rmtree(temporary)

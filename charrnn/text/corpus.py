@@ -1,9 +1,10 @@
-"""A corpus: ids, vocabulary, document starts and a hash. The ids lie in memory, or in a file that is mapped."""
+"""A corpus: the ids of a text, its vocabulary, and where its documents start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import AnyStr
 
 import numpy as np
 
@@ -15,11 +16,11 @@ class Corpus:
     """A text as numbers.
 
     Attributes:
-        name: for people: the file's name, or how many files.
-        ids: (N,) in the vocabulary's dtype; of a large text read-only, mapped from the cache.
-        starts: (D,) sorted positions in `ids` where a document begins; the first is 0. Mapped where `ids` is.
-        vocabulary: every character of the text, and those that `widened` added, with counts of 0.
-        sha256: of the text and its cuts into documents.
+        name: the file's name, or how many files, for the user.
+        ids: (N,) in the vocabulary's dtype. Those of a large text are read-only, memory-mapped from the cache.
+        starts: (D,) sorted positions in `ids` where a document starts; the first is 0. Mapped if `ids` is.
+        vocabulary: every character of the text, and those that `widen` added, with counts of 0.
+        sha256: the hash of the text and the ends of its documents.
     """
 
     name: str
@@ -29,43 +30,95 @@ class Corpus:
     sha256: str
 
     def split(self, val_fraction: float) -> tuple[Part, Part | None]:
-        """The first part for training, the tail for validation; None where either would be under two characters."""
-        cut = held_out_from(len(self.ids), val_fraction)
+        """Return the training split and the validation split, which is the end of the text.
+
+        The validation split is None, and the training split is the whole text, if one of them would have fewer than
+        two characters.
+        """
+        cut = validation_start(len(self.ids), val_fraction)
         if val_fraction == 0 or cut < 2 or len(self.ids) - cut < 2:
             return self.part(0, len(self.ids)), None
         return self.part(0, cut), self.part(cut, len(self.ids))
 
     def part(self, first: int, last: int) -> Part:
-        """The characters from `first` up to `last`: a view of `ids`."""
-        starts = np.asarray(self.starts)
-        return Part(self.ids[first:last], starts[slice(*np.searchsorted(starts, [first + 1, last]))] - first)
+        """Return the characters from `first` up to `last`, as a view of `ids`."""
+        low, high = np.searchsorted(self.starts, [first + 1, last])
+        return Part(self.ids[first:last], self.starts[low:high] - first)
 
     def utf8(self) -> Iterator[bytes]:
-        """The text as UTF-8, block by block."""
+        """Yield the text as UTF-8, block by block."""
         for first in range(0, len(self.ids), BLOCK):
             yield self.vocabulary.decode(self.ids[first : first + BLOCK]).encode()
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of ids (N,) and the sorted positions (D,) in it, after the first, where a document begins."""
+    """A stretch of a corpus.
+
+    Attributes:
+        ids: (N,).
+        starts: (D,) sorted positions in `ids`, after the first, where a document starts.
+    """
 
     ids: Ids
     starts: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def head(self, count: int) -> Part:
-        """Its first `count` characters."""
+        """Return the first `count` characters."""
         return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)])
 
-    def begin(self, positions: Ids) -> Ids:
-        """For positions of any shape whether a document begins there, as one does at the first."""
-        found = positions == 0
+    def is_start(self, positions: Ids) -> Ids:
+        """Return for positions of any shape whether a document starts at them; one always starts at 0."""
+        result = positions == 0
         if len(self.starts):
             nearest = np.searchsorted(self.starts, positions).clip(max=len(self.starts) - 1)
-            found |= np.asarray(self.starts)[nearest] == positions
-        return found
+            result |= self.starts[nearest] == positions
+        return result
 
 
-def held_out_from(length: int, val_fraction: float) -> int:
-    """Where in a text of `length` characters the validation split begins."""
+def validation_start(length: int, val_fraction: float) -> int:
+    """Return where the validation split starts in a text of `length` characters."""
     return int(length * (1 - val_fraction))
+
+
+def split_documents(blocks: Iterable[AnyStr], separator: AnyStr) -> Iterator[tuple[AnyStr, list[int]]]:
+    """Yield the text of `blocks` in other blocks, each with the positions in it where a new document starts.
+
+    A separator belongs to the document that it ends, so that the network learns to end one. Several separators in a
+    row end one document, so that every document has text of its own; those before the first document belong to it.
+    Separators are found from the left, as by `str.find`, without overlap. No block is empty, and the positions ascend.
+
+    Args:
+        blocks: the text in blocks of any size, as characters or as UTF-8.
+        separator: not empty.
+    """
+    pending, n = separator[:0], len(separator)
+    has_text = False  # the document has text of its own
+    ended = False  # the last separator before `pending[at]` ends a document
+    for block in blocks:
+        pending += block
+        starts, at = list[int](), 0
+        while (place := pending.find(separator, at)) >= 0:
+            if place > at:
+                if ended:
+                    starts.append(at)
+                has_text = True
+            ended, at = has_text, place + n
+        if len(pending) - at >= n:  # no separator is at `at`: it is text
+            if ended:
+                starts.append(at)
+            has_text, ended, at = True, False, len(pending) - (n - 1)
+        if at:
+            yield pending[:at], starts
+        pending = pending[at:]
+    if pending:
+        yield pending, [0] * ended
+
+
+def document_starts(text: str, separator: str) -> Ids:
+    """Return where the documents of `text` start (D,), without the first. An empty separator splits nothing."""
+    starts, position = list[int](), 0
+    for block, places in split_documents([text], separator) if separator else ():
+        starts += (position + place for place in places)
+        position += len(block)
+    return np.array(starts, np.int64)

@@ -1,11 +1,12 @@
-"""Where text comes from: files, gzip, standard input, a string, the embedded corpus. For names see `names`.
+"""Find and read texts: files, folders, patterns, gzip, pipes, standard input, a string, the embedded corpus.
 
-A source is turned into pieces of text, one after the other, and is nowhere whole in memory.
+A source is read piece by piece, so that no text is ever in memory as a whole.
 """
 
 from __future__ import annotations
 
 import codecs
+import glob
 import gzip
 import io
 import os
@@ -14,21 +15,25 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from functools import cache
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn import opening
+from charrnn import config, files
 from charrnn.errors import TextError
+from charrnn.run_files import CHECKPOINTS, CONFIG, METRICS, SAMPLES
 
 BLOCK = 1 << 18
-"""Bytes, or characters of a string, taken at a time: what is made of them on the way fits the processor's cache."""
+"""Bytes, or characters of a string, that are read at once: a block and what is computed from it fit the CPU's cache."""
 BOM = b"\xef\xbb\xbf"
 EMBEDDED = "python-topics"
+RUN_FILES = {CONFIG, METRICS, SAMPLES}
+"""The files of a run that has no checkpoint yet, except its text."""
 
 
 def embedded() -> str:
-    """The default corpus: the reference topics that every Python carries for `help()`.
+    """Return the embedded corpus: the reference topics that every Python has for `help()`.
 
     `pydoc_data.topics` holds chapters of the Python language reference as plain text, about 465,000 characters of
     English prose with code in it; copyright Python Software Foundation, under the PSF License Version 2.
@@ -40,53 +45,184 @@ def embedded() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-@contextmanager
-def opened(name: str) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked if its name ends in `.gz`. Raises `OSError` as `opening.opened` does."""
-    with opening.opened(name) as stream:
-        yield io.BufferedReader(gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
+# Names
 
 
-def blocks(name: str, encoding: str) -> Iterator[str]:
-    """The text of one file, or of standard input for `-`, block by block; a UTF-8 byte order mark is dropped.
+def expand(names: list[str]) -> list[str]:
+    """Return the files that `names` stand for, in a fixed order: patterns and folders expanded, files and `-` kept.
 
-    Raises `TextError` naming file, byte offset and remedy for bytes that are not in `encoding`, and for a file that
-    cannot be read.
+    A folder stands for every file in it and below that is not hidden and has no NUL byte in its first block.
+    Files that training runs wrote are left out of folders and patterns.
+    Raises `TextError` for a name that stands for no file.
     """
-    return map(text_of, pieces(name, encoding))
+    paths: list[str] = []
+    for name in names:
+        try:
+            matches = expand_name(name)
+        except OSError as error:  # a name that is too long, a folder without permission
+            raise TextError(f"{name}: cannot be read ({error.strerror})") from None
+        if not matches:
+            reason = "this directory holds no text file" if Path(name).is_dir() else "there is no such file"
+            raise TextError(f"{name}: {reason}")
+        paths += matches
+    return list(dict.fromkeys(paths))
+
+
+def expand_name(name: str) -> list[str]:
+    """Return the files that one name stands for."""
+    if not name:
+        raise TextError("a file name is empty: name a file, a folder or a pattern")
+    check_name(name)
+    path = Path(name)
+    if name == "-" or (path.exists() and not path.is_dir()):
+        return [name]
+    if path.is_dir():
+        paths = without_run_files(name, map(str, sorted(path.rglob("*"))))
+        return [match for match in paths if is_text(match, below=path)]
+    return without_run_files(name, (match for match in sorted(set(glob_matches(name))) if Path(match).is_file()))
+
+
+def check_name(name: str) -> None:
+    """Raise `TextError` for a path that is not valid Unicode: no configuration file can hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise TextError(f"{name!a}: this path is not valid Unicode; rename the file or the directory") from None
+
+
+def without_run_files(name: str, matches: Iterable[str]) -> list[str]:
+    """Return `matches`, which are those of a folder or pattern, without the files that training runs wrote.
+
+    Raises `TextError` if no other file remains.
+    """
+    path = Path(name)
+    top = path if path.is_dir() else Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+    @cache
+    def is_run(folder: Path) -> bool:
+        return (folder / METRICS).is_file() and (folder / CHECKPOINTS).is_dir()
+
+    def is_run_file(path: Path) -> bool:
+        # A run that has just started has no checkpoints yet, but a complete configuration. A user may keep such a
+        # configuration beside his texts, so only the files with the names of a run's are left out.
+        just_started = path.name in RUN_FILES and config.is_complete(path.with_name(CONFIG))
+        return just_started or any(is_run(folder) for folder in path.parents if folder.is_relative_to(top))
+
+    paths = list(matches)
+    kept = [match for match in paths if not is_run_file(Path(match))]
+    if paths and not kept:
+        raise TextError(f"{name}: it has only files that training runs wrote, which are no texts: name the files")
+    return kept
+
+
+def glob_matches(pattern: str) -> Iterator[str]:
+    """Yield what a pattern matches, perhaps more than once.
+
+    `**` stands for any number of folders, without symbolic links: links that form a circle would have no end.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207 (Path.glob takes no absolute pattern, and finds hidden files)
+        return
+    index = parts.index("**")
+    rest = parts[index + 1 :] or ("*",)
+    for top in glob.iglob(str(Path(*parts[:index]))) if index else ["."]:  # noqa: PTH207 (as above)
+        for folder, folders, _ in os.walk(top):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (str(Path(match)) for match in glob_matches(str(Path(glob.escape(folder), *rest))))
+
+
+def is_text(name: str, *, below: Path) -> bool:
+    """Return whether a file in a folder is taken for text: not hidden, and no NUL byte in its first block."""
+    path = Path(name)
+    if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
+        return False
+    try:
+        with open_unpacked(name) as stream:
+            return b"\0" not in stream.read(4096)
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def check_plain_files(names: Iterable[str], characters: int) -> list[str]:
+    """Return `names`, all of which must be files: no patterns, folders, pipes or devices. None of them is opened.
+
+    A run's configuration names its text in this way. It may come from a stranger, and what it names must not be read
+    unless it can be the text: files of fewer bytes than `characters` cannot, in any encoding. (Special files of the
+    system claim to be empty and may have no end.) Raises `TextError` for all of these.
+    """
+    names = list(names)
+    for name in names:
+        if name == "-" or not os.path.isfile(name):  # noqa: PTH113 (pathlib's raises for a name that is too long)
+            raise TextError(f"{name}: there is no such file")
+    is_packed = any(name.endswith(".gz") for name in names)
+    if names and not is_packed and sum(Path(name).stat().st_size for name in names) < characters:
+        what = names[0] if len(names) == 1 else f"{len(names)} files"
+        raise TextError(f"{what} is not the text that the run was trained on")
+    return names
+
+
+def size_of(names: list[str]) -> int | None:
+    """Return the unpacked bytes of these files together without reading them; None if one is a pipe.
+
+    The size of a `.gz` is that in its last four bytes, which need not be right.
+    """
+    total = 0
+    try:
+        for name in names:
+            if name == "-" or not Path(name).is_file():
+                return None
+            with Path(name).open("rb") as stream:
+                is_packed = name.endswith(".gz")
+                end = stream.seek(-4 if is_packed else 0, io.SEEK_END)
+                total += int.from_bytes(stream.read(4), "little") if is_packed else end
+    except OSError:
+        return None
+    return total
+
+
+# Reading
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of text; the UTF-8 that was read is kept, so that a hash of it costs no encoding.
+    """A stretch of text. Its UTF-8 bytes are kept as they were read, so that hashing them needs no encoding.
 
     Attributes:
-        text: its characters; None where all are ASCII and `utf8` has them.
-        utf8: its bytes; None where they were in another encoding.
+        text: the characters; None if all are ASCII and `utf8` has them.
+        utf8: the bytes; None if the source has another encoding.
     """
 
     text: str | None
     utf8: bytes | None
 
+    @classmethod
+    def from_text(cls, text: str) -> Piece:
+        """Return the piece of a string."""
+        return cls(None, text.encode()) if text.isascii() else cls(text, None)
 
-def text_of(piece: Piece) -> str:
-    """The characters of a piece."""
-    return str(piece.utf8 or b"", "ascii") if piece.text is None else piece.text
+    @property
+    def characters(self) -> str:
+        """The text as a string."""
+        return str(self.utf8 or b"", "ascii") if self.text is None else self.text
 
 
-def piece_of(text: str) -> Piece:
-    """A piece from a string."""
-    return Piece(None, text.encode()) if text.isascii() else Piece(text, None)
+def blocks(name: str, encoding: str) -> Iterator[str]:
+    """Yield the text of a file, or of standard input for `-`, block by block, without a UTF-8 byte order mark.
+
+    Raises `TextError` for a file that cannot be read, and for bytes that are not in `encoding`.
+    """
+    return (piece.characters for piece in pieces(name, encoding))
 
 
 def pieces(name: str, encoding: str) -> Iterator[Piece]:
-    """The same text as `blocks`, with the bytes it came from. ASCII in a UTF-8 file never becomes a string."""
+    """Yield the text that `blocks` yields, with its bytes. ASCII in a UTF-8 file never becomes a string."""
     check_encoding(encoding)
     return utf8_pieces(name, encoding) if is_utf8(encoding) else decoded_pieces(name, encoding)
 
 
 def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
-    """The pieces of a UTF-8 source; a character that two chunks share belongs to the second."""
+    """Yield the pieces of a UTF-8 source. A character that is in two chunks goes to the second piece."""
     offset, rest = 0, b""
     for chunk in chunks(name):
         if offset == 0 and chunk.startswith(BOM):
@@ -95,37 +231,37 @@ def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
         if raw.isascii():
             text, used = None, len(raw)
         else:
-            text, used = utf8_decoded(name, encoding, offset, raw, final=False)
+            text, used = decode_utf8(name, encoding, offset, raw, final=False)
         if used:
             yield Piece(text, raw[:used])
         offset, rest = offset + used, raw[used:]
-    utf8_decoded(name, encoding, offset, rest, final=True)  # an error, if a character was cut short
+    decode_utf8(name, encoding, offset, rest, final=True)  # raises if the last character is incomplete
 
 
-def utf8_decoded(name: str, encoding: str, offset: int, raw: bytes, *, final: bool) -> tuple[str, int]:
-    """The text of the whole characters in `raw`, which begins at the byte `offset`, and how many bytes they are."""
+def decode_utf8(name: str, encoding: str, offset: int, raw: bytes, *, final: bool) -> tuple[str, int]:
+    """Return the complete characters in `raw`, which is at byte `offset` of the source, and how many bytes they are."""
     try:
         return codecs.utf_8_decode(raw, "strict", final)
     except UnicodeError as error:
-        raise undecodable(name, encoding, offset, error) from None
+        raise decoding_error(name, encoding, offset, error) from None
 
 
 def decoded_pieces(name: str, encoding: str) -> Iterator[Piece]:
-    """The pieces of a source in an encoding other than UTF-8."""
+    """Yield the pieces of a source in an encoding other than UTF-8."""
     offset, decoder = 0, codecs.getincrementaldecoder(encoding)("strict")
     for chunk in chain(chunks(name), [b""]):
-        held = len(decoder.getstate()[0])
+        pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeError as error:
-            raise undecodable(name, encoding, offset - held, error) from None
+            raise decoding_error(name, encoding, offset - pending, error) from None
         offset += len(chunk)
         if text:
-            yield piece_of(text)
+            yield Piece.from_text(text)
 
 
 def chunks(name: str) -> Iterator[bytes]:
-    """The bytes of one file, unpacked, or of standard input; the first chunk holds a whole byte order mark.
+    """Yield the unpacked bytes of a file or of standard input. The first chunk has a byte order mark complete.
 
     Raises `TextError` for a file that cannot be read.
     """
@@ -133,8 +269,8 @@ def chunks(name: str) -> Iterator[bytes]:
         raise TextError("standard input is closed: name a file")
     try:
         if name == "-":
-            opening.check(sys.stdin.buffer)
-        with nullcontext(sys.stdin.buffer) if name == "-" else opened(name) as stream:
+            files.refuse_device(sys.stdin.buffer)
+        with nullcontext(sys.stdin.buffer) if name == "-" else open_unpacked(name) as stream:
             chunk = stream.read(len(BOM)) + stream.read(BLOCK)
             while chunk:
                 yield chunk
@@ -143,49 +279,18 @@ def chunks(name: str) -> Iterator[bytes]:
         raise TextError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def size_of(names: list[str]) -> int | None:
-    """The bytes of these files together, unpacked, as far as they can be known without reading; None for a pipe.
-
-    A `.gz` says its size in its last four bytes, and what it says need not be true.
-    """
-    total = 0
-    try:
-        for name in names:
-            if name == "-" or not Path(name).is_file():
-                return None
-            with Path(name).open("rb") as stream:
-                packed = name.endswith(".gz")
-                end = stream.seek(-4 if packed else 0, io.SEEK_END)
-                total += int.from_bytes(stream.read(4), "little") if packed else end
-    except OSError:
-        return None
-    return total
+@contextmanager
+def open_unpacked(name: str) -> Iterator[BinaryIO]:
+    """Open a file, unpacked if its name ends in `.gz`. Raises `OSError` as `files.open_input` does."""
+    with files.open_input(name) as stream:
+        yield io.BufferedReader(gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
 
 
-def plain(names: Iterable[str], characters: int) -> list[str]:
-    """`names` as they are, each of a file: as a run writes them down, without patterns, folders and pipes.
-
-    None is opened. Raises `TextError` for a name of anything else, and for files of fewer bytes than `characters`: in
-    no encoding do they hold so many, and a file of the system that says it is empty may have no end.
-    """
-    names = list(names)
-    for name in names:
-        if name == "-" or not os.path.isfile(name):  # noqa: PTH113 (pathlib's raises for a name that is too long)
-            raise TextError(f"{name}: there is no such file")
-    size = None if any(name.endswith(".gz") for name in names) else sum(Path(name).stat().st_size for name in names)
-    if names and size is not None and size < characters:
-        what = names[0] if len(names) == 1 else f"{len(names)} files"
-        raise TextError(f"{what} is not the text that the run was trained on")
-    return names
-
-
-def is_utf8(encoding: str) -> bool:
-    """Whether `encoding`, which Python knows, is UTF-8 under any of its names, with or without a byte order mark."""
-    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+# Encodings
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise `TextError` for what is no text encoding that Python knows and can read in pieces."""
+    """Raise `TextError` unless Python has this text encoding and can read it piece by piece."""
     try:
         if not codecs.lookup(encoding)._is_text_encoding:
             raise LookupError
@@ -194,15 +299,17 @@ def check_encoding(encoding: str) -> None:
         raise TextError(f"there is no text encoding {encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
 
 
-def undecodable(name: str, encoding: str, start: int, error: UnicodeError) -> TextError:
-    """The error for bytes that are not in `encoding`; `start` is the file offset of the bytes that were decoded."""
-    where = f"byte {start + error.start}" if isinstance(error, UnicodeDecodeError) else f"after byte {start}"
-    what = f" (0x{error.object[error.start]:02X})" if isinstance(error, UnicodeDecodeError) else ""
+def is_utf8(encoding: str) -> bool:
+    """Return whether `encoding`, which Python has, is UTF-8 under any of its names, with a byte order mark or not."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+
+def decoding_error(name: str, encoding: str, offset: int, error: UnicodeError) -> TextError:
+    """Return the error for bytes that are not in `encoding`. The decoded bytes are at byte `offset` of the source."""
     other = "latin-1" if is_utf8(encoding) else "utf-8"
-    if (
-        isinstance(error, UnicodeDecodeError)
-        and start == 0
-        and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    ):
-        other = "utf-16"
-    return TextError(f"{name}: {where}{what} is not {encoding}; name the file's encoding, as in --encoding {other}")
+    where = f"after byte {offset}"
+    if isinstance(error, UnicodeDecodeError):
+        where = f"byte {offset + error.start} (0x{error.object[error.start]:02X})"
+        if offset == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            other = "utf-16"
+    return TextError(f"{name}: {where} is not {encoding}; name the file's encoding, as in --encoding {other}")

@@ -1,4 +1,4 @@
-"""Characters and their ids. A character is a Unicode code point; ids follow code point order."""
+"""Characters and their ids. A character is a Unicode code point; ids follow the order of code points."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ Ids = np.ndarray[Any, np.dtype[Any]]
 
 CODE_POINTS = 0x110000
 SHOWN = 10
+"""Unknown characters that an error shows."""
 BLOCK = 1 << 18
+"""Characters that are encoded or decoded at once."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The characters that a network knows, sorted by code point, and how often each occurs in its corpus.
+    """The characters that a network has, sorted by code point, and how often each occurs in its corpus.
 
     Attributes:
         characters: V distinct characters; the id of a character is its index.
-        counts: V occurrences, from which a sample without a prompt draws its first character; 0 for one that only
-            the network knew which this one was fine-tuned from.
+        counts: V counts. A sample without a prompt draws its first character by them. 0 for a character that comes
+            only from the network which this one was fine-tuned from.
     """
 
     characters: str
@@ -35,14 +37,14 @@ class Vocabulary:
 
     @cached_property
     def ids_by_code_point(self) -> Ids:
-        """(0x110000,) int32: the id of each code point, -1 for one the vocabulary lacks."""
+        """(0x110000,) int32: the id of each code point, -1 for one that is not in the vocabulary."""
         table = np.full(CODE_POINTS, -1, np.int32)
         table[code_points(self.characters)] = np.arange(len(self), dtype=np.int32)
         return table
 
     @property
     def used(self) -> Vocabulary:
-        """That of the corpus alone, without characters that only the network knows."""
+        """The vocabulary of the corpus alone: the characters with a count above 0."""
         pairs = [(c, n) for c, n in zip(self.characters, self.counts, strict=True) if n]
         return Vocabulary("".join(c for c, _ in pairs), tuple(n for _, n in pairs))
 
@@ -52,54 +54,54 @@ class Vocabulary:
         return np.min_scalar_type(max(len(self) - 1, 0))
 
     def encode(self, text: str, *, what: str = "the text", unknown: str = "error") -> Ids:
-        """The ids (N,) of `text`, in `dtype`.
+        """Return the ids (N,) of `text`, in `dtype`.
 
         Args:
             text: any text.
-            what: names the text in the error.
-            unknown: what happens to a character that the corpus never had: `error` raises `TextError` showing it,
-                `skip` leaves it out, `replace` puts U+FFFD, a space, or the commonest character for it.
+            what: the name of the text in an error.
+            unknown: how to treat a character that is not in the vocabulary: `error` raises a `TextError` that shows
+                it, `skip` leaves it out, `replace` puts U+FFFD, a space, or the most frequent character in its place.
         """
         if unknown not in ("error", "skip", "replace"):
             raise TextError(f"unknown must be error, skip or replace, not {unknown!r}")
         table, encoded = self.ids_by_code_point, [np.zeros(0, self.dtype)]
-        for first in range(0, len(text), BLOCK):  # in blocks: `take` makes 8 bytes of every index
-            ids = table.take(code_points(text[first : first + BLOCK], first=first))
-            strange = ids < 0
-            if strange.any():
+        for first in range(0, len(text), BLOCK):  # in blocks, because `take` converts indices to 8 bytes each
+            ids = table.take(code_points(text[first : first + BLOCK], offset=first))
+            is_unknown = ids < 0
+            if is_unknown.any():
                 if unknown == "error":
-                    raise self.never_seen(text, what)
-                ids = ids[~strange] if unknown == "skip" else np.where(strange, self.substitute, ids)
+                    raise self.unknown_error(text, what)
+                ids = ids[~is_unknown] if unknown == "skip" else np.where(is_unknown, self.replacement_id, ids)
             encoded.append(ids.astype(self.dtype))
         return np.concatenate(encoded)
 
-    def never_seen(self, text: str, what: str) -> TextError:
-        """The error for characters of `text` that the vocabulary lacks."""
-        strange = sorted(set(text) - set(self.characters))
-        shown = " ".join(map(repr, strange[:SHOWN]))
-        more = f" (the first {SHOWN} of them)" if len(strange) > SHOWN else ""
+    def unknown_error(self, text: str, what: str) -> TextError:
+        """Return the error for the characters of `text` that are not in the vocabulary."""
+        unknown = sorted(set(text) - set(self.characters))
+        shown = " ".join(map(repr, unknown[:SHOWN]))
+        more = f" (the first {SHOWN} of them)" if len(unknown) > SHOWN else ""
         return TextError(
             f"{what} has characters that the network never saw: {shown}{more}; "
-            "leave them out or say --unknown skip or --unknown replace"
+            "remove them, or add --unknown skip or --unknown replace"
         )
 
     def decode(self, ids: Ids) -> str:
-        """The text of ids (N,)."""
+        """Return the text of ids (N,)."""
         points = code_points(self.characters).astype("<u4")
         return points[np.asarray(ids)].tobytes().decode("utf-32-le")
 
     @property
-    def substitute(self) -> int:
-        """The id that stands for an unknown character under `unknown="replace"`."""
-        known = [self.characters.index(c) for c in "\ufffd " if c in self.characters]
-        return known[0] if known else int(np.argmax(self.counts))
+    def replacement_id(self) -> int:
+        """The id that `unknown="replace"` puts in the place of an unknown character."""
+        ids = [self.characters.index(c) for c in "\ufffd " if c in self.characters]
+        return ids[0] if ids else int(np.argmax(self.counts))
 
 
-def code_points(text: str, *, first: int = 0) -> Ids:
-    """The code points (N,) of `text`: uint8 if all are ASCII, else uint32.
+def code_points(text: str, *, offset: int = 0) -> Ids:
+    """Return the code points (N,) of `text`: uint8 if all are ASCII, else uint32.
 
-    `first` is the position of `text` in the whole that the error speaks of. Raises `TextError` for a lone surrogate,
-    which no file can hold.
+    Raises `TextError` for a lone surrogate, which no file can hold. `offset` is the position of `text` in the whole
+    text, for the error.
     """
     if text.isascii():
         return np.frombuffer(text.encode(), np.uint8)
@@ -107,6 +109,6 @@ def code_points(text: str, *, first: int = 0) -> Ids:
         return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     except UnicodeEncodeError as error:
         raise TextError(
-            f"character {first + error.start} of the text is the lone surrogate {text[error.start]!r}: "
+            f"character {offset + error.start} of the text is the lone surrogate {text[error.start]!r}: "
             "it is half a character; decode the text with another encoding"
         ) from None

@@ -218,7 +218,7 @@ def while_training(model: Model, metrics: list[dict[str, Any]]) -> tuple[Text | 
 def held_out(model: Model, most: int = 0) -> Text:
     """The validation split of a run, `most` characters of it (0: all), known without reading the text."""
     data, total = model.config.data, sum(model.vocabulary.counts)
-    first = texts.held_out_from(total, data.val_fraction)
+    first = texts.validation_start(total, data.val_fraction)
     names = [Path(file).name for file in data.files] or [texts.EMBEDDED]
     name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
     if data.document_separator:

@@ -88,7 +88,7 @@ ERRORS = [
     ("sample R --prompt-file bogus.txt", "bogus.txt: there is no such file"),
     (
         "sample R --prompt sXYe",
-        "the prompt has characters that the network never saw: 'X' 'Y'; leave them out or say --unk",
+        "the prompt has characters that the network never saw: 'X' 'Y'; remove them, or add --unk",
     ),
     ("sample R --unknown bogus", "Invalid value for '--unknown': 'bogus' is not one of"),
     ("sample R --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),

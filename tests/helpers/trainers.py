@@ -49,7 +49,7 @@ def text_corpus(words: str) -> text.Corpus:
     """A corpus of three documents, so that states are dropped inside the chunks too."""
     builder = text.build.Builder()
     for part in (words[:100], words[100:333], words[333:]):
-        builder.document([text.sources.piece_of(part)])
+        builder.add_document([text.sources.Piece.from_text(part)])
     return builder.corpus("test")
 
 

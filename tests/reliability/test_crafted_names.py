@@ -12,9 +12,10 @@ import pytest
 from helpers.commands import TEXT, TINY, Call
 from helpers.crafted import craft
 
-from charrnn import config, opening, text
+from charrnn import config, text
+from charrnn import files as file_system
 from charrnn.errors import TextError
-from charrnn.text import names, sources
+from charrnn.text import sources
 
 EVAL, RESUME = ["eval", "r"], ["train", "--resume", "--out=r", "--steps=11"]
 NOWHERE = {
@@ -38,14 +39,14 @@ NOWHERE = {
 def unread(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was opened as a text, or looked through for texts."""
     seen = list[str]()
-    before, meant, walk = opening.opened, names.meant, os.walk
+    before, meant, walk = file_system.open_input, sources.expand_name, os.walk
 
     def opened(path: str | Path) -> Any:
         seen.append(str(path))
         return before(path)
 
-    monkeypatch.setattr(opening, "opened", opened)
-    monkeypatch.setattr(names, "meant", lambda name: (seen.append(name), meant(name))[1])
+    monkeypatch.setattr(file_system, "open_input", opened)
+    monkeypatch.setattr(sources, "expand_name", lambda name: (seen.append(name), meant(name))[1])
     monkeypatch.setattr(os, "walk", lambda top: (seen.append(top), walk(top))[1])
     return seen
 
@@ -96,7 +97,7 @@ def test_what_training_writes_down(call: Call, tmp_path: Path, words: str) -> No
     named = config.read("r/config.toml")["data"]["files"]
     assert len(named) == len(words.split())
     assert all(Path(name).is_absolute() and Path(name).is_file() for name in named)
-    assert text.plain(named, 0) == list(named)
+    assert text.check_plain_files(named, 0) == list(named)
     call("train", "--resume", "--out=r", "--steps=2")
     call("eval", "r")
 
@@ -138,6 +139,6 @@ def test_a_bound_is_itself_allowed(tmp_path: Path) -> None:
     """A text of just as many characters is read; of one more it is not, in any encoding."""
     for encoding in ("utf-8", "utf-16", "latin-1"):
         (tmp_path / "t").write_text("é" * 300, encoding=encoding)
-        assert len(text.from_files([str(tmp_path / "t")], encoding, most=300).ids) == 300
+        assert len(text.from_files([str(tmp_path / "t")], encoding, max_characters=300).ids) == 300
         with pytest.raises(TextError, match="more than 299 characters"):
-            text.from_files([str(tmp_path / "t")], encoding, most=299)
+            text.from_files([str(tmp_path / "t")], encoding, max_characters=299)

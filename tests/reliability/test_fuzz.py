@@ -20,7 +20,7 @@ from helpers.nasty import BASE, Outcome, bytes_of, check, command_line, damaged,
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from charrnn import config, opening
+from charrnn import config, files
 from charrnn.errors import ConfigError, TextError
 from charrnn.text import blocks
 
@@ -44,7 +44,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("fuzz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(opening, "WAIT", 0)
+        patch.setattr(files, "WRITER_TIMEOUT", 0)
         patch.setattr("charrnn.backend.cupy.problem", lambda _=None: "no GPU here")
         world(folder)
         yield folder

@@ -54,7 +54,7 @@ def test_the_longest_configurations(tmp_path: Path, kind: str) -> None:
     """Whatever a configuration repeats up to the bytes that it may have, it is read, or refused, in seconds."""
     first = {"digits": b"a = 0x", "numbers": b"a = [", "escapes": b'a = "'}.get(kind, b"")
     last = {"numbers": b"]", "escapes": b'"'}.get(kind, b"")
-    content = first + SLOW[kind] * ((config.files.LONGEST - 10) // len(SLOW[kind])) + last
+    content = first + SLOW[kind] * ((config.files.MAX_BYTES - 10) // len(SLOW[kind])) + last
     (tmp_path / "c.toml").write_bytes(content)
     found = outcome(["train", "--config", str(tmp_path / "c.toml"), "--set=model.x=1"])
     check(found)

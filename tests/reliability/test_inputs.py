@@ -18,7 +18,7 @@ import charrnn
 from charrnn import backend, cli, config
 from charrnn.cli import common
 from charrnn.errors import TextError
-from charrnn.text import blocks, build, entry, from_files, sources
+from charrnn.text import blocks, build, cache, from_files, sources
 
 QUICK = [*TINY, "--steps=2", "--threads=1", "--set=log.eval_chars=99", "--set=log.sample_length=9"]
 FEW = "characters are too few to learn from; at least 2 are needed"
@@ -68,12 +68,12 @@ def test_one_long_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with (tmp_path / "line").open("wb") as stream:
         stream.writelines([block] * count)
     call("train", "line", *QUICK, "--set=log.baselines=false", "--out=run")
-    (made,) = (tmp_path / "home" / "charrnn").glob("*.ids")
-    corpus = entry.mapped(made, made.stem, "line")
+    (made,) = (tmp_path / "home" / "charrnn").iterdir()
+    corpus = cache.load(made.name, "line")
     assert corpus is not None
     assert (len(corpus.ids), corpus.vocabulary.counts) == (8192 * count, (1024 * count,) * 8)
     assert corpus.ids[-9:].tolist() == [7, *range(8)]
-    assert charrnn.load("run", device="cpu").sha256 == made.stem
+    assert charrnn.load("run", device="cpu").sha256 == made.name
 
 
 @pytest.mark.parametrize("words", [["train", "-"], ["score", "r", "-"], ["eval", "r", "-"], ["compare", "r", "-"]])
@@ -238,9 +238,9 @@ def test_a_file_that_shrinks(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert text.startswith(read)
     assert len(first) <= len(read) < len(text)
     path.write_text(text)
-    hashed = build.hashed
+    hash_files = build.hash_files
     with monkeypatch.context() as patch:
-        patch.setattr(build, "hashed", lambda *words: (hashed(*words), os.truncate(path, 150))[0][::-1])
+        patch.setattr(build, "hash_files", lambda *words: (hash_files(*words), os.truncate(path, 150))[0][::-1])
         corpus = from_files([str(path)])
     assert corpus.vocabulary.decode(corpus.ids) == TEXT[:150]
     path.write_bytes(b"x" * 150)

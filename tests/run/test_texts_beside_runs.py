@@ -77,7 +77,7 @@ def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_glob_passes_over_runs(call: Call, tmp_path: Path) -> None:
-    """A run in the way of a glob is resumed by the same command; what only runs have written is an error."""
+    """A run in the way of a glob is resumed by the same command; files that only runs have written are an error."""
     command = ("train", "**/*.txt", *SMALL, "--steps=30", "--out=r", "--set=log.sample_every=10", "--stop-after=20")
     call(*command)
     assert (tmp_path / "r" / "samples.txt").stat().st_size > 0
@@ -85,7 +85,7 @@ def test_a_glob_passes_over_runs(call: Call, tmp_path: Path) -> None:
     assert expand(["**/*.txt"]) == expand(["./**/*.t?t"]) == ["t.txt"]
     assert expand([f"{tmp_path}/**/*.txt"]) == [f"{tmp_path}/t.txt"]
     for name in ("r/*.txt", "r"):
-        assert "only runs have written" in call("train", name, *SMALL, "--out=s", status=2)[1]
+        assert "only files that training runs wrote" in call("train", name, *SMALL, "--out=s", status=2)[1]
     assert expand(["r/samples.txt"]) == ["r/samples.txt"]
 
 

@@ -38,7 +38,7 @@ def test_every_way_gives_the_same_corpus(contents: list[str], block: int) -> Non
             assert not folder.exists()
         with caching(small=1, block=block) as folder:
             check(from_files(names), *contents)
-            assert [path.name for path in folder.iterdir()] == [expected(*contents).sha256 + ".ids"]
+            assert [path.name for path in folder.iterdir()] == [expected(*contents).sha256]
             with mock.patch.object(sources, "pieces", side_effect=AssertionError("encoded again")):
                 mapped = from_files(names)
             check(mapped, *contents)
@@ -90,7 +90,7 @@ def test_streams_of_unknown_size_are_spilled(suffix: str, monkeypatch: pytest.Mo
     text = "Zwölf Boxkämpfer 😀\n" * 9
     for again in range(2):
         if again:
-            monkeypatch.setattr(cache, "put", None)
+            monkeypatch.setattr(cache, "save", None)
         if again and suffix == ".gz":
             monkeypatch.setattr(sources, "pieces", None)
         if suffix == ".gz":

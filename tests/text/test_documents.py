@@ -24,8 +24,8 @@ from charrnn.backend.numpy import NumpyBackend
 from charrnn.errors import ConfigError
 from charrnn.model import build
 from charrnn.run.resolve import start
-from charrnn.text import Part, begins, from_files, from_text, sources
-from charrnn.text.documents import parted
+from charrnn.text import Part, document_starts, from_files, from_text, sources
+from charrnn.text.corpus import split_documents
 from charrnn.training import masks
 
 many = settings(modest, max_examples=150)
@@ -67,7 +67,7 @@ def test_documents_are_found_in_any_blocks(case: tuple[str, str], cuts: list[int
     expected = documents(text, separator)
     for given_blocks, mark in ((blocks, separator), ([b.encode() for b in blocks], separator.encode())):
         whole, found = mark[:0], [0]
-        for block, begun in parted(given_blocks, mark):
+        for block, begun in split_documents(given_blocks, mark):
             assert block
             found += [len(whole) + at for at in begun]
             whole += block
@@ -75,7 +75,7 @@ def test_documents_are_found_in_any_blocks(case: tuple[str, str], cuts: list[int
         assert [whole[a:b] for a, b in zip(found, [*found[1:], None], strict=True) if whole] == [
             d if isinstance(whole, str) else d.encode() for d in expected
         ]
-    assert begins(text, separator).tolist() == [len("".join(expected[:n])) for n in range(1, len(expected))]
+    assert document_starts(text, separator).tolist() == [len("".join(expected[:n])) for n in range(1, len(expected))]
 
 
 @many
@@ -108,7 +108,7 @@ def test_line_ends_are_what_they_are() -> None:
 def test_a_part_knows_where_documents_begin(starts: set[int], positions: list[int]) -> None:
     """At the first character and at each start; and no start is left over behind the head of a part."""
     part = Part(np.zeros(61, np.uint8), np.array(sorted(starts), int))
-    assert part.begin(np.array([positions])).tolist() == [[n == 0 or n in starts for n in positions]]
+    assert part.is_start(np.array([positions])).tolist() == [[n == 0 or n in starts for n in positions]]
     assert part.head(30).starts.tolist() == sorted(n for n in starts if n < 30)
 
 

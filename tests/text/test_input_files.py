@@ -16,7 +16,7 @@ import pytest
 from helpers.commands import TEXT, TRAIN, Call, metrics
 from helpers.nasty import check, outcome, tree
 
-from charrnn import config, opening
+from charrnn import config, files
 from charrnn.errors import ConfigError
 from charrnn.text import blocks, expand
 
@@ -96,13 +96,13 @@ def test_pipes_are_read_to_their_end(call: Call, trained: Path, tmp_path: Path) 
 
 def test_a_pipe_without_a_writer(monkeypatch: pytest.MonkeyPatch, call: Call, trained: Path, tmp_path: Path) -> None:
     """A named pipe that nobody writes to is an error, as a text, a prompt and a configuration, instead of a wait."""
-    monkeypatch.setattr(opening, "WAIT", 0)
+    monkeypatch.setattr(files, "WRITER_TIMEOUT", 0)
     for name in ("pipe", "pipe.gz"):
         os.mkfifo(tmp_path / name)
         for words in READERS:
             error = call(*words.replace("X", name).replace("R", str(trained / "r")).split(), status=2)[1]
-            assert f"{name}: cannot be read (nobody has written to this pipe)" in error
-    with pytest.raises(ConfigError, match="'pipe': nobody has written to this pipe"):
+            assert f"{name}: cannot be read (no program writes to this pipe)" in error
+    with pytest.raises(ConfigError, match="'pipe': no program writes to this pipe"):
         config.read("pipe")
 
 
@@ -110,16 +110,16 @@ def test_a_writer_that_takes_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """A writer that has a pipe open but comes with its text only after the wait is read all the same."""
     os.mkfifo(tmp_path / "pipe")
     writer = os.open(tmp_path / "pipe", os.O_RDWR)
-    before, waits = opening.written, list[bool]()
+    before, waits = files.wait_for_writer, list[bool]()
 
     def written(stream: object) -> bool:
-        monkeypatch.setattr(opening, "WAIT", 0)
+        monkeypatch.setattr(files, "WRITER_TIMEOUT", 0)
         waits.append(before(stream))
         os.write(writer, b"at last")
         os.close(writer)
         return waits[0]
 
-    monkeypatch.setattr(opening, "written", written)
+    monkeypatch.setattr(files, "wait_for_writer", written)
     assert "".join(blocks(str(tmp_path / "pipe"), "utf-8")) == "at last"
     assert waits == [False]
 
@@ -134,8 +134,8 @@ def test_a_folder_with_more_than_texts(monkeypatch: pytest.MonkeyPatch, tmp_path
     links = {"zero.txt": "/dev/zero", "loop.txt": "loop.txt", "c.txt": "a.txt", "up": "..", "here": "."}
     for name, target in (links | {"below/up": ".."}).items():
         (folder / name).symlink_to(target)
-    opened, before = list[str](), opening.opened
-    monkeypatch.setattr(opening, "opened", lambda path: (opened.append(path), before(path))[1])
+    opened, before = list[str](), files.open_input
+    monkeypatch.setattr(files, "open_input", lambda path: (opened.append(path), before(path))[1])
     texts = [str(folder / name) for name in ("a.txt", "below/b.txt", "c.txt")]
     assert expand([str(folder)]) == opened == texts
     assert expand([f"{folder}/**/*.txt"]) == expand([f"{tmp_path}/**/fold*/**/*.txt"]) == texts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn.backend.base import Backend
 from charrnn.backend.numpy import NumpyBackend
-from charrnn.text import Corpus, Part, Streams, fitted, from_text, streams
+from charrnn.text import Corpus, Part, Streams, fit_batch, from_text, streams
 
 
 @modest
@@ -63,7 +63,7 @@ def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[in
 @example(2, 1, 1)
 def test_streams_sweep_as_the_ancestor(length: int, B: int, T: int) -> None:
     """Each stream gives the inputs, targets and resets of min-char-rnn on its own stretch, over several sweeps."""
-    B, T = fitted(length, B, T)
+    B, T = fit_batch(length, B, T)
     part = Part(np.arange(length, dtype=np.uint8))
     stream = streams(part, B, T)
     span, steps = length // B, 3 * stream.chunks + 2
@@ -75,7 +75,7 @@ def test_streams_sweep_as_the_ancestor(length: int, B: int, T: int) -> None:
 @given(st.integers(2, 120), st.integers(1, 4), st.integers(1, 20), st.sets(st.integers(1, 119), max_size=30))
 def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: set[int]) -> None:
     """A state is dropped exactly before the first chunk and before each character that begins a document."""
-    B, T = fitted(length, B, T)
+    B, T = fit_batch(length, B, T)
     stream = streams(Part(np.zeros(length, np.uint8), np.array(sorted(s for s in starts if s < length), int)), B, T)
     for index in range(stream.chunks):
         expected = [
@@ -97,7 +97,7 @@ def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: se
 @example(2, 1, 1, set(), 0)
 def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: int, starts: set[int], seed: int) -> None:
     """Chunks of a sweep lie end to end inside the stream, from a row below T; states are dropped where they should."""
-    B, T = fitted(length, B, T)
+    B, T = fit_batch(length, B, T)
     span = length // B
     part = Part(np.arange(length, dtype=np.uint16), np.array(sorted(s for s in starts if s < length), int))
     stream = streams(part, B, T, seed)
@@ -124,10 +124,10 @@ def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: in
 @modest
 @given(st.integers(2, 3000), st.integers(1, 100), st.integers(1, 200))
 @example(2, 32, 64)
-def test_batch_is_fitted_to_the_text(length: int, B: int, T: int) -> None:
+def test_batch_is_fit_batch_to_the_text(length: int, B: int, T: int) -> None:
     """First B shrinks as far as it must for a chunk of each stream, then T; what fits is left alone."""
     fitting = [(b, T) for b in range(1, B + 1) if b * (T + 1) <= length]
-    assert fitted(length, B, T) == (fitting[-1] if fitting else (1, length - 1))
+    assert fit_batch(length, B, T) == (fitting[-1] if fitting else (1, length - 1))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])

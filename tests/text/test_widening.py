@@ -8,7 +8,7 @@ from helpers.texts import caching, expected, files
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.text import cache, from_files, from_text, widened
+from charrnn.text import cache, from_files, from_text, widen
 
 
 @settings(deadline=None, max_examples=80)
@@ -19,13 +19,13 @@ def test_a_corpus_in_a_wider_vocabulary(text: str, more: str, block: int) -> Non
     union = sorted({*text, *more})
     with files(text.encode()) as names:
         for small in (10**6, 1):
-            with caching(small=small, block=block), mock.patch("charrnn.text.widening.BLOCK", block):
-                corpora = [widened(from_files(names), more)]
+            with caching(small=small, block=block), mock.patch("charrnn.text.build.BLOCK", block):
+                corpora = [widen(from_files(names), more)]
                 if small == 1:
-                    with mock.patch.object(cache, "put", side_effect=AssertionError("made again")):
-                        corpora.append(widened(from_files(names), more))
+                    with mock.patch.object(cache, "save", side_effect=AssertionError("made again")):
+                        corpora.append(widen(from_files(names), more))
                     assert from_files(names).vocabulary.characters == "".join(sorted(set(text)))
-                    other = widened(from_files(names), more + "\1")
+                    other = widen(from_files(names), more + "\1")
                     assert other.vocabulary.characters == "".join(sorted({*union, "\1"}))
                     assert other.vocabulary.decode(other.ids) == text
                 for corpus in corpora:
