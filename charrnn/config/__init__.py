@@ -1,6 +1,5 @@
 """Configuration: frozen dataclasses <- TOML <- `--set`. Host only."""
 
-from charrnn.config.edit import edited
 from charrnn.config.files import (
     Table,
     build,
@@ -28,7 +27,6 @@ __all__ = [
     "build",
     "checked",
     "dump",
-    "edited",
     "keyed",
     "merged",
     "parse",
