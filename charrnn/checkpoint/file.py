@@ -97,8 +97,8 @@ class Checkpoint:
         return self.flat("average" if self.meta.config.optimizer.average else "parameters", layout)
 
     @property
-    def memory(self) -> Checkpoint:
-        """The same without tensors but those that the optimiser remembers."""
+    def optimizer_state(self) -> Checkpoint:
+        """The same checkpoint with the optimizer's tensors only."""
         kept = {name: tensor for name, tensor in self.tensors.items() if name.startswith("optimizer/")}
         return dataclasses.replace(self, tensors=kept)
 

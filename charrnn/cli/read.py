@@ -15,7 +15,7 @@ from charrnn.cli.terminal import note, say, write
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.trained import Model
+    from charrnn.api import Model
 
 DASHES = "-" * 40
 AT_ONCE = 64
@@ -158,8 +158,8 @@ def eval_command(
     how = Dynamic(rate=dynamic_rate) if dynamic_chunk is None else Dynamic(dynamic_chunk, dynamic_rate)
     model = loaded(run, checkpoint, device, no_fallback)
     text = None if file is None else read_text(file, encoding)
-    if text is not None and model.learnt(text):
-        note(f"{file} is the text that the run was trained on: without it, the part that was held out is evaluated")
+    if text is not None and model.was_trained_on(text):
+        note(f"{file} is the text that the run was trained on: leave it out to evaluate the validation split")
     result = model.evaluate(text, window=window, dynamic=dynamic and how, unknown=unknown)
     values = {
         "nats_per_char": result.nats_per_char,
@@ -189,7 +189,7 @@ def score_command(
     The first character has no context and so no surprise: its line begins with `-`.
     """
     model = loaded(run, checkpoint, device, no_fallback)
-    text = model.vocabulary.decode(model.part(read_text(file, encoding), unknown).ids)
+    text = model.vocabulary.decode(model.encode(read_text(file, encoding), unknown).ids)
     surprises = ["-", *(f"{nats:.4f}" for nats in model.score(text))]
     for nats, character in zip(surprises, text, strict=False):
         write(f"{nats}\t{json.dumps(character)}\n")

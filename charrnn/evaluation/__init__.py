@@ -20,7 +20,7 @@ def evaluated(
     *,
     window: int | None = None,
     dynamic: bool | Dynamic = False,
-    memory: Checkpoint | None = None,
+    optimizer_state: Checkpoint | None = None,
 ) -> Evaluation:
     """How well a network predicts a text.
 
@@ -30,14 +30,14 @@ def evaluated(
         part: the text.
         window: the protocol `windows`, of so many characters;
         dynamic: the protocol `dynamic`; neither: `carried`.
-        memory: for `dynamic`, the run's checkpoint with what its optimiser remembers.
+        optimizer_state: for `dynamic`, the run's checkpoint with the tensors of its optimizer.
 
     Raises `OverflowingError` for a network whose numbers do.
     """
     with closing(network.backend.thread_pool()) as thread_pool:
         if dynamic:
             how = dynamic if isinstance(dynamic, Dynamic) else Dynamic()
-            result = dynamic_evaluation(network, params, part, memory, how)
+            result = dynamic_evaluation(network, params, part, optimizer_state, how)
         elif window is None:
             result = carried(network, params, part, thread_pool)
         else:

@@ -15,10 +15,9 @@ from typing import Any
 
 from charrnn import checkpoint
 from charrnn import text as texts
-from charrnn.api import load, one_or_more
+from charrnn.api import Model, load, path_list
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
-from charrnn.trained import Model
 
 WINDOW = 256
 """Characters of a window: as many as nanoGPT's character model sees."""
@@ -116,7 +115,7 @@ def compare(
     no run, `ConfigError` for a window below 1.
     """
     options: dict[str, Any] = {"window": window, "evaluate": evaluate, "unknown": unknown}
-    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in one_or_more(runs))
+    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in path_list(runs))
 
 
 def row(
@@ -158,7 +157,7 @@ def row(
         text=of,
         losses={protocol: losses.get(protocol) for protocol in wanted},
         missing=missing,
-        notices=(*model.notices, *([f"{run} was trained on {name}"] if text and model.learnt(text) else [])),
+        notices=(*model.notices, *([f"{run} was trained on {name}"] if text and model.was_trained_on(text) else [])),
     )
 
 
@@ -185,7 +184,7 @@ def evaluated(
     found: dict[str, float] = {}
     missing: dict[str, str] = {}
     try:
-        part = model.validation() if text is None else model.part(text, unknown)
+        part = model.validation() if text is None else model.encode(text, unknown)
     except TextError as error:
         return None, found, dict.fromkeys(wanted, str(error))
     for protocol, width in wanted.items():

@@ -17,12 +17,12 @@ import numpy as np
 
 from charrnn import backend
 from charrnn import config as configuration
+from charrnn.api import Model
 from charrnn.config import Config, ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import build
 from charrnn.model.cells import CELLS
 from charrnn.text import Vocabulary
-from charrnn.trained import Model
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 

@@ -183,6 +183,6 @@ def test_mistakes(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--window must be at least 1, not 0"):
         charrnn.compare([shared], window=0)
     model = charrnn.load(shared, device="cpu")
-    assert model.evaluate(model.part("she sells", "error")) == model.evaluate("she sells")
+    assert model.evaluate(model.encode("she sells", "error")) == model.evaluate("she sells")
     with pytest.raises(TextError):
         model.evaluate("X")
