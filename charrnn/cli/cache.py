@@ -6,10 +6,15 @@ import time
 
 import click
 
-from charrnn.cli.terminal import printable, say
+from charrnn.cli.options import examples
+from charrnn.cli.output import print_line, printable
 
 
-@click.command("cache")
+@click.command(
+    "cache",
+    short_help="List or remove cached texts.",
+    epilog=examples("charrnn cache", "charrnn cache --clear"),
+)
 @click.option("--clear", is_flag=True, help="Remove all of them; the next run on a text makes its own again.")
 def cache_command(clear: bool) -> None:
     """The encoded large texts kept for the next run: size on the disk, when last used, name.
@@ -20,17 +25,17 @@ def cache_command(clear: bool) -> None:
     from charrnn.evaluation import store
     from charrnn.text import cache
 
-    say(f"directory: {cache.directory()}")
+    print_line(f"directory: {cache.directory()}")
     found = cache.clear() if clear else cache.entries()
     for entry in found:
         name = printable(entry.about.name) if entry.about is not None else "(damaged)"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        say(f"{megabytes(entry.size):>12}  {used}  {name}")
+        print_line(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in found))
     texts = f"{len(found)} text" + "s" * (len(found) != 1)
     splits = len(store.clear() if clear else store.files())
     baselines = f", and the baselines of {splits} split" + "s" * (splits != 1) if splits else ""
-    say(f"{'removed' if clear else 'total'}: {texts}, {total}{baselines}")
+    print_line(f"{'removed' if clear else 'total'}: {texts}, {total}{baselines}")
 
 
 def megabytes(size: int) -> str:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import (
-    command_line,
+from charrnn.cli.options import (
     configured_device_option,
+    examples,
     fallback_option,
     files_encoding_option,
+    json_option,
     settings_option,
 )
-from charrnn.cli.table import aligned
-from charrnn.cli.terminal import note, say
+from charrnn.cli.output import command_line, print_line, print_notice, table_lines
 
 if TYPE_CHECKING:
     from charrnn.tools.tune import Plan, Result, Slice
@@ -25,19 +25,30 @@ if TYPE_CHECKING:
 ALIGNMENT, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 
 
-@click.command("tune")
+@click.command(
+    "tune",
+    short_help="Find the fastest shards, threads and device.",
+    epilog=examples(
+        "charrnn tune quickstart book.txt",
+        "charrnn tune mine.toml book.txt --seconds 60 --write tuned.toml",
+    ),
+)
 @click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]...")
-@click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every word is a text.")
+@click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every argument is a text.")
 @settings_option
 @files_encoding_option
 @configured_device_option
 @fallback_option
 @click.option("--seconds", type=float, default=20, show_default=True, help="About how long to measure.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option
 @click.option(
-    "--write", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write the configuration that is best."
+    "--write",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the whole configuration, with the best settings, to a new file.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --write if it exists.")
 def tune_command(
     words: tuple[str, ...],
     preset: str | None,
@@ -50,10 +61,10 @@ def tune_command(
     path: Path | None,
     overwrite: bool,
 ) -> None:
-    """Measure which train.shards, --threads and device train fastest here, by real steps of CONFIG on FILES.
+    """Measure which train.shards, --threads and device train CONFIG on FILES fastest on this machine.
 
-    CONFIG is a preset's name or a TOML file: the first word if it ends in .toml or names a preset and no file, or
-    --config. FILES are those of `train`. --device cpu leaves GPUs out.
+    CONFIG is the name of a preset or a TOML file: the first argument, if it ends in .toml or names a preset and not a
+    file, or the value of --config. FILES are those of `train`. --device cpu excludes GPUs.
     """
     from charrnn import config
     from charrnn.run.request import Request
@@ -78,12 +89,12 @@ def tune_command(
     if path is not None:
         tune.write_configuration(path, result, overwrite=overwrite)
     if as_json:
-        say(json.dumps(result.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
+        print_line(json.dumps(result.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
         return
     show(result)
     if path is not None:
         threads = ("--threads", str(result.best.threads)) if result.best.device == "cpu" else ()
-        say(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
+        print_line(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
 
 
 def names_configuration(word: str) -> bool:
@@ -98,21 +109,21 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
     from charrnn import backend
 
     for line in plan.notices:
-        note(line)
+        print_notice(line)
     if quiet:
         return
     corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
-    say(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
-    say(
+    print_line(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
+    print_line(
         f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
         f"{model.num_layers} x {model.hidden_size}, {model.dtype}"
     )
-    say(f"machine: {backend.cores()} cores, {backend.blas()}")
+    print_line(f"machine: {backend.cores()} cores, {backend.blas()}")
 
 
 def measure(plan: Plan) -> Iterator[Slice]:
     """Yield the measurements; on a terminal a bar shows the time and the candidate."""
-    from charrnn.cli.bar import Bar
+    from charrnn.cli.progress import Bar
     from charrnn.tools import tune
 
     bar_format = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
@@ -134,8 +145,8 @@ def show(result: Result) -> None:
         rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
         marked = ", ".join(mark for mark, holds in marks.items() if holds)
         lines.append([row.device, str(row.shards), str(row.threads), *rates, marked])
-    say("\n" + "\n".join(aligned(lines, ALIGNMENT, WIDTHS)))
+    print_line("\n" + "\n".join(table_lines(lines, ALIGNMENT, WIDTHS)))
     for device, problem in result.plan.missing.items():
-        say(f"{device:8} not measured: {problem}")
-    say(f"\n{result.recommendation}")
-    say(f"note: {ROUNDING_NOTE}")
+        print_line(f"{device:8} not measured: {problem}")
+    print_line(f"\n{result.recommendation}")
+    print_line(f"note: {ROUNDING_NOTE}")

@@ -115,7 +115,7 @@ def compare(
     no run, `ConfigError` for a window below 1.
     """
     options: dict[str, Any] = {"window": window, "evaluate": evaluate, "unknown": unknown}
-    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in path_list(runs))
+    return mark_best(row(run, text, **options, device=device, fallback=fallback) for run in path_list(runs))
 
 
 def row(
@@ -227,7 +227,7 @@ def held_out(model: Model, most: int = 0) -> Text:
     return Text(name, model.sha256, first, total - first)
 
 
-def ranked(rows: Iterable[Row]) -> list[Row]:
+def mark_best(rows: Iterable[Row]) -> list[Row]:
     """`rows` with the best of each text and protocol marked; a run that is alone on its text is the best of nothing."""
     rows = list(rows)
     found: dict[tuple[Text | None, str], list[float]] = {}

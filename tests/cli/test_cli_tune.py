@@ -1,4 +1,4 @@
-"""`charrnn tune`: the table, JSON, and what it writes."""
+"""`charrnn tune`: the table, JSON, and the configuration that it writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from helpers.commands import BUFFERED, NO_GPU, TEXT, TINY, Call
 
 from charrnn import backend, config
-from charrnn.cli.bar import Bar
+from charrnn.cli.progress import Bar
 from charrnn.tools import tune
 from charrnn.tools.tune import Candidate, Plan
 
@@ -24,7 +24,7 @@ MINE = "# mine\n[model]\nhidden_size = 8   # small\n\n[train]\nbatch_size = 2\ns
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """Two cores, RATES for rates, and a clock by which every look takes a second; the plans measured."""
+    """Measure RATES on two cores, with a clock that advances a second at each call; return the list of plans."""
     plans: list[Plan] = []
 
     def bench(plan: Plan) -> tune.Measure:
@@ -39,7 +39,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured, a line for each candidate with its marks, why a device is missing, and what to do."""
+    """The output says what is measured, the rate of each candidate, why a device is missing, and what to change."""
     out, err = call("tune", "t.txt", *TINY[1:])
     assert out.splitlines() == [
         f"corpus: t.txt, {len(TEXT):,} characters, {len(set(TEXT))} distinct",
@@ -68,8 +68,8 @@ def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyP
     assert f"WARNING: --device cuda cannot be used, running on the CPU: {NO_GPU}" in call("tune", "--device=cuda")[1]
 
 
-def test_json_says_the_same(call: Call, measured: list[Plan]) -> None:
-    """One strict JSON object, alone on standard output."""
+def test_json(call: Call, measured: list[Plan]) -> None:
+    """Standard output is one strict JSON object with everything that the table says."""
     out, _ = call("tune", "t.txt", *TINY[1:], "--json", "--write=best.toml")
     values = json.loads(out)
     row = {"device": "cpu", "shards": 2, "threads": 2, "steps_per_second": 190, "chars_per_second": 3040}
@@ -85,8 +85,8 @@ def test_json_says_the_same(call: Call, measured: list[Plan]) -> None:
     assert json.loads(call("tune", "t.txt", *TINY, "--json")[0])["written"] is None
 
 
-def test_which_word_is_the_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """The first word if it ends in .toml or names a preset and no file; with --config every word is a text."""
+def test_which_argument_is_the_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """It is the first one, if it ends in .toml or names a preset and not a file; with --config every one is a text."""
     (tmp_path / "mine.toml").write_text(MINE)
     ways = (["mine.toml", "t.txt"], ["min-char-rnn", "t.txt"], ["--config=mine.toml", "t.txt"], ["t.txt"])
     for words in ways:
@@ -106,8 +106,8 @@ def test_which_word_is_the_configuration(call: Call, measured: list[Plan], tmp_p
     assert "ß" in measured[-1].corpus.vocabulary.characters
 
 
-def test_a_new_file_holds_the_whole_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """--write makes a file that reads back as the configuration, unresolved, with the best shards."""
+def test_written_file_holds_the_whole_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """--write writes the unresolved configuration with the best number of shards."""
     out, _ = call("tune", "t.txt", *TINY[1:], "--write=best.toml")
     expected = config.merged(config.parse_settings(TINY[2::2]), {"train": {"shards": 2}})
     assert config.build(config.read("best.toml")) == config.build(expected)
@@ -139,8 +139,8 @@ def test_overwrite_follows_a_symbolic_link(call: Call, measured: list[Plan], tmp
     assert config.read("real.toml")["train"]["shards"] == 2
 
 
-def test_a_real_measurement(call: Call) -> None:
-    """A tiny network is really trained: every candidate has a rate, and the best is one of them."""
+def test_real_measurement(call: Call) -> None:
+    """A tiny network is trained: every candidate has a rate, and the best is one of them."""
     values = json.loads(call("tune", "t.txt", *TINY, "--seconds=1", "--json")[0])
     rows = {Candidate(r["device"], r["shards"], r["threads"]): r["steps_per_second"] for r in values["rows"]}
     assert set(rows) == set(tune.cpu_candidates(backend.cores(), 2, 1))
@@ -148,16 +148,16 @@ def test_a_real_measurement(call: Call) -> None:
     assert Candidate(**values["best"]) in rows
 
 
-def test_a_bar_interrupted_in_the_making_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C may come before the bar is whole: what closes it then has nothing to say behind the one line."""
-    said: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", said.append)
-    Bar.__new__(Bar)  # and gone; seen to fail with tqdm 4.66
-    assert not said
+def test_bar_that_is_interrupted_in_its_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting a bar whose constructor did not run prints nothing."""
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    Bar.__new__(Bar)  # deleted at once; a plain tqdm 4.66 bar fails here
+    assert not errors
 
 
-def test_ctrl_c_ends_it(call: Call) -> None:
-    """An interrupted measurement ends with status 130 and one line, and writes nothing."""
+def test_ctrl_c(call: Call) -> None:
+    """An interrupted measurement ends with status 130 and one line, and writes no file."""
     command = [sys.executable, "-m", "charrnn", "tune", "t.txt", *TINY, "--seconds=600", "--write=best.toml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED) as process:
         assert any(line.startswith("machine: ") for line in process.stdout)

@@ -17,7 +17,7 @@ import charrnn
 from charrnn import checkpoint
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
-from charrnn.tools.compare import Row, Text, ranked
+from charrnn.tools.compare import Row, Text, mark_best
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_losses_are_those_of_eval(shared: Path) -> None:
 
 
 def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) -> None:
-    """Where one run drops its state between documents, its losses are not ranked with another's that does not."""
+    """Where one run drops its state between documents, its losses are not mark_best with another's that does not."""
     parted = trained(tmp_path, "parted", data_document_separator=" ")
     for text, words in ((None, "documents ending in ' '"), ("she sells shells", "in 3 documents")):
         one, other = charrnn.compare([shared, parted], text, window=4, device="cpu")
@@ -170,10 +170,10 @@ def test_the_best_is_sought_on_one_text() -> None:
     losses = [(a, 2.0, 3.0), (Text("also a", "1", 0, 9), 1.5, 3.0), (b, 1.0, None), (b, 1.25, 2.0), (c, 0.5, 0.5)]
     row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, 0.0, 0.0, "adam", 1, None, None, None, {}, {})
     rows = [replace(row, text=text, losses={"carried": x, "windows:4": y}) for text, x, y in losses]
-    best = [each.best for each in ranked(rows)]
+    best = [each.best for each in mark_best(rows)]
     assert best == [("windows:4",), ("carried", "windows:4"), ("carried",), (), ()]
     lost = [replace(row, text=a, losses={"carried": x}) for x in (math.inf, 4.0, None)]
-    assert [each.best for each in ranked(lost)] == [(), ("carried",), ()]
+    assert [each.best for each in mark_best(lost)] == [(), ("carried",), ()]
 
 
 def test_mistakes(shared: Path, tmp_path: Path) -> None:
