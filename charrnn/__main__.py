@@ -1,11 +1,11 @@
-"""`charrnn`, and `python -m charrnn`."""
+"""The entry point of `charrnn` and `python -m charrnn`."""
 
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line; Ctrl-C that comes while it is still being imported ends it as it does later."""
+    """Run the command line; Ctrl-C during its import prints the same line as later."""
     try:
         from charrnn.cli import main as run
 

@@ -1,4 +1,4 @@
-"""The command line: parse, build, print. Every error that a user can cause is one line on standard error."""
+"""The command line. Every error that a user can cause is one line on standard error."""
 
 from __future__ import annotations
 
@@ -11,45 +11,60 @@ import click
 
 from charrnn import __version__
 from charrnn.cli.cache import cache_command
-from charrnn.cli.check import devices_command, gradcheck_command
 from charrnn.cli.compare import compare_command
-from charrnn.cli.read import eval_command, sample_command, score_command
-from charrnn.cli.terminal import abandon_output, note, say
+from charrnn.cli.devices import devices_command
+from charrnn.cli.eval import eval_command
+from charrnn.cli.gradcheck import gradcheck_command
+from charrnn.cli.options import examples
+from charrnn.cli.output import discard_output, print_line, print_notice
+from charrnn.cli.sample import sample_command
+from charrnn.cli.score import score_command
 from charrnn.cli.train import train_command
 from charrnn.cli.tune import tune_command
 from charrnn.errors import CharrnnError
 
 
 class Commands(click.Group):
-    """The commands, with a closed pipe caught below click, which would end with status 1."""
+    """The group of all commands, listed in the order in which they are added.
+
+    A closed pipe is handled here, because click would end with status 1.
+    """
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of the commands in order."""
+        return list(self.commands)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Read the command line, which may ask for help."""
-        with unread():
+        """Parse the command line, which prints help if it asks for it."""
+        with closed_pipe_is_success():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with unread():
+        with closed_pipe_is_success():
             return super().invoke(ctx)
 
 
 @contextmanager
-def unread() -> Iterator[None]:
-    """That whoever reads has had enough, as in `| head`, is no error."""
+def closed_pipe_is_success() -> Iterator[None]:
+    """End with status 0 if the reader of standard output closes it, as `head` does."""
     try:
         yield
     except BrokenPipeError:
-        abandon_output()
+        discard_output()
         raise click.exceptions.Exit(0) from None
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("charrnn train book.txt", "charrnn sample runs/book"),
+)
 @click.version_option(__version__, prog_name="charrnn")
 def charrnn() -> None:
     """Train character-level recurrent networks and sample from them.
 
-    Exit status: 0 done, 1 a check failed, 2 a user's mistake, 3 stopped by the guard, 130/143 interrupted.
+    Exit status: 0 success, 1 a check failed, 2 wrong input, 3 training diverged, 130 or 143 interrupted.
     """
 
 
@@ -59,8 +74,8 @@ for command in (
     eval_command,
     score_command,
     compare_command,
-    cache_command,
     tune_command,
+    cache_command,
     devices_command,
     gradcheck_command,
 ):
@@ -72,32 +87,33 @@ def main() -> NoReturn:
     try:
         status = charrnn.main(prog_name="charrnn", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        say(error.format_message())
+        print_line(error.format_message())
         status = 0
     except click.ClickException as error:
-        status = fail(error.format_message(), error.exit_code)
+        status = print_error(error.format_message(), error.exit_code)
     except CharrnnError as error:
-        status = fail(str(error), error.exit_status)
+        status = print_error(str(error), error.exit_status)
     except (KeyboardInterrupt, click.Abort):
-        status = fail("interrupted", 130)
+        status = print_error("interrupted", 130)
     except OSError as error:
-        status = fail(refused(error), 2)
+        if error.filename is None and not isinstance(error, FileNotFoundError):
+            discard_output()  # standard output cannot be written
+        status = print_error(os_error_message(error), 2)
     except MemoryError as error:
-        why = f" ({error})" if str(error) else ""
-        status = fail(f"out of memory{why}: lower train.batch_size or model.hidden_size", 2)
+        reason = f" ({error})" if str(error) else ""
+        status = print_error(f"out of memory{reason}: lower train.batch_size or model.hidden_size", 2)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def refused(error: OSError) -> str:
-    """What the system refused: a name that is too long; nameless, a current directory, or room for standard output."""
+def os_error_message(error: OSError) -> str:
+    """Return what the system reports, with the file name if there is one."""
     if error.filename is None and isinstance(error, FileNotFoundError):
-        return "the current directory is gone: change to one that is there"
-    if error.filename is None:
-        abandon_output()
-    return f"{error.filename}: " * bool(error.filename) + (error.strerror or str(error))
+        return "the current directory no longer exists: change to another directory"
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
-def fail(message: str, status: int) -> int:
-    """Print an error as one line; return the exit status."""
-    note("charrnn: " + " ".join(message.split()))
+def print_error(message: str, status: int) -> int:
+    """Print an error as one line on standard error and return `status`."""
+    print_notice("charrnn: " + " ".join(message.split()))
     return status

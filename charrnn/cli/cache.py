@@ -6,10 +6,15 @@ import time
 
 import click
 
-from charrnn.cli.terminal import printable, say
+from charrnn.cli.options import examples
+from charrnn.cli.output import print_line, printable
 
 
-@click.command("cache", short_help="List or remove the encoded large texts.")
+@click.command(
+    "cache",
+    short_help="List or remove cached texts.",
+    epilog=examples("charrnn cache", "charrnn cache --clear"),
+)
 @click.option("--clear", is_flag=True, help="Remove all of them. The next run on a text encodes it again.")
 def cache_command(clear: bool) -> None:
     """List the large texts that are kept encoded for the next run: size on the disk, last use, name.
@@ -19,16 +24,16 @@ def cache_command(clear: bool) -> None:
     """
     from charrnn.text import cache
 
-    say(f"directory: {cache.directory()}")
+    print_line(f"directory: {cache.directory()}")
     entries, old_files = cache.clear() if clear else (cache.entries(), cache.old_files())
     for entry in entries:
         name = printable(entry.name) if entry.name is not None else "(damaged)"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        say(f"{megabytes(entry.size):>12}  {used}  {name}")
+        print_line(f"{megabytes(entry.size):>12}  {used}  {name}")
     total = megabytes(sum(entry.size for entry in entries))
     texts = f"{len(entries)} text" + "s" * (len(entries) != 1)
     old = f", and {len(old_files)} file{'s' * (len(old_files) != 1)} of earlier versions" if old_files else ""
-    say(f"{'removed' if clear else 'total'}: {texts}, {total}{old}")
+    print_line(f"{'removed' if clear else 'total'}: {texts}, {total}{old}")
 
 
 def megabytes(size: int) -> str:

@@ -9,28 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.common import (
+from charrnn.cli.inputs import read_text
+from charrnn.cli.options import (
     device_option,
+    examples,
     fallback_option,
-    read_text,
-    strict,
+    json_option,
+    strict_json,
     text_encoding_option,
     unknown_option,
 )
-from charrnn.cli.table import aligned
-from charrnn.cli.terminal import note, printable, say
+from charrnn.cli.output import print_line, print_notice, printable, table_lines
 from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from charrnn.tools.compare import Row, Text
 
 
-@click.command("compare")
+@click.command(
+    "compare",
+    short_help="Print one table of several runs.",
+    epilog=examples(
+        "charrnn compare runs/rnn runs/lstm",
+        "charrnn compare runs/rnn runs/lstm other.txt --window 100",
+        "charrnn compare runs/rnn runs/lstm --no-eval --json",
+    ),
+)
 @click.argument("words", nargs=-1, required=True, metavar="RUN... [FILE]")
-@click.option("--file", metavar="FILE", help="The text; then every word is a run.")
-@click.option("--window", type=int, default=256, show_default=True, metavar="W", help="Of the protocol windows:W.")
-@click.option("--no-eval", is_flag=True, help="Evaluate nothing: the best validation loss while training.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--file", metavar="FILE", help="The text to evaluate; then every argument is a run.")
+@click.option("--window", type=int, default=256, show_default=True, metavar="W", help="Characters of a window.")
+@click.option("--no-eval", is_flag=True, help="Print the best validation loss of the training; evaluate nothing.")
+@json_option
 @unknown_option
 @device_option
 @fallback_option
@@ -38,17 +47,18 @@ if TYPE_CHECKING:
 def compare_command(
     words: tuple[str, ...], file: str | None, window: int, no_eval: bool, as_json: bool, encoding: str, **options: Any
 ) -> None:
-    """One table of several runs: what they are, what they took, and how well each predicts.
+    """Print one table of several runs: the networks, their training, and how well each predicts.
 
-    RUN is a run directory, of which the best checkpoint is evaluated, or a checkpoint file; on its own validation split
-    or, with FILE, on FILE. The last word is FILE if it is `-` or a file that does not end in .safetensors.
+    RUN is a run directory, whose best checkpoint is used, or a checkpoint file. Each network is evaluated on its own
+    validation split or, with FILE, on FILE: once with the state carried through the text, once in windows. The last
+    argument is FILE if it is - or a file that does not end in .safetensors.
     """
     from charrnn.tools import compare
 
-    runs, file = told_apart(words, file)
+    runs, file = runs_and_file(words, file)
     if file is not None and no_eval:
         raise click.UsageError("--no-eval reads no text: leave out one of them")
-    wanted = list(compare.protocols(window, not no_eval))
+    protocols = list(compare.protocols(window, not no_eval))
     text = None if file is None else read_text(file, encoding)
     fallback = not options.pop("no_fallback")
     options |= {
@@ -57,18 +67,18 @@ def compare_command(
         "evaluate": not no_eval,
         "fallback": fallback,
     }
-    found, failed = rows_of(runs, text, options)
-    for line in dict.fromkeys(line for row in found for line in row.notices):
-        note(line)
+    rows, failed = rows_of(runs, text, options)
+    for line in dict.fromkeys(line for row in rows for line in row.notices):
+        print_notice(line)
     if as_json:
-        values = {"protocols": wanted, "rows": [asdict(row) for row in found], "failed": failed}
-        say(json.dumps(strict(values), allow_nan=False))
+        values = {"protocols": protocols, "rows": [asdict(row) for row in rows], "failed": failed}
+        print_line(json.dumps(strict_json(values), allow_nan=False))
         return
-    show(found, wanted)
+    show(rows, protocols)
 
 
-def told_apart(words: tuple[str, ...], file: str | None) -> tuple[tuple[str, ...], str | None]:
-    """The runs and the text, if there is one. Raises `UsageError` where there is no run."""
+def runs_and_file(words: tuple[str, ...], file: str | None) -> tuple[tuple[str, ...], str | None]:
+    """Return the runs and the text file, if there is one. Raises `UsageError` if there is no run."""
     last = words[-1]
     if file is not None or not (last == "-" or (Path(last).is_file() and Path(last).suffix != ".safetensors")):
         return words, file
@@ -78,11 +88,11 @@ def told_apart(words: tuple[str, ...], file: str | None) -> tuple[tuple[str, ...
 
 
 def rows_of(runs: tuple[str, ...], text: str | None, options: dict[str, Any]) -> tuple[list[Row], dict[str, str]]:
-    """A row for each run, and why one has none; on a terminal with a bar.
+    """Return the rows, and run -> reason for the runs that have none. A terminal shows a bar.
 
-    Raises `CheckpointError` where there is no row at all.
+    Raises `CheckpointError` if no run has a row.
     """
-    from charrnn.cli.bar import Bar
+    from charrnn.cli.progress import Bar
     from charrnn.tools import compare
 
     rows: list[Row] = []
@@ -95,60 +105,56 @@ def rows_of(runs: tuple[str, ...], text: str | None, options: dict[str, Any]) ->
     if not rows:
         raise CheckpointError("; ".join(failed.values()))
     for reason in failed.values():
-        note(f"left out: {reason}")
-    return compare.ranked(rows), failed
+        print_notice(f"left out: {reason}")
+    return compare.mark_best(rows), failed
 
 
-def show(rows: list[Row], wanted: list[str]) -> None:
-    """The table, which losses are of which text, and why some are missing."""
-    names = short([row.run for row in rows])
-    texts: dict[Text, list[str]] = {}  # those that losses are of, with the runs on each
+def show(rows: list[Row], protocols: list[str]) -> None:
+    """Print the table, the texts that the losses were measured on, and why losses are missing."""
+    names = short_names([row.run for row in rows])
+    texts: dict[Text, list[str]] = {}  # text -> names of the runs with a loss on it
     for row, name in zip(rows, names, strict=True):
         if row.text is not None and any(loss is not None for loss in row.losses.values()):
             texts.setdefault(row.text, []).append(name)
     letters = {text: chr(ord("A") + n) if n < 26 else str(n) for n, text in enumerate(texts)} if len(texts) > 1 else {}
-    # A space where the mark of the best stands keeps the digits in line.
-    heading = ["run", "cell", "size", "params", "drop", "optim", "steps", *(f"{p} " for p in wanted), "chars/s", "min"]
-    lines = [[*heading, "text"] if letters else heading]
+    # The space after a protocol stands above the mark of the best, so that the digits align.
+    heading = ["run", "cell", "size", "params", "drop", "optim", "steps", *(f"{p} " for p in protocols), "chars/s"]
+    lines = [[*heading, "min", *(["text"] if letters else [])]]
     for row, name in zip(rows, names, strict=True):
-        line = [name, row.cell, f"{row.num_layers}x{row.hidden_size}", f"{row.parameters:,}", drop(row)]
+        line = [name, row.cell, f"{row.num_layers}x{row.hidden_size}", f"{row.parameters:,}", dropout(row)]
         line += [row.optimizer, f"{row.steps:,}"]
         for protocol, loss in row.losses.items():
             line.append("- " if loss is None else f"{loss:.4f}{'*' if protocol in row.best else ' '}")
-        line += [figure(row.chars_per_second, ",.0f"), figure(row.minutes, ",.1f")]
+        line += [number(row.chars_per_second, ",.0f"), number(row.minutes, ",.1f")]
         line += [letters.get(row.text, "") if row.text is not None else ""] if letters else []
         lines.append(line)
-    align = "<<>>><>" + ">" * (len(wanted) + 2) + "<" * bool(letters)
-    for text in [
-        *aligned(lines, align),
-        "",
-        *below(texts, letters, any(row.best for row in rows)),
-        *reasons(rows, names),
-    ]:
-        say(text)
+    align = "<<>>><>" + ">" * (len(protocols) + 2) + "<" * bool(letters)
+    footer = [*text_lines(texts, letters, any(row.best for row in rows)), *reason_lines(rows, names)]
+    for text_line in [*table_lines(lines, align), "", *footer]:
+        print_line(text_line)
 
 
-def drop(row: Row) -> str:
-    """What is dropped: of outputs, and, marked, of the input's characters and of the recurrent weights."""
+def dropout(row: Row) -> str:
+    """Return the dropout of outputs, then that of the input (i) and of the recurrent weights (r) if not 0."""
     others = [f"+{p:g}{mark}" for p, mark in ((row.input_dropout, "i"), (row.recurrent_dropout, "r")) if p]
     return f"{row.dropout:g}" + "".join(others)
 
 
-def figure(value: float | None, form: str) -> str:
-    """A number of the table, or that there is none."""
+def number(value: float | None, form: str) -> str:
+    """Return a formatted number, or - for None."""
     return "-" if value is None else f"{value:{form}}"
 
 
-def short(runs: list[str]) -> list[str]:
-    """Names for the table: the last part of each path where all lie in one directory."""
+def short_names(runs: list[str]) -> list[str]:
+    """Return the last part of each path if all runs are in one directory, else the paths."""
     paths = [Path(run) for run in runs]
     if len(runs) > 1 and len({path.parent for path in paths}) == 1 and all(path.name for path in paths):
         return [path.name for path in paths]
     return runs
 
 
-def below(texts: dict[Text, list[str]], letters: dict[Text, str], marked: bool) -> list[str]:
-    """Which losses are of which text, and what the mark of the best means."""
+def text_lines(texts: dict[Text, list[str]], letters: dict[Text, str], marked: bool) -> list[str]:
+    """Return lines that name the text of each loss and explain the mark of the best."""
     if not letters:
         best = "; * the best" if marked else ""
         return [f"losses in nats/char on {printable(text.name)}{best}" for text in texts]
@@ -163,11 +169,11 @@ def below(texts: dict[Text, list[str]], letters: dict[Text, str], marked: bool) 
     ]
 
 
-def reasons(rows: list[Row], names: list[str]) -> list[str]:
-    """Why losses are missing, a line for each run and reason."""
+def reason_lines(rows: list[Row], names: list[str]) -> list[str]:
+    """Return why losses are missing, one line for each run and reason."""
     lines = []
     for row, name in zip(rows, names, strict=True):
         for reason in dict.fromkeys(row.missing.values()):
-            which = ", ".join(protocol for protocol, why in row.missing.items() if why == reason)
-            lines.append(printable(f"{name}: no {which}: {reason}"))
+            protocols = ", ".join(protocol for protocol, why in row.missing.items() if why == reason)
+            lines.append(printable(f"{name}: no {protocols}: {reason}"))
     return lines

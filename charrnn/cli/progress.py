@@ -1,25 +1,47 @@
-"""What `train` shows: plain lines in a pipe, and on a terminal a progress bar with rate and time left below them."""
+"""The progress bar of long commands, and what `train` prints: lines, above the bar on a terminal.
+
+This module imports tqdm and the training code, so commands import it only when they run.
+"""
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from typing import Any
 
-from charrnn.cli.bar import Bar
-from charrnn.cli.common import Interruption
-from charrnn.cli.terminal import abandon_output, escaped, note, say
+from tqdm import tqdm
+
+from charrnn.cli.output import discard_output, escaped, print_line, print_notice
+from charrnn.cli.signals import BROKEN_PIPE, Interruption
 from charrnn.evaluation.baselines import Baselines
 from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.optim import GUARD_LIMIT
 from charrnn.run.session import Session
 from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Trained
 
-BROKEN_PIPE = 13  # the number of SIGPIPE
-ENOUGH = 0.8
-"""Of the time that steps were planned for: what ends before that is worth a word."""
+SHORT = 0.8
+"""A run that ends before this fraction of its planned time prints a hint."""
+END_WORDS = {
+    "interrupted": "interrupted",
+    "stop_after": "stopped",
+    "diverged": "stopped because it diverged",
+    "time": "stopped by --minutes",
+    "patience": "stopped early (train.patience)",
+}
+
+
+class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
+    """A progress bar on standard error, shown only on a terminal and removed at its end. Options: those of `tqdm`."""
+
+    disable = True  # until __init__ sets it: tqdm 4.66 fails to close a bar that Ctrl-C stopped before that
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        super().__init__(*arguments, disable=not on_terminal, leave=False, **options)
 
 
 class Printer:
-    """Runs a session and prints what happens."""
+    """Runs a session and prints its events."""
 
     def __init__(self, session: Session, interruption: Interruption) -> None:
         self.session, self.interruption = session, interruption
@@ -27,12 +49,14 @@ class Printer:
         self.width = len(f"{session.config.train.steps:,}")
 
     def run(self) -> str:
-        """Run to the end; return the reason of it."""
+        """Train to the end and return the reason of the end."""
         self.introduce()
         if self.session.finished:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
-            way = "stopped early; --set train.patience=N with a larger N goes on" if early else "--steps extends it"
-            self.show(f"this run is finished: {done:,} steps are done ({way})")
+            hint = (
+                "stopped early; --set train.patience=N with a larger N continues it" if early else "--steps extends it"
+            )
+            self.show(f"this run is finished: {done:,} steps are done ({hint})")
             list(self.session.events())
             return "steps"
         ended: Ended | None = None
@@ -53,79 +77,79 @@ class Printer:
     def show(self, line: str) -> None:
         """Print a line above the bar.
 
-        If nobody reads on, as in `| head`, the run saves and ends. If only the disk is full, it goes on: what is not
-        printed is in the metrics, and whoever left it alone wants the network.
+        If the reader of standard output closes it, as `head` does, the run saves and ends. If the disk is full,
+        training continues: the metrics hold what is not printed.
         """
         try:
             with Bar.external_write_mode():
-                say(line)
+                print_line(line)
         except BrokenPipeError:
-            abandon_output()
+            discard_output()
             self.interruption.signal = BROKEN_PIPE
         except OSError as error:
-            abandon_output()
+            discard_output()
             reason = error.strerror or error
-            note(f"standard output cannot be written ({reason}): the rest of it is lost, the run is not")
+            print_notice(f"standard output cannot be written ({reason}): training continues without it")
 
     def introduce(self) -> None:
-        """Say what was decided."""
+        """Print notices, the text and the network."""
         session = self.session
         corpus, model, network = session.corpus, session.config.model, session.network
         for line in session.notices:
-            note(line)
-        say(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
-        say(
+            print_notice(line)
+        print_line(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
+        print_line(
             f"network: {model.cell}, {model.num_layers} x {model.hidden_size}, "
             f"{network.layout.parameters:,} parameters, {model.dtype}, on {network.backend.name}"
         )
         if session.checkpoint is not None:
-            say(f"resuming {session.out} at step {session.checkpoint.meta.step:,}")
+            print_line(f"resuming {session.out} at step {session.checkpoint.meta.step:,}")
 
     def lines(self, event: Event) -> list[str]:
-        """An event in words."""
-        step = f"step {event.at.step:{self.width},}/{self.session.config.train.steps:,}"
-        if isinstance(event, Trained):
-            left = self.session.config.train.steps - event.at.step
-            train = self.session.config.train
-            seconds = left * train.batch_size * train.seq_length / max(event.chars_per_second, 1e-9)
-            return [
-                f"{step}  loss {event.loss:.3f}  smooth {event.smooth_loss:.3f}  "
-                f"{event.chars_per_second:,.0f} chars/s  {clock(seconds)} left"
-            ]
-        if isinstance(event, Evaluated):
-            words = "  best so far" if event.best and event.at.step else ""
-            return [f"{step}  validation {event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits){words}"]
-        if isinstance(event, BaselinesCounted):
-            return [announcement(event.baselines)]
-        if isinstance(event, Sampled):
-            body = textwrap.indent(escaped(event.text), "  | ", lambda _: True)
-            return [f"{step}  a sample:", body]
-        if isinstance(event, Guarded):
-            return [
-                f"{step}  GUARD: the step was skipped, its loss {event.loss} or gradient norm {event.grad_norm} is not "
-                f"finite ({event.bad_in_a_row} of {GUARD_LIMIT} in a row); learning rate now {event.learning_rate:g}"
-            ]
+        """Return the lines that report an event."""
+        train = self.session.config.train
+        step = f"step {event.at.step:{self.width},}/{train.steps:,}"
+        match event:
+            case Trained():
+                left = (train.steps - event.at.step) * train.batch_size * train.seq_length
+                return [
+                    f"{step}  loss {event.loss:.3f}  smooth {event.smooth_loss:.3f}  "
+                    f"{event.chars_per_second:,.0f} chars/s  {clock(left / max(event.chars_per_second, 1e-9))} left"
+                ]
+            case Evaluated():
+                mark = "  best so far" if event.best and event.at.step else ""
+                loss = f"{event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits)"
+                return [f"{step}  validation {loss}{mark}"]
+            case BaselinesCounted():
+                return [announcement(event.baselines)]
+            case Sampled():
+                return [f"{step}  a sample:", textwrap.indent(escaped(event.text), "  | ", lambda _: True)]
+            case Guarded():
+                return [
+                    f"{step}  GUARD: the step was skipped, because its loss {event.loss} or gradient norm "
+                    f"{event.grad_norm} is not finite ({event.bad_in_a_row} of {GUARD_LIMIT} in a row); "
+                    f"learning rate now {event.learning_rate:g}"
+                ]
         return []
 
     def conclude(self, event: Ended) -> None:
-        """The last lines about the training itself."""
+        """Print the reason of the end, the best loss, and how it compares with the baselines."""
         best = self.session.loop.progress.best
         score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
-        words = {"interrupted": "interrupted", "stop_after": "stopped", "diverged": "stopped by the guard"}
-        words |= {"time": "stopped by --minutes", "patience": "stopped early (train.patience)"}
-        self.show(f"{words.get(event.reason, 'done')} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
+        end = END_WORDS.get(event.reason, "done")
+        self.show(f"{end} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
         planned = self.session.seconds
-        if event.reason == "steps" and event.at.seconds < ENOUGH * planned:
-            more = int(event.at.step * planned / max(event.at.seconds, 1e-9))
+        if event.reason == "steps" and event.at.seconds < SHORT * planned:
+            steps = int(event.at.step * planned / max(event.at.seconds, 1e-9))
             self.show(
-                f"planned for {clock(planned)}: the machine was slower while it was measured; "
-                f"--steps {more} instead of --minutes takes about as long"
+                f"planned for {clock(planned)}: the machine was slower while its speed was measured; "
+                f"use --steps {steps} instead of --minutes to train about as long as planned"
             )
         if best and self.baselines is not None:
             self.show(verdict(best.val_loss, self.baselines))
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Return a time as m:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.common import (
-    Interruption,
-    command_line,
+from charrnn.cli.options import (
     configured_device_option,
+    examples,
     fallback_option,
     files_encoding_option,
     settings_option,
     unescaped,
 )
-from charrnn.cli.terminal import note
+from charrnn.cli.output import command_line, print_notice
+from charrnn.cli.signals import interruptible
 from charrnn.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -31,9 +25,18 @@ if TYPE_CHECKING:
     from charrnn.config import Table
 
 
-@click.command("train")
+@click.command(
+    "train",
+    short_help="Train a network on a text.",
+    epilog=examples(
+        "charrnn train book.txt",
+        "charrnn train book.txt --config lstm --minutes 10 --out runs/lstm",
+        "charrnn train --resume --out runs/lstm --steps 20000",
+        "charrnn train letters.txt --init-from runs/lstm --steps 500",
+    ),
+)
 @click.argument("files", nargs=-1)
-@click.option("--config", "preset", metavar="NAME_OR_FILE", help="A TOML file, or a preset by name.")
+@click.option("--config", "preset", metavar="NAME_OR_FILE", help="Start from a preset or a TOML file.")
 @settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
 @configured_device_option
@@ -41,33 +44,34 @@ if TYPE_CHECKING:
 @click.option(
     "--precision",
     type=click.Choice(["float32", "tf32"]),
-    help="Numbers in large matrix products on a GPU.  [default: float32]",
+    help="Number format of large matrix products on a GPU.  [default: float32]",
 )
-@click.option("--gpu-memory-limit", metavar="SIZE", help="Most that arrays may take on a GPU, such as 6GB.")
+@click.option("--gpu-memory-limit", metavar="SIZE", help="Use at most this much memory of the GPU, such as 6GB.")
 @click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
-@click.option("--steps", type=int, help="Updates to make in all.  [default: 2000, or the preset's]")
+@click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")
 @click.option("--minutes", type=float, help="Stop after so many minutes; the number of steps is planned to fit.")
-@click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; the planned total stays.")
+@click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; --resume continues.")
 @files_encoding_option
 @click.option(
     "--document-separator",
     metavar="STRING",
-    help=r"Ends a document inside a file; \n, \t, \\ and \uXXXX are escapes.  [default: each file is one document]",
+    help=r"String at the end of each document in a file; \n, \t, \\ and \uXXXX are escapes.  "
+    "[default: each file is one document]",
 )
 @click.option(
     "--init-from",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Fine-tune: begin with the weights of RUN, a run directory (its best checkpoint) or a checkpoint file.",
+    help="Fine-tune: start with the weights of RUN, a run directory (its best checkpoint) or a checkpoint file.",
 )
-@click.option("--grow-vocabulary", is_flag=True, help="With --init-from: learn characters that RUN never saw.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, bit for bit.")
+@click.option("--grow-vocabulary", is_flag=True, help="With --init-from: learn characters that RUN does not know.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out, with the same bits as without a stop.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @click.option(
     "--threads",
     type=int,
     default=0,
-    help="Workers, each on a core; changes the time, never the result.  [default: cores]",
+    help="Number of workers; changes the time, never the result.  [default: one for each core]",
 )
 def train_command(
     files: tuple[str, ...],
@@ -82,9 +86,10 @@ def train_command(
     threads: int,
     **keys: Any,
 ) -> int:
-    """Learn a text: FILES, globs, directories, `-` for standard input; without any, an embedded corpus.
+    """Train a network on FILES: text files, patterns, directories, or - for standard input.
 
-    The embedded corpus is Python's own reference topics (`pydoc_data.topics`, about 465,000 characters, PSF license).
+    Without FILES the text is the embedded corpus: Python's own reference topics (`pydoc_data.topics`, about 465,000
+    characters, PSF license).
     """
     began = time.monotonic()
     from charrnn import config
@@ -103,7 +108,7 @@ def train_command(
             Request(
                 files=files,
                 preset=table,
-                options=config.merged(config.parse_settings(settings), table_of(**keys)),
+                options=config.merged(config.parse_settings(settings), options_table(**keys)),
                 out=out,
                 resume=resume,
                 overwrite=overwrite,
@@ -120,29 +125,37 @@ def train_command(
     return conclude(printer, reason)
 
 
-def table_of(document_separator: str | None, encoding: str | None, grow_vocabulary: bool, **keys: Any) -> Table:
-    """The options that are keys of the configuration, as its table; `keys` are those of [train]."""
+def options_table(
+    document_separator: str | None, encoding: str | None, grow_vocabulary: bool, **train_keys: Any
+) -> Table:
+    """Return the options that are keys of the configuration as its table; `train_keys` belong to [train]."""
     from charrnn import config
 
-    said = {"data.encoding": encoding, "train.grow_vocabulary": grow_vocabulary or None}
+    values = {"data.encoding": encoding, "train.grow_vocabulary": grow_vocabulary or None}
     if document_separator is not None:
-        said["data.document_separator"] = unescaped(document_separator, "--document-separator")
-    said |= {f"train.{key}": str(value) if isinstance(value, Path) else value for key, value in keys.items()}
-    named = ((key, value, key.partition(".")[2].replace("_", "-")) for key, value in said.items() if value is not None)
-    return config.merged(*(config.keyed(key, value, f"--{option}") for key, value, option in named))
+        values["data.document_separator"] = unescaped(document_separator, "--document-separator")
+    for key, value in train_keys.items():
+        values[f"train.{key}"] = str(value) if isinstance(value, Path) else value
+    return config.merged(
+        *(
+            config.keyed(key, value, f"--{key.partition('.')[2].replace('_', '-')}")
+            for key, value in values.items()
+            if value is not None
+        )
+    )
 
 
 def conclude(printer: Printer, reason: str) -> int:
-    """Say how to go on after the end of a run; the status to end with."""
+    """Print how to continue after the end of a run, and return the exit status."""
     from charrnn.checkpoint import steps
 
-    session, signalled = printer.session, printer.interruption.signal or 0
-    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signalled}.get(reason, 0)
+    session, signal = printer.session, printer.interruption.signal or 0
+    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signal}.get(reason, 0)
     assert session.out is not None
     if reason in ("interrupted", "stop_after", "time"):
-        note(f"resume: {command_line('train', '--resume', '--out', session.out)}")
+        print_notice(f"resume: {command_line('train', '--resume', '--out', session.out)}")
     if reason == "diverged":
-        note(
+        print_notice(
             "charrnn: training diverged: three steps in a row had a loss or gradient that is not finite; "
             "lower optimizer.learning_rate (the last finite parameters are saved)"
         )
@@ -150,28 +163,3 @@ def conclude(printer: Printer, reason: str) -> int:
     if steps(session.out):
         printer.show(f"sample from it: {command_line('sample', session.out)}")
     return status
-
-
-@contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C, SIGTERM and a closed terminal finish the step and save; a second one ends the process at once."""
-    interruption = Interruption()
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if interruption.signal is not None:
-            sys.exit(128 + number)
-        interruption.signal = number
-        # Not through sys.stderr, in the middle of whose write the signal may have come.
-        with suppress(OSError):
-            if sys.__stderr__ is not None:
-                os.write(sys.__stderr__.fileno(), b"\nfinishing the step and saving ... (again to leave at once)\n")
-
-    # A signal that is ignored, as under nohup, stays ignored.
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,41 +9,46 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.common import (
-    command_line,
+from charrnn.cli.options import (
     configured_device_option,
+    examples,
     fallback_option,
     files_encoding_option,
-    options,
+    json_option,
     settings_option,
 )
-from charrnn.cli.table import aligned
-from charrnn.cli.terminal import note, say
+from charrnn.cli.output import command_line, print_line, print_notice, table_lines
 
 if TYPE_CHECKING:
-    from charrnn.tools.tune import Plan, Slice
-    from charrnn.tools.verdict import Verdict
+    from charrnn.tools.tune import Plan, Result, Slice
 
-COLUMNS, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
+ALIGNMENT, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 
-what_options = options(
-    click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]..."),
-    click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every word is a text."),
-    settings_option,
-    files_encoding_option,
-    configured_device_option,
-    fallback_option,
+
+@click.command(
+    "tune",
+    short_help="Find the fastest shards, threads and device.",
+    epilog=examples(
+        "charrnn tune quickstart book.txt",
+        "charrnn tune mine.toml book.txt --seconds 60 --write tuned.toml",
+    ),
 )
-
-
-@click.command("tune")
-@what_options
+@click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]...")
+@click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every argument is a text.")
+@settings_option
+@files_encoding_option
+@configured_device_option
+@fallback_option
 @click.option("--seconds", type=float, default=20, show_default=True, help="About how long to measure.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option
 @click.option(
-    "--write", "path", metavar="FILE", type=click.Path(path_type=Path), help="Write the configuration that is best."
+    "--write",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the whole configuration, with the best settings, to a new file.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file of --write if it exists.")
 def tune_command(
     words: tuple[str, ...],
     preset: str | None,
@@ -56,96 +61,92 @@ def tune_command(
     path: Path | None,
     overwrite: bool,
 ) -> None:
-    """Measure which train.shards, --threads and device train fastest here, by real steps of CONFIG on FILES.
+    """Measure which train.shards, --threads and device train CONFIG on FILES fastest on this machine.
 
-    CONFIG is a preset's name or a TOML file: the first word if it ends in .toml or names a preset and no file, or
-    --config. FILES are those of `train`. --device cpu leaves GPUs out.
+    CONFIG is the name of a preset or a TOML file: the first argument, if it ends in .toml or names a preset and not a
+    file, or the value of --config. FILES are those of `train`. --device cpu excludes GPUs.
     """
     from charrnn import config
     from charrnn.run.request import Request
-    from charrnn.tools import tune, verdict
+    from charrnn.tools import tune
 
     if preset is None and words and names_configuration(words[0]):
         preset, *rest = words
         words = tuple(rest)
-    named = [config.keyed("data.encoding", encoding, "--encoding")] if encoding is not None else []
-    if device is not None:
-        named.append(config.keyed("train.device", device, "--device"))
-    options = config.merged(config.parse_settings(settings), *named)
-    table = config.read(preset) if preset is not None else {}
-    target = None
     if path is not None:
-        source = Path(preset) if preset is not None and Path(preset).is_file() else None
-        target = verdict.Target(path, source, overwrite)
-        target.check()
+        tune.check_writable(path, overwrite=overwrite)
     elif overwrite:
         raise click.UsageError("--overwrite needs --write FILE")
+    keys = {"data.encoding": (encoding, "--encoding"), "train.device": (device, "--device")}
+    options = config.merged(
+        config.parse_settings(settings),
+        *(config.keyed(key, value, option) for key, (value, option) in keys.items() if value is not None),
+    )
+    table = config.read(preset) if preset is not None else {}
     plan = tune.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
     introduce(plan, quiet=as_json)
-    found = verdict.verdict(plan, watched(plan))
-    if target is not None:
-        if target.in_place and settings:
-            note(f"only train.shards and train.device are changed in {path}: it does not get what --set says")
-        target.write(found)
-    if as_json:
-        say(json.dumps(found.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
-        return
-    show(found)
+    result = tune.summarize(plan, measure(plan))
     if path is not None:
-        threads = ("--threads", str(found.best.threads)) if found.best.device == "cpu" else ()
-        say(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
+        tune.write_configuration(path, result, overwrite=overwrite)
+    if as_json:
+        print_line(json.dumps(result.as_json() | {"written": str(path) if path is not None else None}, allow_nan=False))
+        return
+    show(result)
+    if path is not None:
+        threads = ("--threads", str(result.best.threads)) if result.best.device == "cpu" else ()
+        print_line(f"written; train with it: {command_line('train', '--config', path, *threads, *words)}")
 
 
 def names_configuration(word: str) -> bool:
-    """Whether the first word is a configuration and not a text: a file that is there is one only by its suffix."""
+    """Return whether the first word is a configuration and not a text: a .toml file, or a preset but no file."""
     from charrnn import config
 
     return word.endswith(".toml") or (word in config.presets() and not Path(word).exists())
 
 
 def introduce(plan: Plan, *, quiet: bool) -> None:
-    """Say what is measured: notices on standard error, the rest, unless `quiet`, on standard output."""
+    """Print what is measured: notices on standard error; the rest, unless `quiet`, on standard output."""
     from charrnn import backend
 
     for line in plan.notices:
-        note(line)
+        print_notice(line)
     if quiet:
         return
     corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
-    say(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
-    say(
+    print_line(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
+    print_line(
         f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
         f"{model.num_layers} x {model.hidden_size}, {model.dtype}"
     )
-    say(f"machine: {backend.cores()} cores, {backend.blas()}")
+    print_line(f"machine: {backend.cores()} cores, {backend.blas()}")
 
 
-def watched(plan: Plan) -> Iterator[Slice]:
-    """Measure; on a terminal a bar shows the time that has passed and what is measured."""
-    from charrnn.cli.bar import Bar
+def measure(plan: Plan) -> Iterator[Slice]:
+    """Yield the measurements; on a terminal a bar shows the time and the candidate."""
+    from charrnn.cli.progress import Bar
     from charrnn.tools import tune
 
-    form = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
-    with Bar(total=plan.seconds, bar_format=form) as bar:
-        for each in tune.slices(plan.candidates, plan.seconds, tune.Bench(plan)):
-            way = f"{each.candidate.device}, {each.candidate.shards} shards, {each.candidate.threads} threads"
-            bar.set_description(f"{way}: {each.rate:,.1f} steps/s", refresh=False)
-            bar.update(min(each.elapsed, plan.seconds) - bar.n)
-            yield each
+    bar_format = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
+    with Bar(total=plan.seconds, bar_format=bar_format) as bar:
+        for one in tune.measure_in_turns(plan.candidates, plan.seconds, tune.Bench(plan)):
+            candidate = f"{one.candidate.device}, {one.candidate.shards} shards, {one.candidate.threads} threads"
+            bar.set_description(f"{candidate}: {one.rate:,.1f} steps/s", refresh=False)
+            bar.update(min(one.elapsed, plan.seconds) - bar.n)
+            yield one
 
 
-def show(found: Verdict) -> None:
-    """The table, a line for each device that is missing, and what to do."""
-    from charrnn.tools.verdict import ROUNDING
+def show(result: Result) -> None:
+    """Print the table, a line for each device that was not measured, and the recommendation."""
+    from charrnn.tools.tune import ROUNDING_NOTE
 
     lines = [["device", "shards", "threads", "steps/s", "chars/s", "relative", ""]]
-    for row in found.rows:
-        words = {"best": row.best, "equal": row.equal and not row.best, "as configured": row.current}
-        marks = ", ".join(word for word, holds in words.items() if holds)
+    for row in result.rows:
+        marks = {"best": row.best, "equal": row.equal and not row.best, "as configured": row.current}
         rates = f"{row.steps_per_second:,.1f}", f"{row.chars_per_second:,.0f}", f"{row.relative:.2f}x"
-        lines.append([row.device, str(row.shards), str(row.threads), *rates, marks])
-    say("\n" + "\n".join(aligned(lines, COLUMNS, WIDTHS)))
-    for device, trouble in found.plan.missing.items():
-        say(f"{device:8} not measured: {trouble}")
-    say(f"\n{found.words}")
-    say(f"note: {ROUNDING}")
+        marked = ", ".join(mark for mark, holds in marks.items() if holds)
+        lines.append([row.device, str(row.shards), str(row.threads), *rates, marked])
+    print_line("\n" + "\n".join(table_lines(lines, ALIGNMENT, WIDTHS)))
+    for device, problem in result.plan.missing.items():
+        print_line(f"{device:8} not measured: {problem}")
+    print_line(f"\n{result.recommendation}")
+    print_line(f"note: {ROUNDING_NOTE}")

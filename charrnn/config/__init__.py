@@ -1,6 +1,5 @@
 """The configuration: its keys, and how it is read from TOML files and `--set`."""
 
-from charrnn.config.edit import edited
 from charrnn.config.files import (
     Table,
     build,
@@ -28,7 +27,6 @@ __all__ = [
     "build",
     "checked",
     "dump",
-    "edited",
     "is_complete",
     "keyed",
     "merged",

@@ -1,7 +1,7 @@
-"""Runs side by side: what each network is, what its training took, and how well it predicts.
+"""Compare runs: the shape of each network, its training, and how well it predicts.
 
-Only losses on the same text compare, so every row says which text its losses are of, and the lowest loss is sought
-among rows of equal texts.
+Losses are comparable only if they were measured on the same text. So every row names the text of its losses, and the
+best loss is marked among the rows with equal texts.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ from statistics import median
 from typing import Any
 
 from charrnn import text as texts
-from charrnn.api import load, one_or_more
+from charrnn.api import Model, load, path_list
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
 from charrnn.run_files import CHECKPOINTS
-from charrnn.trained import Model
 
 WINDOW = 256
-"""Characters of a window: as many as nanoGPT's character model sees."""
+"""Characters of a window by default; nanoGPT's character model reads as many."""
 VAL_LOSS = "val_loss"
-"""Stands for the protocols where nothing is evaluated: the best loss while training."""
+"""The protocol name of the best validation loss during training, used where nothing is evaluated."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """The text that losses were measured on. Equal ones, whatever their names, are the same characters.
+    """The text that losses were measured on. Two are equal if they hold the same characters, whatever their names.
 
     Attributes:
-        name: for people.
-        sha256: of the whole text that a run was trained on, or of the text that was given, as the network reads it.
-        first: where in it the characters begin that count.
-        characters: how many they are.
+        name: a name for the user.
+        sha256: hash of the whole training text, or of the given text as the network reads it.
+        first: position in it of the first character that is evaluated.
+        characters: number of characters that are evaluated.
     """
 
     name: str = field(compare=False)
@@ -45,28 +44,29 @@ class Text:
 
 @dataclass(frozen=True)
 class Row:
-    """A run.
+    """The results of one run.
 
     Attributes:
         run: its path, as given.
-        checkpoint: the file that was read: the best.
-        step: of that checkpoint.
-        cell: the kind of network.
+        checkpoint: the checkpoint file that was loaded.
+        step: the step of that checkpoint.
+        cell: `rnn`, `gru` or `lstm`.
         num_layers: L.
         hidden_size: H.
-        parameters: how many, without padding.
+        parameters: number of parameters, without padding.
         vocabulary: V.
-        dropout: of the layers' outputs while training; `input_dropout` of the characters; `recurrent_dropout` of the
-            recurrent weights.
-        optimizer: the name of the update rule.
-        steps: updates done, so far.
-        chars_per_second: the median of the metrics; None where there is none.
-        minutes: that training took, so far; None where there is no metric.
-        text: what the losses are of; None where there is none.
-        losses: protocol -> nats/char; None where it is missing.
-        missing: protocol -> why.
-        best: the protocols under which no other run on this text is better; none where no other is on it.
-        notices: lines about how it was loaded.
+        dropout: of the layers' outputs during training.
+        input_dropout: of the input characters.
+        recurrent_dropout: of the recurrent weights.
+        optimizer: name of the update rule.
+        steps: number of updates done so far.
+        chars_per_second: median over the metrics; None if there are none.
+        minutes: training time so far; None if there are no metrics.
+        text: the text of the losses; None if there are no losses.
+        losses: protocol -> nats per character; None if it is missing.
+        missing: protocol -> why its loss is missing.
+        best: the protocols under which no other run on this text is better; empty if no other run is on this text.
+        notices: lines for the user about loading the model.
     """
 
     run: str
@@ -91,6 +91,15 @@ class Row:
     notices: tuple[str, ...] = ()
 
 
+@dataclass
+class Losses:
+    """The losses of one run: the text, protocol -> nats per character, and protocol -> why it is missing."""
+
+    text: Text | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
 def compare(
     runs: str | Path | Iterable[str | Path],
     text: str | None = None,
@@ -101,22 +110,22 @@ def compare(
     device: str = "auto",
     fallback: bool = True,
 ) -> list[Row]:
-    """A row for each of `runs`, in their order.
+    """Return one row for each of `runs`, in their order.
 
     Args:
-        runs: run directories, of which the best checkpoint counts, or checkpoint files; or one of them.
-        text: what the networks predict; None: each its own validation split.
+        runs: run directories, whose best checkpoint is used, or checkpoint files; or a single one.
+        text: the text to predict; None means the validation split of each run.
         window: W of the protocol `windows:W`.
-        evaluate: False evaluates nothing; the loss is then the best while training, `val_loss`.
-        unknown: what happens to characters of `text` that a network never saw: `error`, `skip` or `replace`.
-        device: as for `load`.
-        fallback: as for `load`.
+        evaluate: False evaluates nothing; the loss is then the best validation loss during training, `val_loss`.
+        unknown: `error`, `skip` or `replace` characters of `text` that a network does not know.
+        device: as in `load`.
+        fallback: as in `load`.
 
-    A loss that cannot be had (the text of a run is gone) is missing in its row. Raises `CheckpointError` for what is
-    no run, `ConfigError` for a window below 1.
+    A loss that cannot be computed, for instance because the text of a run no longer exists, is missing in its row.
+    Raises `CheckpointError` for a path without a checkpoint, `ConfigError` for a window below 1.
     """
     options: dict[str, Any] = {"window": window, "evaluate": evaluate, "unknown": unknown}
-    return ranked(row(run, text, **options, device=device, fallback=fallback) for run in one_or_more(runs))
+    return mark_best(row(run, text, **options, device=device, fallback=fallback) for run in path_list(runs))
 
 
 def row(
@@ -130,93 +139,93 @@ def row(
     device: str = "auto",
     fallback: bool = True,
 ) -> Row:
-    """The row of one run, compared with none; `name` is that of `text`. Else as `compare`."""
-    wanted = protocols(window, evaluate)
+    """Return the row of one run, without marks of the best; `name` is that of `text`. The rest is as in `compare`."""
+    widths = protocols(window, evaluate)
     model = load(run, device=device if evaluate else "cpu", fallback=fallback)
     metrics = metrics_of(Path(run), model)
-    if evaluate:
-        of, losses, missing = evaluated(model, text, name, wanted, unknown)
-    else:
-        of, losses, missing = while_training(model, metrics)
-    shape, rates = model.config.model, [m["chars_per_second"] for m in metrics if m["event"] == "train"]
+    losses = evaluated_losses(model, text, name, widths, unknown) if evaluate else training_losses(model, metrics)
+    config, rates = model.config.model, [m["chars_per_second"] for m in metrics if m["event"] == "train"]
+    notices = model.notices
+    if text and model.was_trained_on(text):
+        notices += (f"{run} was trained on {name}",)
     return Row(
         run=str(run),
         checkpoint=str(model.source),
         step=model.step,
-        cell=shape.cell,
-        num_layers=shape.num_layers,
-        hidden_size=shape.hidden_size,
+        cell=config.cell,
+        num_layers=config.num_layers,
+        hidden_size=config.hidden_size,
         parameters=model.network.layout.parameters,
         vocabulary=len(model.vocabulary),
-        dropout=shape.dropout,
-        input_dropout=shape.input_dropout,
-        recurrent_dropout=shape.recurrent_dropout,
+        dropout=config.dropout,
+        input_dropout=config.input_dropout,
+        recurrent_dropout=config.recurrent_dropout,
         optimizer=model.config.optimizer.name,
         steps=max([model.step, *(m["step"] for m in metrics[-1:])]),
         chars_per_second=median(rates) if rates else None,
         minutes=metrics[-1]["seconds"] / 60 if metrics else None,
-        text=of,
-        losses={protocol: losses.get(protocol) for protocol in wanted},
-        missing=missing,
-        notices=(*model.notices, *([f"{run} was trained on {name}"] if text and model.learnt(text) else [])),
+        text=losses.text,
+        losses={protocol: losses.values.get(protocol) for protocol in widths},
+        missing=losses.missing,
+        notices=notices,
     )
 
 
 def protocols(window: int, evaluate: bool) -> dict[str, int | None]:
-    """The protocols of a comparison by name, with the width of their windows. Raises `ConfigError` for one below 1."""
+    """Return protocol -> width of its windows, None for no windows. Raises `ConfigError` for a width below 1."""
     if window < 1:
         raise ConfigError(f"--window must be at least 1, not {window}")
     return {"carried": None, f"windows:{window}": window} if evaluate else {VAL_LOSS: None}
 
 
 def metrics_of(run: Path, model: Model) -> list[dict[str, Any]]:
-    """The metrics of a run; of a checkpoint file in a run directory, those up to its step."""
+    """Return the metrics of a run directory, or those up to its step for a checkpoint file in one."""
     if run.is_dir():
         return logs.metrics(run)
     folder = run.absolute().parent
-    found = logs.metrics(folder.parent) if folder.name == CHECKPOINTS else []
-    return [metric for metric in found if metric["step"] <= model.step]
+    metrics = logs.metrics(folder.parent) if folder.name == CHECKPOINTS else []
+    return [metric for metric in metrics if metric["step"] <= model.step]
 
 
-def evaluated(
-    model: Model, text: str | None, name: str, wanted: dict[str, int | None], unknown: str
-) -> tuple[Text | None, dict[str, float], dict[str, str]]:
-    """What the losses are of, the loss under each protocol, and why one is missing."""
-    found: dict[str, float] = {}
-    missing: dict[str, str] = {}
+def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str, int | None], unknown: str) -> Losses:
+    """Evaluate a model under each protocol, on `text` or on its validation split."""
+    losses = Losses()
     try:
-        part = model.validation() if text is None else model.part(text, unknown)
+        part = model.validation() if text is None else model.encode(text, unknown)
     except TextError as error:
-        return None, found, dict.fromkeys(wanted, str(error))
-    for protocol, width in wanted.items():
+        losses.missing = dict.fromkeys(widths, str(error))
+        return losses
+    for protocol, width in widths.items():
         try:
-            found[protocol] = model.evaluate(part, window=width).nats_per_char
+            losses.values[protocol] = model.evaluate(part, window=width).nats_per_char
         except (CheckpointError, TextError) as error:
-            missing[protocol] = str(error)
+            losses.missing[protocol] = str(error)
     if text is None:
-        return held_out(model), found, missing
-    strange = sum(map(text.count, set(text) - set(model.vocabulary.characters)))
-    if strange:
-        name += f" ({strange:,} unknown to the network, {'skipped' if unknown == 'skip' else 'replaced'})"
-    read = model.vocabulary.decode(part.ids)
-    digest = hashlib.sha256(read.encode())
-    if len(part.starts):  # a state that is dropped between documents predicts another text
+        losses.text = validation_text(model)
+        return losses
+    unknown_count = sum(map(text.count, set(text) - set(model.vocabulary.characters)))
+    if unknown_count:
+        name += f" ({unknown_count:,} unknown to the network, {'skipped' if unknown == 'skip' else 'replaced'})"
+    text_read = model.vocabulary.decode(part.ids)
+    digest = hashlib.sha256(text_read.encode())
+    if len(part.starts):  # the state is reset between documents, so the loss is that of another text
         digest.update(part.starts.tobytes())
         name += f" in {len(part.starts) + 1:,} documents"
-    return Text(name, digest.hexdigest(), 0, len(read)), found, missing
+    losses.text = Text(name, digest.hexdigest(), 0, len(text_read))
+    return losses
 
 
-def while_training(model: Model, metrics: list[dict[str, Any]]) -> tuple[Text | None, dict[str, float], dict[str, str]]:
-    """The same from the metrics: the lowest `val_loss`. That of an untrained network does not count."""
-    trained = model.config.train.init_from != ""
-    found = [m["val_loss"] for m in metrics if m["event"] == "eval" and (m["step"] or trained)]
-    if not found:
-        return None, {}, {VAL_LOSS: "its metrics hold no evaluation"}
-    return held_out(model, model.config.log.eval_chars), {VAL_LOSS: min(found)}, {}
+def training_losses(model: Model, metrics: list[dict[str, Any]]) -> Losses:
+    """Return the lowest `val_loss` of the metrics; the loss at step 0 counts only after fine-tuning."""
+    fine_tuned = model.config.train.init_from != ""
+    values = [m["val_loss"] for m in metrics if m["event"] == "eval" and (m["step"] or fine_tuned)]
+    if not values:
+        return Losses(missing={VAL_LOSS: "its metrics hold no evaluation"})
+    return Losses(validation_text(model, model.config.log.eval_chars), {VAL_LOSS: min(values)})
 
 
-def held_out(model: Model, most: int = 0) -> Text:
-    """The validation split of a run, `most` characters of it (0: all), known without reading the text."""
+def validation_text(model: Model, most: int = 0) -> Text:
+    """Return the validation split of a run, its first `most` characters if not 0, without reading the text."""
     data, total = model.config.data, sum(model.vocabulary.counts)
     first = texts.validation_start(total, data.val_fraction)
     names = [Path(file).name for file in data.files] or [texts.EMBEDDED]
@@ -228,17 +237,17 @@ def held_out(model: Model, most: int = 0) -> Text:
     return Text(name, model.sha256, first, total - first)
 
 
-def ranked(rows: Iterable[Row]) -> list[Row]:
-    """`rows` with the best of each text and protocol marked; a run that is alone on its text is the best of nothing."""
+def mark_best(rows: Iterable[Row]) -> list[Row]:
+    """Return `rows` with `best` filled in; a run whose text no other run shares is the best of nothing."""
     rows = list(rows)
-    found: dict[tuple[Text | None, str], list[float]] = {}
-    for each in rows:
-        for protocol, loss in each.losses.items():
+    groups: dict[tuple[Text | None, str], list[float]] = {}
+    for one in rows:
+        for protocol, loss in one.losses.items():
             if loss is not None:
-                found.setdefault((each.text, protocol), []).append(loss)
-    lowest = {place: min(losses) for place, losses in found.items() if len(losses) > 1}
+                groups.setdefault((one.text, protocol), []).append(loss)
+    lowest = {group: min(losses) for group, losses in groups.items() if len(losses) > 1}
 
-    def best(each: Row) -> tuple[str, ...]:
-        return tuple(p for p, loss in each.losses.items() if loss is not None and loss == lowest.get((each.text, p)))
+    def best(one: Row) -> tuple[str, ...]:
+        return tuple(p for p, loss in one.losses.items() if loss is not None and loss == lowest.get((one.text, p)))
 
-    return [replace(each, best=best(each)) for each in rows]
+    return [replace(one, best=best(one)) for one in rows]

@@ -1,11 +1,13 @@
-"""Weights to and from PyTorch: a recurrent module with a linear layer on it, as a state dict of NumPy arrays.
+"""Convert weights to and from PyTorch: a recurrent module and a linear output layer, as a state dict of NumPy arrays.
 
     nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
 
-reads one-hot characters (T, B, V) and has the logits of this network; so with `nn.GRU`, and with `nn.RNN` of tanh.
-Gates have PyTorch's order and equations, so conversion is exact. PyTorch's weights are (out, in), the transposes of
-ours. It has two biases where only their sum counts: ours is the sum, and becomes `bias_ih`, while `bias_hh` is zero;
-but the GRU's candidate needs both. PyTorch itself is not imported.
+This module (or with `nn.GRU`, or `nn.RNN` with tanh) reads one-hot characters (T, B, V) and computes the same logits as
+the network here. The gates have the same order and equations, so the conversion is exact. PyTorch's weights have shape
+(out, in), ours (in, out). PyTorch has two biases, of which only the sum matters: our bias is the sum; it becomes
+`bias_ih`, and `bias_hh` is 0. Only the candidate of a GRU needs both biases. PyTorch itself is not imported.
+
+Letters: `V` characters, `H` hidden units, `L` layers, `G` gates of the cell.
 """
 
 from __future__ import annotations
@@ -17,21 +19,21 @@ import numpy as np
 
 from charrnn import backend
 from charrnn import config as configuration
+from charrnn.api import Model
 from charrnn.config import Config, ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import build
 from charrnn.model.cells import CELLS
 from charrnn.text import Vocabulary
-from charrnn.trained import Model
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
 def to_torch(model: Model) -> dict[str, HostArray]:
-    """The weights of `model` as the state dict of a PyTorch module; new arrays, of the same dtype.
+    """Return the weights of `model` as the state dict of a PyTorch module: new arrays of the same dtype.
 
-    The module, for V characters, H hidden units and L layers (or with `nn.GRU`, `nn.RNN`), reads one-hot characters
-    (T, B, V) in the order of `model.vocabulary.characters`:
+    For V characters, H hidden units and L layers (with `nn.GRU` or `nn.RNN` for the other cells), the module reads
+    one-hot characters (T, B, V) in the order of `model.vocabulary.characters`:
 
         module = nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
         module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(model).items()})
@@ -42,16 +44,16 @@ def to_torch(model: Model) -> dict[str, HostArray]:
 
 
 def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto", fallback: bool = True) -> Model:
-    """A model with the weights of a PyTorch module, the inverse of `to_torch`.
+    """Return a model with the weights of a PyTorch module; the inverse of `to_torch`.
 
     Args:
-        state: its state dict, of NumPy arrays or CPU tensors, float32 or float64; what the module is, see `to_torch`.
-        characters: those it knows, each once; the index of each is the one that it has in the module's input.
-        device: as for `charrnn.load`.
-        fallback: as for `charrnn.load`.
+        state: the state dict of a module as in `to_torch`: NumPy arrays or CPU tensors, float32 or float64.
+        characters: the V characters, each once, in the order of the module's one-hot input.
+        device: as in `charrnn.load`.
+        fallback: as in `charrnn.load`.
 
-    Raises `CheckpointError` naming a tensor that is missing, superfluous (of a bidirectional network, say), of a
-    type or shape that does not fit, or not finite; `ConfigError` for other characters.
+    Raises `CheckpointError`, naming the tensor, if one is missing, unexpected (of a bidirectional network, for
+    instance), of another type or shape, or not finite; `ConfigError` if `characters` does not fit the tensors.
     """
     configuration.checked({"train": {"device": device}}, "--device")
     model, weights = parameters(state)
@@ -73,59 +75,65 @@ def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto
 
 
 def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:
-    """PyTorch's names and arrays for the parameters `weights` of a network of `cell`."""
+    """Return the parameters `weights` of a network of `cell` under PyTorch's names, in PyTorch's shapes."""
     state, layer = {}, 0
     while f"layer{layer}.W_hh" in weights:
         ours, theirs = f"layer{layer}.", f"_l{layer}"
         H = len(weights[ours + "W_hh"])
-        inner = np.zeros_like(weights[ours + "b_h"])
+        bias_hh = np.zeros_like(weights[ours + "b_h"])  # (G*H,)
         for name, gate in CELLS[cell].BIASES.items():
-            inner[gate * H : (gate + 1) * H] = weights[ours + name]
+            bias_hh[gate * H : (gate + 1) * H] = weights[ours + name]
         state["recurrent.weight_ih" + theirs] = weights[ours + "W_xh"].T.copy()
         state["recurrent.weight_hh" + theirs] = weights[ours + "W_hh"].T.copy()
         state["recurrent.bias_ih" + theirs] = weights[ours + "b_h"].copy()
-        state["recurrent.bias_hh" + theirs] = inner
+        state["recurrent.bias_hh" + theirs] = bias_hh
         layer += 1
     return state | {"output.weight": weights["output.W_hy"].T.copy(), "output.bias": weights["output.b_y"].copy()}
 
 
 def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArray]]:
-    """The inverse of `state_dict`: what the network is, and its parameters by name."""
-    arrays, weights, layer = {name: as_array(name, array) for name, array in state.items()}, dict[str, HostArray](), 0
-    output = taken(arrays, "output.weight", (None, None))
+    """Return the shape of the network and its parameters by name; the inverse of `state_dict`."""
+    arrays = {name: as_array(name, tensor) for name, tensor in state.items()}
+    weights: dict[str, HostArray] = {}
+    output = pop_array(arrays, "output.weight", (None, None))
     V, H = output.shape
-    N = len(arrays.get("recurrent.weight_hh_l0", ()))
-    cell = next((cell for cell in CELLS.values() if N == cell.GATES * H), None)
     for name, array in arrays.items():
         if array.dtype != output.dtype:
-            raise CheckpointError(f"{name} is {array.dtype} and output.weight {output.dtype}: they must be alike")
+            raise CheckpointError(f"{name} is {array.dtype}, but output.weight is {output.dtype}: convert one of them")
+    GH = len(pop_array(dict(arrays), "recurrent.weight_hh_l0", (None, H)))
+    cell = next((cell for cell in CELLS.values() if cell.GATES * H == GH), None)
     if cell is None:
         sizes = ", ".join(f"{cell.GATES * H} ({name})" for name, cell in CELLS.items())
-        raise CheckpointError(f"recurrent.weight_hh_l0 has {N} rows: of {H} hidden units they are {sizes}")
+        raise CheckpointError(f"recurrent.weight_hh_l0 has {GH} rows: with {H} hidden units it must have {sizes}")
+    layer = 0
     while layer == 0 or f"recurrent.weight_hh_l{layer}" in arrays:
         ours, theirs = f"layer{layer}.", f"_l{layer}"
-        weights[ours + "W_xh"] = taken(arrays, "recurrent.weight_ih" + theirs, (N, H if layer else V)).T.copy()
-        weights[ours + "W_hh"] = taken(arrays, "recurrent.weight_hh" + theirs, (N, H)).T.copy()
-        inner = taken(arrays, "recurrent.bias_hh" + theirs, (N,)).copy()
-        extra = {name: slice(gate * H, (gate + 1) * H) for name, gate in cell.BIASES.items()}
-        alone = {ours + name: inner[block].copy() for name, block in extra.items()}
-        for block in extra.values():
-            inner[block] = 0
-        weights |= {ours + "b_h": taken(arrays, "recurrent.bias_ih" + theirs, (N,)) + inner} | alone
+        weights[ours + "W_xh"] = pop_array(arrays, "recurrent.weight_ih" + theirs, (GH, H if layer else V)).T.copy()
+        weights[ours + "W_hh"] = pop_array(arrays, "recurrent.weight_hh" + theirs, (GH, H)).T.copy()
+        bias_hh = pop_array(arrays, "recurrent.bias_hh" + theirs, (GH,)).copy()
+        separate = {}  # the part of bias_hh that is a parameter of its own: that of the GRU's candidate
+        for name, gate in cell.BIASES.items():
+            block = slice(gate * H, (gate + 1) * H)
+            separate[ours + name] = bias_hh[block].copy()
+            bias_hh[block] = 0
+        weights[ours + "b_h"] = pop_array(arrays, "recurrent.bias_ih" + theirs, (GH,)) + bias_hh
+        weights |= separate
         layer += 1
-    weights |= {"output.W_hy": output.T.copy(), "output.b_y": taken(arrays, "output.bias", (V,)).copy()}
+    weights |= {"output.W_hy": output.T.copy(), "output.b_y": pop_array(arrays, "output.bias", (V,)).copy()}
     if arrays:
-        raise CheckpointError(f"the tensor {next(iter(arrays))} does not belong")
+        raise CheckpointError(f"the tensor {next(iter(arrays))} is unexpected: see charrnn.to_torch for the module")
     return ModelConfig(cell=cell.NAME, hidden_size=H, num_layers=layer, dtype=str(output.dtype)), weights
 
 
 def as_array(name: str, tensor: Any) -> HostArray:
-    """A tensor as a NumPy array, if it holds the kind of numbers that weights are."""
+    """Return a tensor as a NumPy array. Raises `CheckpointError` unless it holds finite floating-point numbers."""
     try:
         array = np.asarray(tensor)
     except (TypeError, ValueError, RuntimeError) as error:  # on a GPU, with a gradient, or of a type NumPy lacks
-        why = str(error).partition("\n")[0]
-        raise CheckpointError(f"{name} is no NumPy array ({why}): pass module.float().cpu().state_dict()") from None
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{name} cannot be converted to NumPy ({reason}): pass module.float().cpu().state_dict()"
+        ) from None
     if array.dtype not in ("float32", "float64"):
         raise CheckpointError(f"{name} is {array.dtype}: convert the module with .float() first")
     if not np.isfinite(array).all():
@@ -133,11 +141,12 @@ def as_array(name: str, tensor: Any) -> HostArray:
     return array
 
 
-def taken(arrays: dict[str, HostArray], name: str, shape: tuple[int | None, ...]) -> HostArray:
-    """Take `name` out of `arrays`; None in `shape` is any number."""
+def pop_array(arrays: dict[str, HostArray], name: str, shape: tuple[int | None, ...]) -> HostArray:
+    """Remove `name` from `arrays` and return it. Raises `CheckpointError` for another shape; None matches any size."""
     if name not in arrays:
         raise CheckpointError(f"the tensor {name} is missing")
     array = arrays.pop(name)
     if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
-        raise CheckpointError(f"{name} is {list(array.shape)}, not {['any' if n is None else n for n in shape]}")
+        expected = ["any" if n is None else n for n in shape]
+        raise CheckpointError(f"{name} has shape {list(array.shape)}, not {expected}")
     return array

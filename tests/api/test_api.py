@@ -1,8 +1,9 @@
-"""The Python API: what `train`, `load` and `Model` give, and their errors."""
+"""`charrnn.train` and `charrnn.load`: what they return, and their errors."""
 
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import NO_GPU, TEXT
-from helpers.models import SMALL
+from helpers.models import SMALL, TINY
 
 import charrnn
 from charrnn import api
@@ -23,24 +24,24 @@ from charrnn.training.events import Ended, Evaluated, Event, Sampled, Snapshot, 
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
-    """The events of the run."""
+    """Return the list that receives the events of the run."""
     return []
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the run is recorded."""
+    """Return the run directory."""
     return tmp_path_factory.mktemp("api") / "run"
 
 
 @pytest.fixture(scope="module")
 def model(run: Path, events: list[Event]) -> api.Model:
-    """A trained network, recorded in `run`."""
+    """Return the model of a training that is recorded in `run`."""
     return charrnn.train(text=TEXT, settings=SMALL, out=run, on_event=events.append)
 
 
-def test_training_learns_and_tells(model: api.Model, events: list[Event], run: Path) -> None:
-    """The settings are the run's, the loss falls from its start at ln V, and every event is told."""
+def test_training_learns_and_reports_events(model: api.Model, events: list[Event], run: Path) -> None:
+    """The run has the given settings, its loss falls from about ln V, and every event reaches `on_event`."""
     assert model.step == model.config.train.steps == 30
     assert (model.config.model.hidden_size, model.config.train.seq_length, model.config.train.batch_size) == (8, 8, 2)
     assert repr(model) == f"<charrnn.Model rnn 1x8, {len(set(TEXT))} characters, step 30>"
@@ -60,7 +61,7 @@ def test_training_learns_and_tells(model: api.Model, events: list[Event], run: P
 
 
 def test_loaded_model_is_the_trained_one(model: api.Model, run: Path) -> None:
-    """Loading a run gives the parameters that training returned; a step or a file gives that checkpoint's."""
+    """`load` returns the parameters that `train` returned; a step or a file selects another checkpoint."""
     loaded = charrnn.load(run, device="cpu")
     assert (loaded.step, loaded.source, loaded.vocabulary) == (30, path_of(run, 30), model.vocabulary)
     for name, weights in model.params.items():
@@ -71,7 +72,7 @@ def test_loaded_model_is_the_trained_one(model: api.Model, run: Path) -> None:
 
 
 def test_training_without_a_directory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `out` the same network comes back, able to evaluate its validation split, and no file appears."""
+    """Without `out` the model can evaluate its validation split, and no file is written."""
     monkeypatch.chdir(tmp_path)
     first, second = (charrnn.train(TEXT, settings=SMALL | {"train.steps": steps}) for steps in (3, 0))
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +81,7 @@ def test_training_without_a_directory_writes_nothing(tmp_path: Path, monkeypatch
 
 
 def test_resume_continues_to_the_same_network(model: api.Model, tmp_path: Path) -> None:
-    """A run that ended early and is resumed with more steps ends with the same bits as one that never stopped."""
+    """A run of 13 steps that is resumed to 30 has the same parameters, bit for bit, as a run of 30 steps."""
     charrnn.train(TEXT, settings=SMALL | {"train.steps": 13}, out=tmp_path / "r")
     resumed = charrnn.train(TEXT, settings=SMALL, out=tmp_path / "r", resume=True)
     assert resumed.step == 30
@@ -93,7 +94,7 @@ def test_resume_continues_to_the_same_network(model: api.Model, tmp_path: Path) 
 
 
 def test_validation_needs_the_text_itself(tmp_path: Path) -> None:
-    """A run whose text changed or vanished, or was all trained on, asks for a text instead of evaluating another."""
+    """A changed, missing or unsplit training text is an error that asks for a text."""
     file = tmp_path / "t.txt"
     file.write_text(TEXT)
     charrnn.train(files=[file], settings=SMALL | {"train.steps": 1}, out=tmp_path / "r")
@@ -142,15 +143,17 @@ def test_validation_needs_the_text_itself(tmp_path: Path) -> None:
         (ConfigError, "--device: train.device must be auto.*'bogus'", lambda m: charrnn.load(m, device="bogus")),
     ],
 )
-def test_errors_come_at_once(model: api.Model, kind: type[Exception], words: str, call: Callable[..., Any]) -> None:
-    """What cannot be done raises when it is asked for, not at the first piece, as a CharrnnError that says what."""
+def test_errors_come_from_the_call(
+    model: api.Model, kind: type[Exception], words: str, call: Callable[..., Any]
+) -> None:
+    """The call itself raises a `CharrnnError`, also where it returns an iterator."""
     with pytest.raises(kind, match=words) as raised:
         call(model)
     assert isinstance(raised.value, charrnn.CharrnnError)
 
 
-def test_gpu_that_is_not_there(run: Path, model: api.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that cannot be used gives way to the CPU with a warning, or is an error without fallback."""
+def test_missing_gpu(run: Path, model: api.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that cannot be used is replaced by the CPU with a warning; without fallback it is an error."""
     monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _=None: NO_GPU)
     loaded = charrnn.load(run, device="cuda:1")
     assert loaded.network.backend.name == "cpu"
@@ -164,13 +167,13 @@ def test_gpu_that_is_not_there(run: Path, model: api.Model, monkeypatch: pytest.
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_is_an_error() -> None:
-    """A run that the guard stops raises, naming the remedy."""
+    """A run that diverges raises `DivergedError`, which says what to change."""
     with pytest.raises(DivergedError, match=r"diverged at step .*: lower optimizer.learning_rate"):
         charrnn.train(TEXT, settings=SMALL | {"optimizer.learning_rate": 1e38, "model.dtype": "float32"})
 
 
 def test_import_is_light() -> None:
-    """`import charrnn` loads neither NumPy, CuPy nor the API; the first use of a name loads the API, never CuPy."""
+    """`import charrnn` imports neither NumPy nor the API; the first use of a name imports the API, but never CuPy."""
     code = (
         "import sys, charrnn; print({'numpy', 'cupy', 'charrnn.api'} & set(sys.modules)); "
         "charrnn.train; print(sorted({'cupy', 'charrnn.api'} & set(sys.modules)))"
@@ -179,3 +182,43 @@ def test_import_is_light() -> None:
     assert result.stdout.splitlines() == ["set()", "['charrnn.api']"]
     with pytest.raises(AttributeError, match="module 'charrnn' has no attribute 'nix'"):
         charrnn.nix  # noqa: B018 (the attribute is what fails)
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the current directory, which holds the text t.txt."""
+    (tmp_path / "t.txt").write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_single_path_needs_no_list(in_folder: Path) -> None:
+    """A string is one file or one run, not one for each of its letters."""
+    model = charrnn.train(files="t.txt", settings=TINY, out="r")
+    assert model.corpus is not None
+    assert model.corpus.name == "t.txt"
+    assert charrnn.train(files=in_folder / "t.txt", settings=TINY).sample(seed=1) == model.sample(seed=1)
+    assert [row.run for row in charrnn.compare("r", device="cpu")] == ["r"]
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"text": TEXT, "files": "t.txt"}, "text and files exclude each other"),
+        ({"text": "t.txt"}, "t.txt is a file, not the text to learn: write files=['t.txt']"),
+        ({"settings": {"train": {}}}, "settings: there is no key 'train'; name one of its keys"),
+        ({"text": TEXT, "minutes": 2_000_000}, "below a million, not 2000000"),
+    ],
+)
+def test_wrong_arguments(options: dict[str, object], words: str) -> None:
+    """Each is an error before training starts."""
+    with pytest.raises(charrnn.CharrnnError, match=re.escape(words)):
+        charrnn.train(**options)
+
+
+def test_public_names() -> None:
+    """`dir` lists exactly the public names, and every name can be imported."""
+    assert dir(charrnn) == sorted(charrnn.__all__)
+    assert charrnn.Model is api.Model
+    assert all(getattr(charrnn, name) for name in dir(charrnn))

@@ -1,19 +1,22 @@
-"""The command line: devices, gradcheck, and the one line of every error."""
+"""The command line: help, errors of one line, `devices` and `gradcheck`."""
 
 from __future__ import annotations
 
 import math
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from helpers.commands import NO_GPU, TINY, Call
 
 import charrnn
+from charrnn import cli
 
 
-def test_gpu_that_is_not_there(call: Call, trained: Path) -> None:
-    """A GPU that cannot be used is one WARNING line and status 0, with --no-fallback an error; `devices` says why."""
+def test_missing_gpu(call: Call, trained: Path) -> None:
+    """A GPU that cannot be used is a warning, or an error with --no-fallback; `devices` prints the reason."""
     warning = f"WARNING: --device cuda cannot be used, running on the CPU: {NO_GPU}"
     run = trained / "r"
     for words in (["train", "t.txt", *TINY], ["sample", run], ["eval", run], ["score", run, "t.txt"], ["gradcheck"]):
@@ -30,13 +33,13 @@ def test_gpu_that_is_not_there(call: Call, trained: Path) -> None:
 
 @pytest.mark.parametrize(("cell", "tensors"), [("rnn", 8), ("gru", 10), ("lstm", 8)])
 def test_gradcheck_of_every_cell(call: Call, cell: str, tensors: int) -> None:
-    """Each cell's gradients pass, a line for each parameter."""
+    """The gradients pass; the output has a line for each parameter."""
     out, _ = call("gradcheck", "--device=cpu", f"--cell={cell}")
     assert len(out.splitlines()) == tensors
 
 
-def test_gradcheck_finds_a_wrong_adjoint(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Right gradients end with status 0; an adjoint off by a millionth or an error that is no number with status 1."""
+def test_gradcheck_finds_a_wrong_gradient(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient that is wrong by four millionths, or an error that is NaN, ends with status 1."""
     out, _ = call("gradcheck", "--device=cpu", "--layers=1", "--seed=3")
     errors = dict(re.fullmatch(r"(\S+) +worst relative error (\S+)", line).groups() for line in out.splitlines())
     assert list(errors) == ["layer0.W_xh", "layer0.W_hh", "layer0.b_h", "output.W_hy", "output.b_y"]
@@ -117,9 +120,13 @@ ERRORS = [
     ("tune t.txt --encoding bogus", "there is no text encoding 'bogus'; try utf-8"),
     ("tune t.txt -", "standard input (-) must be the only text"),
     ("tune t.txt --overwrite", "--overwrite needs --write FILE"),
-    ("tune t.txt --write t.txt", "t.txt already exists: add --overwrite to replace it, or name another --write"),
-    ("tune t.txt --write . --overwrite", "cannot write .: it is a directory, or there is none to put it into"),
-    ("tune t.txt --write no/b.toml", "cannot write no/b.toml: it is a directory, or there is none to put it into"),
+    (
+        "tune t.txt --write t.txt",
+        "t.txt already exists: add --overwrite to replace it, or choose another name",
+    ),
+    ("tune t.txt --write . --overwrite", "cannot write .: it is not a regular file; choose another name"),
+    ("tune t.txt --write no/b.toml", "cannot write no/b.toml: there is no directory no"),
+    ("tune t.txt --write t.txt/b.toml", "cannot write t.txt/b.toml: Not a directory"),
     ("tune t.txt --write " + "x" * 300, "x: File name too long"),
     ("bogus", "No such command 'bogus'."),
     ("devices bogus", "Got unexpected extra argument (bogus)"),
@@ -128,22 +135,38 @@ ERRORS = [
 
 @pytest.mark.parametrize(("words", "message"), ERRORS, ids=[words[:40] for words, _ in ERRORS])
 def test_errors_are_one_line(call: Call, trained: Path, words: str, message: str) -> None:
-    """A mistake ends with status 2 and one line that says what is wrong; nothing is printed or written."""
+    """A mistake ends with status 2 and one line; nothing else is printed, and no file is written."""
     out, error = call(*(trained / "r" if word == "R" else word for word in words.split()), status=2)
     assert message in error
     assert out == ""
     assert [path.name for path in Path().iterdir()] == ["t.txt"]
 
 
-def test_error_about_a_name_with_line_breaks(call: Call) -> None:
-    """A message that would break into lines is printed as one."""
+def test_error_with_a_line_break_in_a_name(call: Call) -> None:
+    """The error is still one line."""
     assert call("train", "two\nlines.txt", status=2)[1] == "charrnn: two lines.txt: there is no such file"
 
 
 def test_help_and_version(call: Call) -> None:
-    """Without a command, and with --help, every command is listed; --version names this version."""
+    """Without a command, and with --help, the commands are listed; --version prints this version."""
     for words in ([], ["--help"], ["-h"]):
         out = call(*words)[0]
-        for command in ("train", "sample", "eval", "score", "cache", "tune", "devices", "gradcheck"):
-            assert f"\n  {command} " in out
+        listed = re.findall(r"^  (\w+) +[A-Z].*\.$", out.partition("\nCommands:\n")[2], re.MULTILINE)
+        assert listed == ["train", "sample", "eval", "score", "compare", "tune", "cache", "devices", "gradcheck"]
     assert call("--version")[0] == f"charrnn, version {charrnn.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [None, *cli.charrnn.commands.values()], ids=lambda c: c.name if c else "charrnn")
+def test_help_of_every_command(call: Call, monkeypatch: pytest.MonkeyPatch, command: click.Command | None) -> None:
+    """No line of a help text is cut or longer than 80 columns, and its examples are commands that parse."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [command.name] if command else []
+    usage, *lines = call(*words, "--help")[0].splitlines()
+    assert [line for line in (usage, *lines) if len(line) > 80 or (line.endswith("...") and line != usage)] == []
+    examples = lines[lines.index("  Examples:") + 1 :]
+    assert len(examples) > 0
+    for example in examples:
+        program, name, *arguments = shlex.split(example.partition("| ")[2] or example)
+        assert (program, name) == ("charrnn", command.name if command else name)
+        cli.charrnn.commands[name].make_context(name, arguments)
+    assert command is None or re.fullmatch(r"[A-Z][a-z]+ [^.]+\.", command.get_short_help_str())

@@ -1,4 +1,4 @@
-"""`charrnn compare`: the table, what stands below it, JSON, and which word is the text."""
+"""`charrnn compare`: the table and the lines below it, JSON, and which argument is the text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from helpers.compared import LINES, trained
 
 import charrnn
 from charrnn import checkpoint
-from charrnn.cli.compare import drop
-from charrnn.cli.table import aligned
+from charrnn.cli.compare import dropout
 from charrnn.run_files import METRICS
 
 TRAINED = len(TEXT) - int(len(TEXT) * 0.9)
@@ -22,7 +21,7 @@ TRAINED = len(TEXT) - int(len(TEXT) * 0.9)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with three runs: a and b on one text, c on another."""
+    """Return a directory with three runs: a and b on one text, c on another."""
     folder = tmp_path_factory.mktemp("runs")
     trained(folder, "c", text=TEXT + "X" * 50)
     trained(folder, "b", model_cell="gru", model_num_layers=2)
@@ -34,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table(call: Call, runs: Path) -> None:
-    """A line a run, short names, the best of each protocol marked, and on which text the losses are."""
+    """The table has a line for each run, short names and marks; the line below names the text."""
     a, b = rows = charrnn.compare([runs / "a", runs / "b"], window=16, device="cpu")
     assert sorted(a.best + b.best) == ["carried", "windows:16"]
     out, err = call("compare", runs / "a", runs / "b", "--window=16")
@@ -53,8 +52,8 @@ def test_the_table(call: Call, runs: Path) -> None:
     assert "*" not in out
 
 
-def test_losses_of_different_texts_are_kept_apart(call: Call, runs: Path) -> None:
-    """Each row says its text, each text its runs, and the best is one of the same text."""
+def test_losses_on_different_texts(call: Call, runs: Path) -> None:
+    """Each row names its text, each text its runs; the best is marked among the runs on one text."""
     out, _ = call("compare", *(runs / name for name in "abc"), "--no-eval")
     lines = out.splitlines()
     assert lines[0].split()[-3:] == ["chars/s", "min", "text"]
@@ -69,8 +68,8 @@ def test_losses_of_different_texts_are_kept_apart(call: Call, runs: Path) -> Non
     ]
 
 
-def test_runs_whose_losses_are_missing(call: Call, runs: Path) -> None:
-    """A text that is gone is said below the table, which comes nevertheless; it makes no second text."""
+def test_missing_losses(call: Call, runs: Path) -> None:
+    """The reason of a missing loss stands below the table; a missing text is not a second text."""
     out, _ = call("compare", runs / "a", runs / "c", "--window=16")
     lines = out.splitlines()
     assert lines[2].split()[-4:] == ["-", "-", "20", "4.5"]
@@ -83,7 +82,7 @@ def test_runs_whose_losses_are_missing(call: Call, runs: Path) -> None:
 
 
 def test_json(call: Call, runs: Path) -> None:
-    """One object: the protocols, the API's rows with exact numbers, and what could not be compared."""
+    """The object holds the protocols, the rows of the API with exact numbers, and the failed runs."""
     out, err = call("compare", runs / "a", runs / "nosuch", runs / "b", "--json", "--window=16")
     rows = [asdict(row) for row in charrnn.compare([runs / "a", runs / "b"], window=16, device="cpu")]
     why = f"there is no run directory or checkpoint {runs / 'nosuch'}"
@@ -94,18 +93,18 @@ def test_json(call: Call, runs: Path) -> None:
     assert (values["protocols"], values["rows"][0]["losses"]) == (["val_loss"], {"val_loss": 2.25})
 
 
-def test_a_hopeless_network_is_strict_json(call: Call, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loss beyond every float is a string in the JSON object, which stays strict."""
-    endless = charrnn.evaluation.protocols.Evaluation(float("inf"), 9, "carried")
-    monkeypatch.setattr("charrnn.evaluation.carried", lambda *_: endless)
+def test_infinite_loss_in_json(call: Call, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An infinite loss is a string, so the JSON stays strict."""
+    infinite = charrnn.evaluation.protocols.Evaluation(float("inf"), 9, "carried")
+    monkeypatch.setattr("charrnn.evaluation.carried", lambda *_: infinite)
     out, _ = call("compare", runs / "a", "--json", "--window=16")
     losses = json.loads(out, parse_constant=pytest.fail)["rows"][0]["losses"]
     assert losses["carried"] == "inf"
     assert isinstance(losses["windows:16"], float)
 
 
-def test_which_word_is_the_text(call: Call, runs: Path, tmp_path: Path) -> None:
-    """The last word if it is a file and no checkpoint, `-`, or that of --file; then the losses are on it."""
+def test_which_argument_is_the_text(call: Call, runs: Path, tmp_path: Path) -> None:
+    """The text is the last argument, if it is - or a file and not a checkpoint, or the value of --file."""
     model = charrnn.load(runs / "a", device="cpu")
     expected = model.evaluate(TEXT).nats_per_char
     path = checkpoint.path_of(runs / "a", model.step)
@@ -128,7 +127,7 @@ def test_which_word_is_the_text(call: Call, runs: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes(call: Call, runs: Path) -> None:
-    """No row, no run, no text and what excludes each other end with status 2 and a line that says so."""
+    """Wrong arguments are errors with status 2 and one line."""
     for words, error in (
         (["nosuch"], "there is no run directory or checkpoint nosuch"),
         (["t.txt"], "t.txt is a text: name a run before it"),
@@ -145,13 +144,13 @@ def test_mistakes(call: Call, runs: Path) -> None:
     assert error == "charrnn: " + "; ".join(f"there is no run directory or checkpoint {run}" for run in ("one", "two"))
 
 
-def test_notices_come_once(call: Call, runs: Path) -> None:
-    """That a device is replaced is said once, not for every run."""
+def test_notices_are_printed_once(call: Call, runs: Path) -> None:
+    """The same notice of two runs is one line."""
     _, err = call("compare", runs / "a", runs / "b", "--device=cuda", "--window=16")
     assert err == f"WARNING: --device cuda cannot be used, running on the CPU: {NO_GPU}\n"
 
 
-def test_names_do_not_drive_the_terminal(call: Call, runs: Path, tmp_path: Path) -> None:
+def test_control_characters_in_names(call: Call, runs: Path, tmp_path: Path) -> None:
     """Control characters in the names of runs and texts are escaped."""
     shutil.copytree(runs / "a", tmp_path / "r\x1b[31m")
     (tmp_path / "t\x1b.txt").write_text(TEXT)
@@ -163,15 +162,8 @@ def test_names_do_not_drive_the_terminal(call: Call, runs: Path, tmp_path: Path)
     assert err == "left out: there is no run directory or checkpoint no\\x1b\n"
 
 
-def test_alignment() -> None:
-    """Columns are as wide as their widest cell or as asked, two spaces apart, without spaces at the end."""
-    lines = [["a", "b", "c"], ["long", "1", ""], ["x\n", "22", "y"]]
-    assert aligned(lines, "<><") == ["a      b  c", "long   1", "x\\n   22  y"]
-    assert aligned(lines, "<><", (6, 4)) == ["a          b  c", "long       1", "x\\n       22  y"]
-
-
 def test_every_dropout_is_in_the_table(runs: Path) -> None:
-    """Of outputs plainly, of the input's characters and of the recurrent weights with a mark."""
+    """The table has the dropout of outputs, and with a mark that of the input and of the recurrent weights."""
     (row,) = charrnn.compare(runs / "a", evaluate=False)
-    assert drop(row) == "0.1"
-    assert drop(replace(row, dropout=0.0, input_dropout=0.25, recurrent_dropout=0.5)) == "0+0.25i+0.5r"
+    assert dropout(row) == "0.1"
+    assert dropout(replace(row, dropout=0.0, input_dropout=0.25, recurrent_dropout=0.5)) == "0+0.25i+0.5r"

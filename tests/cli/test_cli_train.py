@@ -1,4 +1,4 @@
-"""`charrnn train`: what it records, stops, resumes and refuses; signals."""
+"""`charrnn train`: run directories, sources, stopping and resuming, signals, divergence."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import pytest
 from helpers.commands import BUFFERED, TEXT, TINY, TRAIN, Call, metrics
 
 from charrnn import checkpoint
-from charrnn.cli.train import interruptible
+from charrnn.cli.signals import interruptible
 from charrnn.run import resolve
 
 PYTHON = os.path.abspath(sys.executable)  # noqa: PTH100 (a Path keeps "..", which Python removes from sys.executable)
 
 
-def test_train_records_its_run(call: Call, tmp_path: Path) -> None:
+def test_run_directory(call: Call, tmp_path: Path) -> None:
     """A run directory holds metrics, samples, a configuration that repeats it, and checkpoints from step 0."""
     out, err = call(*TRAIN, "--out", "r")
     run = tmp_path / "r"
@@ -59,7 +59,7 @@ def test_train_records_its_run(call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["t.txt", "-", "t.txt.gz", "folder", "*.tx[t]"])
-def test_sources_give_the_same_run(call: Call, tmp_path: Path, source: str) -> None:
+def test_sources_of_one_text(call: Call, tmp_path: Path, source: str) -> None:
     """A file, standard input, gzip, a directory and a glob of the same text give the same run."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text(TEXT)
@@ -74,7 +74,7 @@ def test_sources_give_the_same_run(call: Call, tmp_path: Path, source: str) -> N
 
 @pytest.mark.parametrize(("content", "fits"), [("hello", True), ("ab", True), ("aa", True), ("a", False), ("", False)])
 def test_shortest_texts(call: Call, tmp_path: Path, content: str, fits: bool) -> None:
-    """Two characters are a text, trained on as a whole; fewer are an error."""
+    """Two characters are enough to train on, without a validation split; fewer are an error."""
     (tmp_path / "short.txt").write_text(content)
     _, err = call("train", "short.txt", *TINY, "--steps=2", "--out=r", status=0 if fits else 2)
     if not fits:
@@ -87,8 +87,8 @@ def test_shortest_texts(call: Call, tmp_path: Path, content: str, fits: bool) ->
     assert set(out) <= {*content, "\n"}
 
 
-def test_existing_run_is_kept_or_replaced(call: Call, tmp_path: Path) -> None:
-    """An existing run is refused; --overwrite replaces its own files only, and never a folder that is no run."""
+def test_existing_run_is_refused_or_replaced(call: Call, tmp_path: Path) -> None:
+    """An existing run is an error; --overwrite replaces its own files only, and only in a run directory."""
     call(*TRAIN, "--out=r")
     before = (tmp_path / "r" / "metrics.jsonl").read_bytes()
     (tmp_path / "r" / "notes.txt").write_text("mine")
@@ -105,7 +105,7 @@ def test_existing_run_is_kept_or_replaced(call: Call, tmp_path: Path) -> None:
 
 
 def test_stop_and_resume(call: Call, tmp_path: Path) -> None:
-    """A run stopped and resumed ends as one that never stopped, and resuming a finished one does nothing."""
+    """A resumed run ends with the same files as one without a stop; resuming a finished run changes nothing."""
     call(*TRAIN, "--out=whole")
     out, err = call(*TRAIN, "--out=r", "--stop-after=7")
     assert "stopped at step 7" in out
@@ -124,8 +124,8 @@ def test_stop_and_resume(call: Call, tmp_path: Path) -> None:
 def test_interrupted_run_saves_and_resumes(
     call: Call, tmp_path: Path, number: signal.Signals | None, status: int
 ) -> None:
-    """SIGTERM, Ctrl-C and a reader that leaves end training with their status and a checkpoint to resume from."""
-    command = [PYTHON, "-m", "charrnn", *TRAIN, "--steps=1000000", "--out=r", "--set=log.every=1"]
+    """SIGTERM, Ctrl-C and a closed pipe end training with their status and a checkpoint to resume from."""
+    command = [sys.executable, "-m", "charrnn", *TRAIN, "--steps=1000000", "--out=r", "--set=log.every=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED) as process:
         assert any("  loss " in line for line in process.stdout)
         process.stdout.close() if number is None else process.send_signal(number)
@@ -139,8 +139,8 @@ def test_interrupted_run_saves_and_resumes(
     assert metrics(tmp_path / "r")[-1]["step"] == step + 5
 
 
-def test_second_signal_ends_at_once() -> None:
-    """The first signal is remembered, the second ends the process with its status, and the old handlers come back."""
+def test_second_signal_exits() -> None:
+    """The first signal is stored, the second exits with its status; the previous handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     with interruptible() as interruption:
         signal.raise_signal(signal.SIGTERM)
@@ -150,8 +150,8 @@ def test_second_signal_ends_at_once() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
-    """Under nohup, and in a shell's background, what was ignored is ignored."""
+def test_ignored_signal_stays_ignored() -> None:
+    """A signal that is ignored, as under nohup, has no effect."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with interruptible() as interruption:
@@ -163,7 +163,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_divergence_ends_with_status_3(call: Call, tmp_path: Path) -> None:
-    """A run that the guard stops says so in one line, tells its metrics in strict JSON, and leaves a finite network."""
+    """A diverged run prints one line, writes its metrics as strict JSON, and saves finite parameters."""
     absurd = ("--set=optimizer.name=adagrad", "--set=optimizer.schedule=constant", "--set=optimizer.learning_rate=1e38")
     out, err = call(*TRAIN, "--out=r", *absurd, status=3)
     assert err.startswith("charrnn: training diverged: three steps in a row had a loss")
@@ -175,8 +175,8 @@ def test_divergence_ends_with_status_3(call: Call, tmp_path: Path) -> None:
         assert "the network overflows" in call(*words.split(), "--checkpoint=last", status=2)[1]
 
 
-def test_a_plan_that_took_less_time_is_said(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the machine was slower while it was measured, the end comes early: for how many steps there was room."""
+def test_planned_run_that_ends_early(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends long before --minutes prints how many steps take that long."""
     monkeypatch.setattr(resolve, "pace", lambda *_: 2.0)
     out, _ = call("train", "t.txt", "--out=r", "--minutes=1", *TINY)
     found = re.search(r"^planned for 0:5\d: the machine was slower .* --steps (\d+) instead", out, re.MULTILINE)

@@ -1,13 +1,11 @@
-"""`charrnn tune`: the table, JSON, and what it writes."""
+"""`charrnn tune`: the table, JSON, and the configuration that it writes."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import tomllib
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from helpers.commands import BUFFERED, NO_GPU, TEXT, TINY, Call
 
 from charrnn import backend, config
-from charrnn.cli.bar import Bar
+from charrnn.cli.progress import Bar
 from charrnn.tools import tune
 from charrnn.tools.tune import Candidate, Plan
 
@@ -26,7 +24,7 @@ MINE = "# mine\n[model]\nhidden_size = 8   # small\n\n[train]\nbatch_size = 2\ns
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """Two cores, RATES for rates, and a clock by which every look takes a second; the plans measured."""
+    """Measure RATES on two cores, with a clock that advances a second at each call; return the list of plans."""
     plans: list[Plan] = []
 
     def bench(plan: Plan) -> tune.Measure:
@@ -36,12 +34,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     monkeypatch.setattr(backend, "cores", lambda: 2)
     monkeypatch.setattr(backend, "blas", lambda: "some BLAS")
     monkeypatch.setattr(tune, "Bench", bench)
-    monkeypatch.setattr(tune, "slices", partial(tune.slices, clock=count().__next__))
+    monkeypatch.setattr(tune, "measure_in_turns", partial(tune.measure_in_turns, clock=count().__next__))
     return plans
 
 
 def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is measured, a line for each candidate with its marks, why a device is missing, and what to do."""
+    """The output says what is measured, the rate of each candidate, why a device is missing, and what to change."""
     out, err = call("tune", "t.txt", *TINY[1:])
     assert out.splitlines() == [
         f"corpus: t.txt, {len(TEXT):,} characters, {len(set(TEXT))} distinct",
@@ -55,8 +53,8 @@ def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyP
         f"cuda     not measured: {NO_GPU}",
         "",
         "best: train.shards = 2 with --threads 2: 1.90x the configuration as it is",
-        "note: other shards, or another device, round differently: the same mathematics, slightly other numbers; "
-        "threads change nothing but the time",
+        "note: another number of shards, or another device, rounds differently, so losses differ slightly; "
+        "the number of threads changes only the speed",
     ]
     assert "WARNING" not in err
     out, err = call("tune", "t.txt", *TINY, "--set=train.shards=2")
@@ -70,8 +68,8 @@ def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyP
     assert f"WARNING: --device cuda cannot be used, running on the CPU: {NO_GPU}" in call("tune", "--device=cuda")[1]
 
 
-def test_json_says_the_same(call: Call, measured: list[Plan]) -> None:
-    """One strict JSON object, alone on standard output."""
+def test_json(call: Call, measured: list[Plan]) -> None:
+    """Standard output is one strict JSON object with everything that the table says."""
     out, _ = call("tune", "t.txt", *TINY[1:], "--json", "--write=best.toml")
     values = json.loads(out)
     row = {"device": "cpu", "shards": 2, "threads": 2, "steps_per_second": 190, "chars_per_second": 3040}
@@ -82,13 +80,13 @@ def test_json_says_the_same(call: Call, measured: list[Plan]) -> None:
     shape = ("corpus", "vocabulary", "batch_size", "seq_length", "cores", "blas", "written")
     assert [values[key] for key in shape] == ["t.txt", len(set(TEXT)), 2, 8, 2, "some BLAS", "best.toml"]
     assert values["model"]["hidden_size"] == 8
-    assert values["words"] == "best: train.shards = 2 with --threads 2: 1.90x the configuration as it is"
-    assert values["note"].startswith("other shards, or another device, round differently")
+    assert values["recommendation"] == "best: train.shards = 2 with --threads 2: 1.90x the configuration as it is"
+    assert values["note"].startswith("another number of shards, or another device, rounds differently")
     assert json.loads(call("tune", "t.txt", *TINY, "--json")[0])["written"] is None
 
 
-def test_which_word_is_the_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """The first word if it ends in .toml or names a preset and no file; with --config every word is a text."""
+def test_which_argument_is_the_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """It is the first one, if it ends in .toml or names a preset and not a file; with --config every one is a text."""
     (tmp_path / "mine.toml").write_text(MINE)
     ways = (["mine.toml", "t.txt"], ["min-char-rnn", "t.txt"], ["--config=mine.toml", "t.txt"], ["t.txt"])
     for words in ways:
@@ -108,8 +106,8 @@ def test_which_word_is_the_configuration(call: Call, measured: list[Plan], tmp_p
     assert "ß" in measured[-1].corpus.vocabulary.characters
 
 
-def test_a_new_file_holds_the_whole_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """--write makes a file that reads back as the configuration, unresolved, with the best shards."""
+def test_written_file_holds_the_whole_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """--write writes the unresolved configuration with the best number of shards."""
     out, _ = call("tune", "t.txt", *TINY[1:], "--write=best.toml")
     expected = config.merged(config.parse_settings(TINY[2::2]), {"train": {"shards": 2}})
     assert config.build(config.read("best.toml")) == config.build(expected)
@@ -118,80 +116,48 @@ def test_a_new_file_holds_the_whole_configuration(call: Call, measured: list[Pla
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.toml", "t.txt"]
 
 
-def test_an_existing_file_is_refused_or_replaced(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """A file that is not the configuration is kept unless --overwrite is said, and nothing is measured before."""
-    (tmp_path / "other.toml").write_text("# other\n")
-    for words in ([], ["--config=quickstart"]):
-        error = call("tune", *words, "t.txt", "--write=other.toml", status=2)[1]
-        assert error == "charrnn: other.toml already exists: add --overwrite to replace it, or name another --write"
-    assert (tmp_path / "other.toml").read_text() == "# other\n"
+def test_existing_file_is_refused_or_replaced(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """A file, the configuration itself too, is kept before anything is measured; --overwrite replaces it whole."""
+    for words in (["t.txt"], ["--config=quickstart", "t.txt"], ["mine.toml", "t.txt"]):
+        (tmp_path / "mine.toml").write_text(MINE)
+        error = call("tune", *words, "--write=mine.toml", status=2)[1]
+        assert error == "charrnn: mine.toml already exists: add --overwrite to replace it, or choose another name"
+        assert (tmp_path / "mine.toml").read_text() == MINE
     assert measured == []
-    call("tune", "t.txt", "--write=other.toml", "--overwrite")
-    assert tomllib.loads((tmp_path / "other.toml").read_text())["train"]["shards"] == 2
+    call("tune", "mine.toml", "t.txt", "--set=model.num_layers=2", "--write=mine.toml", "--overwrite")
+    expected = config.merged(config.parse(MINE.encode(), ""), {"train": {"shards": 2}, "model": {"num_layers": 2}})
+    assert config.build(config.read("mine.toml")) == config.build(expected)
+    assert config.whole(tmp_path / "mine.toml")
 
 
-@pytest.mark.parametrize("way", ["mine.toml", "--config=mine.toml"])
-def test_the_configuration_is_changed_in_place(call: Call, measured: list[Plan], tmp_path: Path, way: str) -> None:
-    """--write on the configuration itself changes one line of it; comments, mode and link stay, --set is left out."""
-    (tmp_path / "folder").mkdir()
-    real = tmp_path / "folder" / "real.toml"
-    real.write_text(MINE)
-    real.chmod(0o640)
-    (tmp_path / "mine.toml").symlink_to(real)
-    out, _ = call("tune", way, "t.txt", "--write", tmp_path / "mine.toml")
-    assert real.read_text() == MINE.replace("shards = 1 # one", "shards = 2 # one")
-    assert "best: train.shards = 2 with --threads 2: 1.90x" in out
+def test_overwrite_follows_a_symbolic_link(call: Call, measured: list[Plan], tmp_path: Path) -> None:
+    """The file behind the link is replaced; the link stays a link."""
+    (tmp_path / "real.toml").write_text(MINE)
+    (tmp_path / "mine.toml").symlink_to(tmp_path / "real.toml")
+    call("tune", "t.txt", *TINY, "--write=mine.toml", "--overwrite")
     assert (tmp_path / "mine.toml").is_symlink()
-    assert real.stat().st_mode & 0o777 == 0o640
-    real.write_text(MINE.replace("shards = 1 # one\n", ""))
-    _, err = call("tune", way, "t.txt", "--write=mine.toml", "--set=model.hidden_size=4")
-    assert "in mine.toml: it does not get what --set says" in err
-    assert real.read_text() == MINE.replace("shards = 1 # one", "shards = 2")
-    assert measured[-1].settings.model.hidden_size == 4
+    assert config.read("real.toml")["train"]["shards"] == 2
 
 
-def test_a_configuration_that_cannot_be_changed_is_left(call: Call, measured: list[Plan], tmp_path: Path) -> None:
-    """Where a line does not do, that is said before anything is measured."""
-    (tmp_path / "mine.toml").write_text("train = {shards = 1}\n")
-    error = call("tune", "mine.toml", "t.txt", "--write=mine.toml", status=2)[1]
-    assert error.startswith("charrnn: mine.toml is not written line by line, so train.shards, train.device cannot")
-    assert (tmp_path / "mine.toml").read_text() == "train = {shards = 1}\n"
-    assert measured == []
-
-
-def test_a_file_system_that_refuses(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is an error of one line, and what was there before stays."""
-    Path("mine.toml").write_text(MINE)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    error = call("tune", "mine.toml", "t.txt", "--write=mine.toml", status=2)[1]
-    assert error.endswith("mine.toml: No space left on device")
-    assert Path("mine.toml").read_text() == MINE
-    assert sorted(path.name for path in Path().iterdir()) == ["mine.toml", "t.txt"]
-
-
-def test_a_real_measurement(call: Call) -> None:
-    """A tiny network is really trained: every candidate has a rate, and the best is one of them."""
+def test_real_measurement(call: Call) -> None:
+    """A tiny network is trained: every candidate has a rate, and the best is one of them."""
     values = json.loads(call("tune", "t.txt", *TINY, "--seconds=1", "--json")[0])
     rows = {Candidate(r["device"], r["shards"], r["threads"]): r["steps_per_second"] for r in values["rows"]}
-    assert set(rows) == set(tune.on_cpu(backend.cores(), 2, 1))
+    assert set(rows) == set(tune.cpu_candidates(backend.cores(), 2, 1))
     assert all(rate > 0 for rate in rows.values())
     assert Candidate(**values["best"]) in rows
 
 
-def test_a_bar_interrupted_in_the_making_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C may come before the bar is whole: what closes it then has nothing to say behind the one line."""
-    said: list[object] = []
-    monkeypatch.setattr(sys, "unraisablehook", said.append)
-    Bar.__new__(Bar)  # and gone; seen to fail with tqdm 4.66
-    assert not said
+def test_bar_that_is_interrupted_in_its_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting a bar whose constructor did not run prints nothing."""
+    errors: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    Bar.__new__(Bar)  # deleted at once; a plain tqdm 4.66 bar fails here
+    assert not errors
 
 
-def test_ctrl_c_ends_it(call: Call) -> None:
-    """An interrupted measurement ends with status 130 and one line, and writes nothing."""
+def test_ctrl_c(call: Call) -> None:
+    """An interrupted measurement ends with status 130 and one line, and writes no file."""
     command = [sys.executable, "-m", "charrnn", "tune", "t.txt", *TINY, "--seconds=600", "--write=best.toml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=BUFFERED) as process:
         assert any(line.startswith("machine: ") for line in process.stdout)

@@ -42,7 +42,7 @@ def test_averaged_weights_learn(run: Path) -> None:
     """Where a run has averaged weights, it is they that learn, with the memory of the run's optimiser."""
     model = charrnn.load(run, checkpoint="last", device="cpu")
     saved = charrnn.checkpoint.load(path_of(run, 30))
-    layout, part = model.network.layout, model.part(TEXT, "error")
+    layout, part = model.network.layout, model.encode(TEXT, "error")
     average = layout.views(saved.vector("average", layout), xp=np)
     expected = dynamic_evaluation(model.network, average, part, saved, Dynamic()).nats_per_char
     assert model.evaluate(TEXT, dynamic=True).nats_per_char == expected

@@ -1,4 +1,4 @@
-"""Runs to compare, and metrics as a run might have written them."""
+"""Runs to compare, and metrics of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = [
 
 
 def trained(folder: Path, name: str, steps: int = 10, text: str = TEXT, **keys: Any) -> Path:
-    """The run `name` in `folder`, on the file t.txt beside it."""
+    """Train the run `name` in `folder` on the file t.txt, which this function writes; return the run directory."""
     (folder / "t.txt").write_text(text)
     settings = KEYS | OFTEN | {"train.steps": steps} | {k.replace("_", ".", 1): v for k, v in keys.items()}
     charrnn.train(files=[folder / "t.txt"], settings=settings, out=folder / name)

@@ -1,4 +1,4 @@
-"""By what a small network is trained through the Python API."""
+"""Settings of small networks for `charrnn.train`."""
 
 SMALL = {
     "model.hidden_size": 8,
@@ -16,3 +16,5 @@ SMALL = {
     "log.eval_every": 10,
     "log.sample_length": 20,
 }
+
+TINY = {"model.hidden_size": 4, "train.seq_length": 8, "train.batch_size": 2, "train.steps": 3, "train.device": "cpu"}

@@ -8,8 +8,8 @@ import pytest
 from helpers.nasty import HungError, check, in_time, outcome
 
 from charrnn import config
-from charrnn.cli.check import MOST_LAYERS
-from charrnn.cli.read import MOST
+from charrnn.cli.gradcheck import MOST_LAYERS
+from charrnn.cli.sample import MOST_SAMPLES
 
 
 @pytest.mark.parametrize("words", ["while True: pass", "threading.Event().wait()"])
@@ -25,9 +25,9 @@ def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str)
     ("words", "error"),
     [
         ("gradcheck --layers=100", f"'--layers': 100 is not in the range 1<=x<={MOST_LAYERS}"),
-        (f"sample r --count={10**33} --length=0 --stop=x", f"is not in the range 1<=x<={MOST}"),
-        (f"sample r --count={MOST} --length=0 --stop=x --seed=1", ""),
-        (f"sample r --count={10**33} --length=1 -0", f"is not in the range 1<=x<={MOST}"),
+        (f"sample r --count={10**33} --length=0 --stop=x", f"is not in the range 1<=x<={MOST_SAMPLES}"),
+        (f"sample r --count={MOST_SAMPLES} --length=0 --stop=x --seed=1", ""),
+        (f"sample r --count={10**33} --length=1 -0", f"is not in the range 1<=x<={MOST_SAMPLES}"),
         *((f"gradcheck --layers={MOST_LAYERS} --tolerance=1e-4 --cell={cell}", "") for cell in ("rnn", "gru", "lstm")),
     ],
 )

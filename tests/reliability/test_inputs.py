@@ -16,7 +16,7 @@ from helpers.nasty import check, outcome, tree
 
 import charrnn
 from charrnn import backend, cli, config
-from charrnn.cli import common
+from charrnn.cli import inputs
 from charrnn.errors import TextError
 from charrnn.text import blocks, build, cache, from_files, sources
 
@@ -206,8 +206,8 @@ class Endless(io.RawIOBase):
 def test_texts_without_end(monkeypatch: pytest.MonkeyPatch, trained: Path, words: list[str], error: str) -> None:
     """A prompt, or a text read whole, that does not end is read up to a bound, and the error says what to do."""
     monkeypatch.chdir(trained)
-    monkeypatch.setattr(common, "PROMPT", 500_000)
-    monkeypatch.setattr(backend, "memory", lambda: 4_000_000)
+    monkeypatch.setattr(inputs, "LONGEST_PROMPT", 500_000)
+    monkeypatch.setattr(backend, "total_ram", lambda: 4_000_000)
     pipe = Endless()
     found = outcome(words, io.BufferedReader(pipe))
     check(found)
@@ -219,10 +219,10 @@ def test_texts_without_end(monkeypatch: pytest.MonkeyPatch, trained: Path, words
 def test_texts_up_to_the_bound_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The bound counts characters, and is itself allowed; the real ones are those that are documented."""
     (tmp_path / "t").write_text("é" * 300_000)
-    assert len(common.read_text(str(tmp_path / "t"), "utf-8", 300_000)) == 300_000
+    assert len(inputs.read_text(str(tmp_path / "t"), "utf-8", 300_000)) == 300_000
     with pytest.raises(TextError, match="longer than 299,999 characters"):
-        common.read_text(str(tmp_path / "t"), "utf-8", 299_999)
-    assert common.PROMPT == 2**24
+        inputs.read_text(str(tmp_path / "t"), "utf-8", 299_999)
+    assert inputs.LONGEST_PROMPT == 2**24
     assert (backend.total_ram() or 0) >= 2**27
 
 

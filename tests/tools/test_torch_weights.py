@@ -1,4 +1,4 @@
-"""Weights to and from PyTorch, and PyTorch as an oracle of every cell: logits, states and gradients."""
+"""Weights to and from PyTorch, and PyTorch as the reference for logits, states and gradients of every cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T, B, V, H = 7, 3, 11, 6
 
 
 def network(cell: str, layers: int = 2, dtype: str = "float64") -> SimpleNamespace:
-    """Random weights, all biases among them, and a workspace."""
+    """Return a network with random weights and biases, a chunk, a state and a workspace."""
     net = build(ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype), V, NumpyBackend())
     rng = np.random.default_rng(layers)
     params = net.views((rng.standard_normal(net.layout.size) * 0.5).astype(dtype))
@@ -31,7 +31,7 @@ def network(cell: str, layers: int = 2, dtype: str = "float64") -> SimpleNamespa
 
 
 def module(torch: Any, cell: str, layers: int, weights: dict[str, np.ndarray]) -> Any:
-    """What the conversion is documented for, with the converted weights in it."""
+    """Return the documented PyTorch module with the converted weights."""
     kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
     result = torch.nn.ModuleDict({"recurrent": kind(V, H, layers), "output": torch.nn.Linear(H, V)})
     result.to(getattr(torch, str(weights["output.b_y"].dtype)))
@@ -42,7 +42,7 @@ def module(torch: Any, cell: str, layers: int, weights: dict[str, np.ndarray]) -
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) -> None:
-    """Logits, loss, the states after a chunk, and every gradient are those of PyTorch with the converted weights."""
+    """Logits, loss, final states and all gradients agree with PyTorch with the converted weights."""
     torch = pytest.importorskip("torch")
     x = network(cell, layers, dtype)
     peer = module(torch, cell, layers, x.params)
@@ -73,8 +73,8 @@ def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) ->
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_there_and_back_is_the_identity(cell: str, layers: int, dtype: str) -> None:
-    """Every parameter and the network's shape come back; from PyTorch only the sums of biases do."""
+def test_conversion_and_back(cell: str, layers: int, dtype: str) -> None:
+    """Every parameter and the shape are unchanged; of PyTorch's two biases only the sum matters."""
     x = network(cell, layers, dtype)
     state = state_dict(cell, x.params)
     model, weights = parameters(state)
@@ -92,8 +92,8 @@ def test_there_and_back_is_the_identity(cell: str, layers: int, dtype: str) -> N
         assert np.allclose(array, x.params[name] + shift.get(name, 0), atol=1e-6), name
 
 
-def test_models_convert(cell: str) -> None:
-    """`from_torch` makes a model that writes and scores as the one whose `to_torch` it was given."""
+def test_model_conversion(cell: str) -> None:
+    """A model from `from_torch` samples and scores like the model that `to_torch` converted."""
     settings = {"train.steps": 3, "train.batch_size": 2, "train.seq_length": 5, "model.hidden_size": H}
     model = charrnn.train("hello world " * 9, settings=settings | {"model.cell": cell, "train.device": "cpu"})
     again = charrnn.from_torch(charrnn.to_torch(model), model.vocabulary.characters, device="cpu")
@@ -103,8 +103,8 @@ def test_models_convert(cell: str) -> None:
         charrnn.from_torch(charrnn.to_torch(model), "helo wrl", device="cpu")
 
 
-def test_characters_come_in_any_order() -> None:
-    """A module whose input and output are in another order of characters makes the same model."""
+def test_order_of_characters() -> None:
+    """A module with another order of characters gives the same model."""
     settings = {"train.steps": 3, "train.batch_size": 2, "train.seq_length": 5, "model.hidden_size": H}
     model = charrnn.train("hello world " * 9, settings=settings | {"train.device": "cpu"})
     theirs = "world he"
@@ -116,8 +116,8 @@ def test_characters_come_in_any_order() -> None:
     assert np.array_equal(again.score("hello"), model.score("hello"))
 
 
-def test_tensors_that_numpy_cannot_read_are_named() -> None:
-    """Parameters with gradients, and types that NumPy lacks, are errors that say what to pass."""
+def test_tensors_that_numpy_cannot_read() -> None:
+    """Parameters with gradients, and types that NumPy lacks, are errors that say what to pass instead."""
     torch = pytest.importorskip("torch")
     module = torch.nn.ModuleDict({"recurrent": torch.nn.RNN(3, H), "output": torch.nn.Linear(H, 3)})
     with pytest.raises(CheckpointError, match=r"requires grad.*pass module.float\(\).cpu\(\).state_dict\(\)"):
@@ -131,23 +131,28 @@ def test_tensors_that_numpy_cannot_read_are_named() -> None:
     [
         ({"recurrent.bias_hh_l1": None}, "recurrent.bias_hh_l1 is missing"),
         ({"output.weight": None}, "output.weight is missing"),
-        ({"output.weight": np.zeros(3)}, r"output.weight is \[3\], not \['any', 'any'\]"),
-        ({"recurrent.weight_ih_l1": np.zeros((24, 7))}, r"weight_ih_l1 is \[24, 7\], not \[24, 6\]"),
+        ({"output.weight": np.zeros(3)}, r"output.weight has shape \[3\], not \['any', 'any'\]"),
+        ({"output.weight": np.array(0.5)}, r"output.weight has shape \[\], not \['any', 'any'\]"),
+        ({"output.bias": np.array(0.5)}, r"output.bias has shape \[\], not \[11\]"),
+        ({"recurrent.weight_hh_l0": np.array(0.5)}, r"weight_hh_l0 has shape \[\], not \['any', 6\]"),
+        ({"recurrent.weight_hh_l0": np.zeros(24)}, r"weight_hh_l0 has shape \[24\], not \['any', 6\]"),
+        ({"recurrent.weight_hh_l0": None}, "recurrent.weight_hh_l0 is missing"),
+        ({"recurrent.weight_ih_l1": np.zeros((24, 7))}, r"weight_ih_l1 has shape \[24, 7\], not \[24, 6\]"),
         (
             {"recurrent.weight_hh_l0": np.zeros((12, 6))},
-            r"has 12 rows: of 6 hidden units they are 6 .*, 24 \(lstm\)",
+            r"has 12 rows: with 6 hidden units it must have 6 .*, 24 \(lstm\)",
         ),
-        ({"recurrent.weight_hh_l0_reverse": np.zeros((24, 6))}, "weight_hh_l0_reverse does not belong"),
+        ({"recurrent.weight_hh_l0_reverse": np.zeros((24, 6))}, "weight_hh_l0_reverse is unexpected"),
         ({"output.bias": np.full(7, np.nan)}, "output.bias holds numbers that are not finite"),
         ({"output.bias": np.zeros(7, np.int64)}, r"output.bias is int64: convert the module with .float\(\)"),
         (
             {"output.bias": np.zeros(7, np.float32)},
-            "output.bias is float32 and output.weight float64: they must",
+            "output.bias is float32, but output.weight is float64: convert",
         ),
     ],
 )
-def test_what_does_not_fit_is_named(change: dict[str, Any], words: str) -> None:
-    """A tensor that is missing, superfluous or of another shape is an error with its name."""
+def test_wrong_tensors(change: dict[str, Any], words: str) -> None:
+    """A tensor that is missing, unexpected, or of another shape or type is an error with its name."""
     state = state_dict("lstm", network("lstm").params) | change
     with pytest.raises(CheckpointError, match=words):
         parameters({name: array for name, array in state.items() if array is not None})

@@ -1,10 +1,13 @@
-"""Which shards, threads and device are fastest: what is compared, in which turns, and what counts as better."""
+"""Measuring shards, threads and devices: the candidates, the turns, and what counts as better."""
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +17,21 @@ from charrnn.run import resolve
 from charrnn.run.request import Request
 from charrnn.run.resolve import start
 from charrnn.tools import tune
-from charrnn.tools.tune import Bench, Candidate, Plan, Slice, doubling, on_cpu, plan, slices, warm_up
-from charrnn.tools.verdict import Verdict, best, verdict
+from charrnn.tools.tune import (
+    Bench,
+    Candidate,
+    Plan,
+    Result,
+    Slice,
+    best_of,
+    cpu_candidates,
+    measure_in_turns,
+    plan,
+    powers_of_two,
+    summarize,
+    warm_up,
+    write_configuration,
+)
 from charrnn.training.step import Trainer
 
 TINY = {
@@ -25,26 +41,26 @@ TINY = {
 
 
 def cpu(shards: int, threads: int) -> Candidate:
-    """A candidate on the CPU."""
+    """Return a candidate on the CPU."""
     return Candidate("cpu", shards, threads)
 
 
-def judged(plan: Plan, **rates: float) -> Verdict:
-    """The verdict of one slice for each candidate, by names like `cpu_2_1`."""
+def result_of(plan: Plan, **rates: float) -> Result:
+    """Return the result of one slice for each candidate; the candidates have names like `cpu_2_1`."""
     named = {f"{c.device.replace(':', '')}_{c.shards}_{c.threads}": c for c in plan.candidates}
-    return verdict(plan, [Slice(named[name], rate, 0.0) for name, rate in rates.items()])
+    return summarize(plan, [Slice(named[name], rate, 0.0) for name, rate in rates.items()])
 
 
 @pytest.fixture
 def planned(text: str, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """A plan for two cores, the configuration with two shards."""
+    """Return a plan for two cores; the configuration has two shards."""
     monkeypatch.setattr("charrnn.backend.cores", lambda: 2)
     return plan(Request(text=text, options=TINY), 1.0)
 
 
 @pytest.fixture
 def with_gpu(planned: Plan) -> Plan:
-    """The same, as if a GPU were there too."""
+    """Return the same plan with a GPU as a second device."""
     gpu = Candidate("cuda:0", 1, 1)
     backends = planned.backends | {"cuda:0": planned.backends["cpu"]}
     return replace(planned, backends=backends, candidates=(*planned.candidates, gpu))
@@ -70,20 +86,20 @@ ALL_OF_8 = {1: {1}, 2: {1, 2}, 4: {1, 2, 4}, 8: {1, 2, 4, 8}}
         (6, 32, 2, {1: {1}, 2: {1, 2}, 4: {1, 2, 4}, 6: {1, 2, 4, 6}}),
     ],
 )
-def test_what_is_compared_on_the_cpu(cores: int, streams: int, configured: int, expected: dict[int, set[int]]) -> None:
-    """Shards by powers of two up to the cores or streams and as configured, threads up to the shards and cores."""
-    found = on_cpu(cores, streams, configured)
+def test_candidates_on_the_cpu(cores: int, streams: int, configured: int, expected: dict[int, set[int]]) -> None:
+    """Shards are powers of two up to the cores or streams, and as configured; threads go up to shards and cores."""
+    found = cpu_candidates(cores, streams, configured)
     assert set(found) == {cpu(shards, threads) for shards, some in expected.items() for threads in some}
     assert len(found) == len(set(found))
     assert list(found) == sorted(found, key=lambda c: (c.shards, c.threads))
 
 
-def test_doubling_ends_with_the_most() -> None:
-    """Powers of two, and the number itself."""
-    assert [doubling(n) for n in (1, 2, 3, 8, 12)] == [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 12]]
+def test_powers_of_two_end_with_the_maximum() -> None:
+    """The result holds the powers of two up to a number, and the number itself."""
+    assert [powers_of_two(n) for n in (1, 2, 3, 8, 12)] == [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 12]]
 
 
-def test_plan_knows_the_configuration_as_it_is(planned: Plan, text: str) -> None:
+def test_plan_holds_the_current_configuration(planned: Plan, text: str) -> None:
     """The configured shards on all cores are the current candidate; the shape is the resolved one."""
     assert planned.current == cpu(2, 2)
     assert planned.candidates == (cpu(1, 1), cpu(2, 1), cpu(2, 2))
@@ -97,25 +113,25 @@ def test_plan_knows_the_configuration_as_it_is(planned: Plan, text: str) -> None
             plan(Request(text=text, options=TINY), seconds)
 
 
-def test_rounds_take_turns_and_end_in_time() -> None:
-    """Every round measures all, every other one backwards; none is begun that would not end within the time."""
-    now, asked = 0.0, []
+def test_rounds_alternate_and_end_in_time() -> None:
+    """Every round measures all candidates, every second one backwards; the last round still fits into the time."""
+    now, requested = 0.0, []
 
     def measure(candidate: Candidate, seconds: float) -> float:
         nonlocal now
         now += 1.0
-        asked.append(seconds)
+        requested.append(seconds)
         return now
 
     three = (cpu(1, 1), cpu(2, 1), cpu(2, 2))
-    found = list(slices(three, 10.0, measure, clock=lambda: now))
+    found = list(measure_in_turns(three, 10.0, measure, clock=lambda: now))
     assert [each.candidate for each in found] == [*three, *reversed(three), *three]
     assert [each.rate for each in found] == [each.elapsed for each in found] == list(range(1, 10))
-    assert set(asked) == {tune.LONGEST}
-    assert len(list(slices(three, 0.001, measure, clock=lambda: now))) == 3  # one round, whatever it takes
-    asked.clear()
-    list(slices(three, 1.5, measure, clock=lambda: now))
-    assert asked == [pytest.approx(1.5 / 15)] * 3
+    assert set(requested) == {tune.LONGEST_SLICE}
+    assert len(list(measure_in_turns(three, 0.001, measure, clock=lambda: now))) == 3  # at least one round
+    requested.clear()
+    list(measure_in_turns(three, 1.5, measure, clock=lambda: now))
+    assert requested == [pytest.approx(1.5 / 15)] * 3
 
 
 RATES = {cpu(1, 1): 100.0, cpu(2, 1): 100.0, cpu(2, 2): 100.0, cpu(4, 4): 100.0}
@@ -134,43 +150,46 @@ RATES = {cpu(1, 1): 100.0, cpu(2, 1): 100.0, cpu(2, 2): 100.0, cpu(4, 4): 100.0}
         ({cpu(2, 2): 50.0}, cpu(2, 2), cpu(1, 1)),
     ],
 )
-def test_what_is_best(changed: dict[Candidate, float], current: Candidate, expected: Candidate) -> None:
-    """The fastest, unless the current one is within 3 %; else, within 3 %, the fewest shards, then threads."""
-    assert best(RATES | changed, current) == expected
+def test_best_candidate(changed: dict[Candidate, float], current: Candidate, expected: Candidate) -> None:
+    """The current candidate wins within 3 % of the fastest; else, within 3 %, the fewest shards, then threads, win."""
+    assert best_of(RATES | changed, current) == expected
 
 
 def test_rates_are_medians_relative_to_the_current(planned: Plan) -> None:
-    """A slice that was disturbed does not count; characters are B times T a step."""
+    """One disturbed slice changes nothing; a step has B times T characters."""
     rates = {cpu(1, 1): [50, 10, 51], cpu(2, 1): [40, 42], cpu(2, 2): [100, 100, 1]}
-    found = verdict(planned, [Slice(c, r, 0.0) for c, some in rates.items() for r in some])
+    found = summarize(planned, [Slice(c, r, 0.0) for c, some in rates.items() for r in some])
     assert [row.steps_per_second for row in found.rows] == [50, 41, 100]
     assert [row.relative for row in found.rows] == [0.5, 0.41, 1.0]
     assert [row.chars_per_second for row in found.rows] == [50 * 24, 41 * 24, 100 * 24]
     assert [(row.shards, row.threads) for row in found.rows if row.best and row.current] == [(2, 2)]
 
 
-def test_words_say_what_to_do(planned: Plan, with_gpu: Plan) -> None:
-    """The winner in words and as keys; the device only where a GPU was measured, its shards never."""
-    as_it_is = judged(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9)
-    assert as_it_is.words == (
-        "best: the configuration as it is, train.shards = 2 with --threads 2: nothing is more than 3% faster"
-    )
-    assert as_it_is.changes == {"train": {"shards": 2}}
-    one = judged(planned, cpu_1_1=18, cpu_2_1=9, cpu_2_2=9)
-    assert one.words == "best: train.shards = 1 with --threads 1: 2.00x the configuration as it is"
-    assert one.changes == {"train": {"shards": 1}}
-    gpu = judged(with_gpu, cpu_1_1=18, cpu_2_1=9, cpu_2_2=9, cuda0_1_1=90)
-    assert gpu.words == "best: train.device = cuda:0: 10.00x the configuration as it is"
-    assert gpu.changes == {"train": {"device": "cuda:0"}}
-    back = judged(replace(with_gpu, current=with_gpu.candidates[-1]), cpu_1_1=1, cpu_2_1=1, cpu_2_2=6, cuda0_1_1=4)
-    assert back.words == "best: train.device = cpu, train.shards = 2 with --threads 2: 1.50x the configuration as it is"
-    assert back.changes == {"train": {"shards": 2, "device": "cpu"}}
-    kept = judged(replace(with_gpu, current=with_gpu.candidates[-1]), cpu_1_1=1, cpu_2_1=1, cpu_2_2=1, cuda0_1_1=1)
-    assert kept.words == "best: the configuration as it is, train.device = cuda:0: nothing is more than 3% faster"
+def test_recommendation_and_changed_keys(planned: Plan, with_gpu: Plan) -> None:
+    """The keys hold the device only where a GPU was measured, and no shards for a GPU."""
+    gpu_is_current = replace(with_gpu, current=with_gpu.candidates[-1])
+    results = [
+        result_of(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9),
+        result_of(planned, cpu_1_1=18, cpu_2_1=9, cpu_2_2=9),
+        result_of(with_gpu, cpu_1_1=18, cpu_2_1=9, cpu_2_2=9, cuda0_1_1=90),
+        result_of(gpu_is_current, cpu_1_1=1, cpu_2_1=1, cpu_2_2=6, cuda0_1_1=4),
+        result_of(gpu_is_current, cpu_1_1=1, cpu_2_1=1, cpu_2_2=1, cuda0_1_1=1),
+    ]
+    as_it_is = "best: the configuration as it is"
+    assert [result.recommendation for result in results] == [
+        f"{as_it_is}, train.shards = 2 with --threads 2: nothing is more than 3% faster",
+        f"best: train.shards = 1 with --threads 1: 2.00x {as_it_is[6:]}",
+        f"best: train.device = cuda:0: 10.00x {as_it_is[6:]}",
+        f"best: train.device = cpu, train.shards = 2 with --threads 2: 1.50x {as_it_is[6:]}",
+        f"{as_it_is}, train.device = cuda:0: nothing is more than 3% faster",
+    ]
+    assert [result.changes["train"] for result in results] == [
+        {"shards": 2}, {"shards": 1}, {"device": "cuda:0"}, {"shards": 2, "device": "cpu"}, {"device": "cuda:0"}
+    ]  # fmt: skip
 
 
-def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a slice begins every helper works; the trainer has the candidate's shards; an interruption ends all."""
+def test_slice_starts_when_every_process_is_ready(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice starts with all processes ready and the candidate's shards; an interruption ends all processes."""
     seen = []
 
     def pace(trainer: Trainer, seconds: float) -> float:
@@ -190,8 +209,8 @@ def test_helpers_take_part_before_time_counts(planned: Plan, monkeypatch: pytest
     assert seen == [(1, 1, 0, 0.25), (2, 1, 0, 0.25), (2, 2, helpers, 0.25)]
 
 
-def test_helpers_that_are_never_ready_are_not_waited_for(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some patience the threads are measured, as they would train."""
+def test_processes_that_never_become_ready(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the waiting time the measurement starts without them."""
     monkeypatch.setattr(resolve, "PATIENCE", 3.0)
     monkeypatch.setattr(process_pool.ForkPool, "ready", property(lambda _: False))
     trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, ThreadPool(1))
@@ -201,3 +220,26 @@ def test_helpers_that_are_never_ready_are_not_waited_for(planned: Plan, monkeypa
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 7
     trainer.close()
+
+
+def test_failed_write_is_a_configuration_error(planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk raises `ConfigError`, leaves the old file as it was, and leaves no other file."""
+    path = tmp_path / "mine.toml"
+    path.write_text("# mine\n")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"^cannot write .*mine\.toml: No space left on device$"):
+        write_configuration(path, result_of(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9), overwrite=True)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["# mine\n"]
+
+
+def test_file_that_appears_while_measuring_is_kept(planned: Plan, tmp_path: Path) -> None:
+    """A file that another program writes after the first check is not replaced."""
+    result = result_of(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9)
+    (tmp_path / "new.toml").write_text("# new\n")
+    with pytest.raises(ConfigError, match=r"new\.toml already exists: add --overwrite"):
+        write_configuration(tmp_path / "new.toml", result, overwrite=False)
+    assert (tmp_path / "new.toml").read_text() == "# new\n"

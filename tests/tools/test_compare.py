@@ -1,4 +1,4 @@
-"""Runs side by side as values: what a row holds, on which text its losses are, and which is the best."""
+"""`charrnn.compare`: the values of a row, the text of its losses, and the best."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from charrnn import checkpoint
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import logs
 from charrnn.run_files import METRICS
-from charrnn.tools.compare import Row, Text, ranked
+from charrnn.tools.compare import Row, Text, mark_best
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run r, to be read only."""
+    """Return the run r, which tests must not change."""
     return trained(tmp_path_factory.mktemp("comparison"), "r")
 
 
 @pytest.fixture
 def run(shared: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Return a copy of the run."""
     return shutil.copytree(shared, tmp_path / "r")
 
 
-def test_a_row_says_what_a_run_is(shared: Path, tmp_path: Path) -> None:
-    """Cell, size, the count of parameters by the equations, step of the best checkpoint, vocabulary."""
+def test_row_describes_the_run(shared: Path, tmp_path: Path) -> None:
+    """The row has the cell, the size, the number of parameters by the equations, the best checkpoint, and more."""
     V, H = len(set(TEXT)), 8
     (row,) = charrnn.compare([shared])
     assert (row.run, row.cell, row.num_layers, row.hidden_size) == (str(shared), "rnn", 1, H)
@@ -50,8 +50,8 @@ def test_a_row_says_what_a_run_is(shared: Path, tmp_path: Path) -> None:
     assert (row.cell, row.num_layers, row.parameters) == ("lstm", 2, gates(V) + gates(H) + H * V + V)
 
 
-def test_losses_are_those_of_eval(shared: Path) -> None:
-    """Under each protocol the best checkpoint's loss, on the validation split or on a text."""
+def test_losses_equal_those_of_evaluate(shared: Path) -> None:
+    """The loss under each protocol is that of the best checkpoint, on the validation split or on a text."""
     model = charrnn.load(shared, device="cpu")
     for text in (None, "she sells shells"):
         (row,) = charrnn.compare([shared], text, window=4, device="cpu")
@@ -64,8 +64,8 @@ def test_losses_are_those_of_eval(shared: Path) -> None:
     assert list(charrnn.compare([shared], "she sells shells", window=8)[0].losses) == ["carried", "windows:8"]
 
 
-def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) -> None:
-    """Where one run drops its state between documents, its losses are not ranked with another's that does not."""
+def test_other_documents_are_another_text(shared: Path, tmp_path: Path) -> None:
+    """A run that resets its state between documents is not compared with one that does not."""
     parted = trained(tmp_path, "parted", data_document_separator=" ")
     for text, words in ((None, "documents ending in ' '"), ("she sells shells", "in 3 documents")):
         one, other = charrnn.compare([shared, parted], text, window=4, device="cpu")
@@ -76,8 +76,8 @@ def test_texts_in_other_documents_are_other_texts(shared: Path, tmp_path: Path) 
         assert words not in one.text.name
 
 
-def test_what_the_metrics_hold_of_a_run_on_its_way(run: Path) -> None:
-    """Median rate, minutes and steps so far, best loss after step 0; a torn line, or one that is no metric, is none."""
+def test_metrics_of_an_unfinished_run(run: Path) -> None:
+    """The row has the median rate, minutes, steps and best loss after step 0; damaged lines are ignored."""
     whole = "".join(json.dumps(line) + "\n" for line in LINES)
     (run / METRICS).write_text(whole + "7\nnull\n" + '{"event": "train", "step": 25, "seconds": 99.0, "ch')
     (row,) = charrnn.compare([run], evaluate=False)
@@ -91,8 +91,8 @@ def test_what_the_metrics_hold_of_a_run_on_its_way(run: Path) -> None:
     assert row.text is None
 
 
-def test_a_checkpoint_file_has_its_part_of_the_metrics(run: Path, tmp_path: Path) -> None:
-    """A checkpoint in a run directory has the metrics up to its step; one that lies elsewhere has none."""
+def test_metrics_of_a_checkpoint_file(run: Path, tmp_path: Path) -> None:
+    """A checkpoint file in a run directory has the metrics up to its step; any other file has none."""
     (run / METRICS).write_text("".join(json.dumps(line) + "\n" for line in LINES))
     inside = checkpoint.path_of(run, 5)
     (tmp_path / "elsewhere").mkdir()
@@ -104,8 +104,8 @@ def test_a_checkpoint_file_has_its_part_of_the_metrics(run: Path, tmp_path: Path
     assert (second.step, second.steps, second.minutes, second.chars_per_second) == (5, 5, None, None)
 
 
-def test_losses_that_cannot_be_had_are_explained(run: Path, shared: Path, tmp_path: Path) -> None:
-    """A text that is gone or changed, no validation split, too few characters for a window: the rest is there."""
+def test_missing_losses_have_a_reason(run: Path, shared: Path, tmp_path: Path) -> None:
+    """A missing or changed text, no validation split, and a short text leave only losses out."""
     (row,) = charrnn.compare([shared], "she sells")
     assert (row.losses["carried"] > 0, row.losses["windows:256"]) == (True, None)
     assert row.missing == {"windows:256": "the text has 9 characters, too few for one window of 256"}
@@ -125,8 +125,8 @@ def test_losses_that_cannot_be_had_are_explained(run: Path, shared: Path, tmp_pa
     assert "never saw: 'X' 'z'" in row.missing["carried"]
 
 
-def test_which_text_losses_are_of(shared: Path, tmp_path: Path) -> None:
-    """The same characters are one text, whatever the file is called; another split, part or corpus is another."""
+def test_text_of_the_losses(shared: Path, tmp_path: Path) -> None:
+    """Equal characters are the same text, whatever the file name; another split, part or corpus is another text."""
     run = trained(tmp_path, "same")
     (tmp_path / "t.txt").rename(tmp_path / "u.txt")
     renamed = charrnn.compare([shared, run], evaluate=False)
@@ -147,8 +147,8 @@ def test_which_text_losses_are_of(shared: Path, tmp_path: Path) -> None:
     assert charrnn.compare([others[1]])[0].text == texts[0]  # all of the split is evaluated afterwards
 
 
-def test_a_given_text_is_what_each_network_reads_of_it(shared: Path, tmp_path: Path) -> None:
-    """Characters left out or replaced make another text of it for a network that never saw them."""
+def test_unknown_characters_make_another_text(shared: Path, tmp_path: Path) -> None:
+    """A network that skips or replaces characters reads another text."""
     other = trained(tmp_path, "other", text=TEXT + "X" * 20)
     text = "she X sells"
     for unknown, read in (("skip", "she  sells"), ("replace", "she   sells")):
@@ -165,25 +165,25 @@ def test_a_given_text_is_what_each_network_reads_of_it(shared: Path, tmp_path: P
     assert rows[0].text == rows[1].text
 
 
-def test_the_best_is_sought_on_one_text() -> None:
-    """The lowest loss of each text and protocol is the best, ties too; alone on its text nothing is."""
+def test_best_loss() -> None:
+    """The lowest loss of each text and protocol is the best, also if tied; a single run on a text is not."""
     a, b, c = Text("a", "1", 0, 9), Text("b", "2", 0, 9), Text("c", "3", 0, 9)
     losses = [(a, 2.0, 3.0), (Text("also a", "1", 0, 9), 1.5, 3.0), (b, 1.0, None), (b, 1.25, 2.0), (c, 0.5, 0.5)]
     row = Row("r", "c", 1, "rnn", 1, 8, 99, 3, 0.0, 0.0, 0.0, "adam", 1, None, None, None, {}, {})
     rows = [replace(row, text=text, losses={"carried": x, "windows:4": y}) for text, x, y in losses]
-    best = [each.best for each in ranked(rows)]
+    best = [each.best for each in mark_best(rows)]
     assert best == [("windows:4",), ("carried", "windows:4"), ("carried",), (), ()]
     lost = [replace(row, text=a, losses={"carried": x}) for x in (math.inf, 4.0, None)]
-    assert [each.best for each in ranked(lost)] == [(), ("carried",), ()]
+    assert [each.best for each in mark_best(lost)] == [(), ("carried",), ()]
 
 
-def test_mistakes(shared: Path, tmp_path: Path) -> None:
-    """What is no run, and a window that is none, are errors; evaluation takes a part as it takes a text."""
+def test_errors(shared: Path, tmp_path: Path) -> None:
+    """A path without a checkpoint and a window of 0 are errors; `evaluate` accepts the result of `encode`."""
     with pytest.raises(CheckpointError, match="no run directory"):
         charrnn.compare([shared, tmp_path / "nosuch"])
     with pytest.raises(ConfigError, match="--window must be at least 1, not 0"):
         charrnn.compare([shared], window=0)
     model = charrnn.load(shared, device="cpu")
-    assert model.evaluate(model.part("she sells", "error")) == model.evaluate("she sells")
+    assert model.evaluate(model.encode("she sells", "error")) == model.evaluate("she sells")
     with pytest.raises(TextError):
         model.evaluate("X")

@@ -1,0 +1,115 @@
+"""Print to standard output and standard error; every command prints through this module.
+
+Texts, vocabularies, checkpoints and file names may hold control characters, which could change the state of a
+terminal. On a terminal they are printed as escapes. Into a pipe, standard output is written unchanged. A line on
+standard error is always escaped, wherever it goes, so it stays one line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TextIO
+
+CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+"""C0 except tab and newline, DEL, C1, overrides of the text direction, and surrogates."""
+CONTROL, CONTROL_OR_BREAK = (re.compile(f"[{characters}]") for characters in (CONTROLS, CONTROLS + "\t\n\u2028\u2029"))
+
+
+def escaped(text: str) -> str:
+    """Return `text` with control characters escaped; line ends, tabs and combining characters stay."""
+    return CONTROL.sub(escape_sequence, text)
+
+
+def printable(text: str) -> str:
+    """Return `text` as one line: control characters, tabs and line ends are escaped."""
+    return CONTROL_OR_BREAK.sub(escape_sequence, text)
+
+
+def escape_sequence(match: re.Match[str]) -> str:
+    """Return the escape of a matched character, as in Python and JSON strings."""
+    return match[0].encode("unicode_escape").decode()
+
+
+def shell_quoted(word: str) -> str:
+    """Return `word` quoted for a shell; control characters become byte escapes, which bash and zsh read."""
+    if printable(word) == word:
+        return shlex.quote(word)
+    word = re.sub(r"['\\]", r"\\\g<0>", word)
+    return "$'" + CONTROL_OR_BREAK.sub(lambda match: "".join(f"\\x{b:02x}" for b in os.fsencode(match[0])), word) + "'"
+
+
+def command_line(*words: str | Path) -> str:
+    """Return a command that the user can paste: this program, started as it was started now, with `words`."""
+    started_as = Path(sys.argv[0])
+    if started_as.name == "__main__.py":
+        program = [sys.executable, "-m", "charrnn"]
+    else:
+        installed = shutil.which("charrnn")
+        in_path = installed is not None and Path(installed).resolve() == started_as.resolve()
+        program = ["charrnn" if in_path else sys.argv[0]]
+    return " ".join(map(shell_quoted, [*program, *map(str, words)]))
+
+
+def table_lines(rows: Sequence[Sequence[str]], align: str, least: Sequence[int] = ()) -> list[str]:
+    """Return a table as lines of text: columns two spaces apart, each as wide as its widest cell.
+
+    Args:
+        rows: the cells of each row, the heading first. Control characters in them are escaped.
+        align: `<` or `>` for each column.
+        least: minimum widths of the first columns.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    needed = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(pair) for pair in zip_longest(needed, least, fillvalue=0)]
+    padded = ([f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)] for row in cells)
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def write_output(text: str) -> None:
+    """Write `text` to standard output at once. Raises `BrokenPipeError` if there is no standard output."""
+    if sys.stdout is None:
+        raise BrokenPipeError
+    put(text, sys.stdout)
+
+
+def print_line(line: str = "") -> None:
+    """Print a line (or several) on standard output, if there is one."""
+    if sys.stdout is not None:
+        put(f"{line}\n", sys.stdout)
+
+
+def print_notice(message: str) -> None:
+    """Print a line for the user on standard error; a standard error that cannot be written is ignored."""
+    if sys.stderr is not None:
+        try:
+            put(f"{printable(message)}\n", sys.stderr)
+        except OSError:
+            sys.stderr = null_stream()
+
+
+def put(text: str, stream: TextIO) -> None:
+    """Write `text` to a stream and flush it: UTF-8 into a pipe; escaped, in its own encoding, on a terminal."""
+    if not text:
+        return
+    terminal = stream.isatty()
+    data = (escaped(text) if terminal else text).encode(stream.encoding if terminal else "utf-8", "backslashreplace")
+    stream.flush()
+    stream.buffer.write(data)
+    stream.buffer.flush()
+
+
+def discard_output() -> None:
+    """Discard what is printed on standard output from now on, because it cannot be written."""
+    sys.stdout = null_stream()
+
+
+def null_stream() -> TextIO:
+    """Return a stream that discards everything; a stream that failed would fail again when Python exits."""
+    return open(os.devnull, "w")  # noqa: PTH123 (it stays open to the end)

@@ -1,0 +1,114 @@
+"""`charrnn sample`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from charrnn.cli.inputs import load_model, read_prompt
+from charrnn.cli.options import examples, model_options, text_encoding_option
+from charrnn.cli.output import print_notice, write_output
+from charrnn.errors import ConfigError
+
+DASHES = "-" * 40
+BATCH = 64
+"""Most samples that are computed together."""
+MOST_SAMPLES = 100_000
+"""Most samples of one command."""
+
+
+@click.command(
+    "sample",
+    short_help="Write text with a trained network.",
+    epilog=examples(
+        "charrnn sample runs/book --length 1000",
+        'charrnn sample runs/book --prompt "Once upon" --temperature 0.6 --seed 1',
+        "charrnn sample runs/book --count 3 --top-p 0.9",
+    ),
+)
+@model_options
+@click.option("--prompt", help="Text to continue.  [default: a first character drawn by its frequency]")
+@click.option("--prompt-file", metavar="F", help="Read the prompt from a file, - for standard input.")
+@click.option("--no-echo", is_flag=True, help="Do not repeat the prompt.")
+@click.option("--length", type=click.IntRange(0), default=500, show_default=True, help="Characters after the prompt.")
+@click.option(
+    "--temperature", type=float, default=0.8, show_default=True, help="0 always takes the most probable character."
+)
+@click.option("--top-k", type=int, default=0, help="Choose among the K most probable characters.  [default: all]")
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    help="Choose among the most probable characters that reach this probability together.  [default: all]",
+)
+@click.option("--stop", default="", metavar="STRING", help="End before this string.")
+@click.option("--count", type=click.IntRange(1, MOST_SAMPLES), default=1, show_default=True, help="Number of samples.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers.  [default: a new one, printed]")
+@click.option("-0", "nul", is_flag=True, help="Separate samples by a NUL byte instead of a line of dashes.")
+@text_encoding_option
+def sample_command(
+    run: Path,
+    checkpoint: str,
+    device: str,
+    no_fallback: bool,
+    unknown: str,
+    prompt: str | None,
+    prompt_file: str | None,
+    no_echo: bool,
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    stop: str,
+    count: int,
+    seed: int | None,
+    nul: bool,
+    encoding: str,
+) -> None:
+    """Write text with the network of RUN, a run directory or a checkpoint file.
+
+    Only the text goes to standard output, as soon as it is computed. Notices go to standard error.
+    """
+    if prompt is not None and prompt_file is not None:
+        raise ConfigError("--prompt and --prompt-file exclude each other")
+    if prompt_file is not None:
+        prompt = read_prompt(prompt_file, encoding)
+    prompt = prompt or ""
+    model = load_model(run, checkpoint, device, no_fallback)
+    if seed is None:
+        seed = secrets.randbits(31)
+        print_notice(f"seed: {seed}")
+    separator = "\0" if nul else f"\n{DASHES}\n"
+    prefix = "" if no_echo else prompt
+    for first in range(0, count, BATCH):
+        batch_size = min(BATCH, count - first)
+        texts = model.sample_many(
+            prompt,
+            count=batch_size,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
+            seed=seed,
+            batch=first // BATCH,
+            unknown=unknown,
+        )
+        write_output(separator if first else "")
+        write_samples(texts, batch_size, prefix, separator)
+    if not nul:
+        write_output("\n")
+
+
+def write_samples(texts: Iterator[list[str]], count: int, prefix: str, separator: str) -> None:
+    """Write `count` texts that are computed together, each after `prefix`: the first piece by piece, then the rest."""
+    write_output(prefix)
+    later = [""] * (count - 1)
+    for first, *others in texts:
+        write_output(first)
+        later = [text + piece for text, piece in zip(later, others, strict=True)]
+    for text in later:
+        write_output(separator + prefix + text)
