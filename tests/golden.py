@@ -232,6 +232,8 @@ def main() -> int:
     for name, commands in chosen.items():
         old, new = (results(checkout.resolve(), commands) for checkout in (options.old, options.new))
         different = sorted(what for what in old.keys() | new.keys() if old.get(what) != new.get(what))
+        # The first versions counted baselines beside the run, and had none for a run that ended too soon.
+        different = [what for what in different if not (what.endswith("baselines") and what not in old)]
         failed += bool(different)
         print(f"{'DIFFERS' if different else 'same   '} {name}", flush=True)
         for what in different:
