@@ -1,4 +1,4 @@
-"""The checkpoints of a run directory: their names, finding one, and keeping few."""
+"""The checkpoints of a run directory: their names, how to find one, and which are kept."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from charrnn.run_files import CHECKPOINTS
 DAMAGED = ".damaged"
 PATTERN = re.compile(r"step-([0-9]{8,18})\.safetensors")
 Marks = list[tuple[int, int, int]]
-"""Of each checkpoint the step, the time of its last change in nanoseconds, and its size in bytes."""
+"""For each checkpoint its step, the time of its last change in nanoseconds, and its size in bytes."""
 
 
 def path_of(run: Path, step: int) -> Path:
-    """Where the checkpoint of `step` is kept."""
+    """Return the path of the checkpoint of `step`."""
     return run / CHECKPOINTS / f"step-{step:08d}.safetensors"
 
 
 def is_name(name: str) -> bool:
-    """Whether a file of this name is a checkpoint."""
+    """Return whether a file of this name is a checkpoint."""
     return PATTERN.fullmatch(name) is not None
 
 
 def steps(run: Path) -> list[int]:
-    """The steps that have a checkpoint, ascending."""
+    """Return the steps that have a checkpoint, ascending."""
     folder = run / CHECKPOINTS
     names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
     found = {int(match[1]): match[0] for match in names if match}
@@ -36,17 +36,17 @@ def steps(run: Path) -> list[int]:
 
 
 def marks(run: Path) -> Marks:
-    """The steps that have a checkpoint, each with what changes when another takes its place."""
+    """Return the steps that have a checkpoint, each with what changes if the file is replaced."""
     found = ((step, path_of(run, step).lstat()) for step in steps(run))
     return [(step, status.st_mtime_ns, status.st_size) for step, status in found]
 
 
 class GoneError(CheckpointError):
-    """A checkpoint was pruned between being found and being read: a training into the run goes on."""
+    """A checkpoint was removed after it was found and before it was read: another process trains into the run."""
 
 
 def read(run: Path, step: int) -> Checkpoint:
-    """The checkpoint of `step`. Raises `CheckpointError` for one that is damaged, renamed, or not in `run` itself."""
+    """Return the checkpoint of `step`. Raise `CheckpointError` if it is damaged, renamed, or a link out of `run`."""
     path = path_of(run, step)
     try:
         if files.is_outside(path, run):
@@ -62,10 +62,12 @@ def read(run: Path, step: int) -> Checkpoint:
 
 
 def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[str]] | None:
-    """The newest checkpoint that can be read, with a line about each newer one that cannot; None if there is none.
+    """Find the newest checkpoint that can be read.
 
-    Raises the newest one's `CheckpointError` if there are checkpoints and none can be read; where the run is to be
-    `resumed`, also for one that is not damaged, but out of reach for now, or for this version: it is not trained anew.
+    Returns its path, the checkpoint, and a line about each newer one that cannot be read; None if there is none.
+
+    Raises the newest one's `CheckpointError` if none can be read. If the run is to be `resumed`, it raises one also for
+    a checkpoint that is not damaged but cannot be read now, or has a newer format: its steps are not repeated.
     """
     problems: list[str] = []
     for step in reversed(steps(run)):
@@ -84,12 +86,12 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
 
 
 def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]:
-    """The checkpoint that `where` (a run directory or a checkpoint file) means, and lines about damaged ones.
+    """Return the path of a checkpoint, the checkpoint, and lines for the user about damaged ones.
 
     Args:
-        where: the path.
-        which: of a directory: `best` (lowest validation loss; the last where nothing was evaluated, or where that one
-            cannot be read), `last` or a step.
+        where: a run directory or a checkpoint file.
+        which: in a directory: `best` (the lowest validation loss; the last if nothing was evaluated or the best cannot
+            be read), `last` or a step.
 
     Raises `CheckpointError` if there is no such checkpoint.
     """
@@ -105,13 +107,13 @@ def find(where: Path, which: str = "best") -> tuple[Path, Checkpoint, list[str]]
         raise CheckpointError(f"--checkpoint must be best, last or a step, not {which!r}")
     while True:
         try:
-            return chosen(where, which)
+            return find_in_run(where, which)
         except GoneError:
             continue
 
 
-def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
-    """As `find`, of a run directory. Raises `GoneError` where another look would find more."""
+def find_in_run(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
+    """Do what `find` does, in a run directory. Raise `GoneError` if the checkpoints changed meanwhile."""
     available = steps(run)
     if which.isdecimal():
         step = next((step for step in available if str(step) == (which.lstrip("0") or "0")), None)
@@ -140,26 +142,26 @@ def chosen(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
 
 
 def quarantine_paths(run: Path, step: int) -> list[tuple[Path, Path]]:
-    """The checkpoints after `step`, which could not be read, and where they are kept then."""
+    """Return the checkpoints after `step`, which could not be read, each with the path it is kept at."""
     paths = [path_of(run, later) for later in steps(run) if later > step]
     return [(path, path.with_name(path.name + DAMAGED)) for path in paths]
 
 
 def quarantine(run: Path, step: int) -> None:
-    """Rename the checkpoints after `step`, so that new ones do not count them."""
+    """Rename the checkpoints after `step`, so that they no longer count as checkpoints."""
     for path, kept in quarantine_paths(run, step):
         path.replace(kept)
 
 
 def remove_quarantined(run: Path) -> None:
-    """Remove the checkpoints that were set aside."""
+    """Remove the checkpoints that `quarantine` renamed."""
     for path in (run / CHECKPOINTS).glob(f"step-*{DAMAGED}"):
         path.unlink()
 
 
 def prune(run: Path, keep: int, best: int | None) -> None:
-    """Delete all but step 0, the last `keep` and the best checkpoint."""
+    """Delete all checkpoints but step 0, the last `keep` and the best."""
     available = steps(run)
     for step in set(available[:-keep]) - {0, best}:
-        with suppress(PermissionError):  # on Windows, where somebody is reading it: next time
+        with suppress(PermissionError):  # on Windows, while another process reads it: it is deleted next time
             path_of(run, step).unlink(missing_ok=True)

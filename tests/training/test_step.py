@@ -1,10 +1,13 @@
-"""The training step: alike on every namespace, and never waiting."""
+"""The training step: it computes the same on every namespace and never waits for the device."""
 
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from conftest import close
 from helpers.namespaces import Case, StrictBackend, strict
 from helpers.trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
 
+import charrnn
 from charrnn import config
 from charrnn.backend import one_thread
 from charrnn.training.step import CAPACITY
@@ -87,7 +91,7 @@ def test_a_step_never_waits(
 def test_a_bad_step_changes_nothing_but_the_position(
     text: str, monkeypatch: pytest.MonkeyPatch, bad: float, more: config.Table
 ) -> None:
-    """A gradient that is not finite, even in a single element, leaves parameters, memory and state; the rate halves."""
+    """A gradient with one element that is not finite changes no parameter, slot or state; the rate halves."""
     subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), text_corpus(text))
     for _ in range(3):
         subject.step()
@@ -107,13 +111,54 @@ def test_a_bad_step_changes_nothing_but_the_position(
         assert np.array_equal(before[1][name], state), name
         assert np.any(state)
     assert (subject.done, float(subject.guard.scale), int(subject.guard.bad)) == (4, 0.5, 1)
+    assert [(m.step, m.skipped, m.scale, m.bad) for m in subject.drain()[2:]] == [(3, False, 1.0, 0), (4, True, 0.5, 1)]
     subject.step()
     assert not np.array_equal(before[0][0], subject.vector)
     assert int(subject.guard.bad) == 0
 
 
+def test_a_step_touches_at_most_twelve_files(text: str) -> None:
+    """Somebody who reads what a step calls, with everything switched on, opens at most 12 files."""
+    subject = trainer(config.build(config.merged(TINY, EVERYTHING)), text_corpus(text))
+    subject.step()  # the first step makes the workspaces
+    package, touched = str(Path(charrnn.__file__).parent), set()
+
+    def record(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            touched.add(Path(frame.f_code.co_filename).relative_to(package).as_posix())
+
+    sys.setprofile(record)
+    try:
+        for _ in range(subject.streams.chunks):
+            subject.step()
+    finally:
+        sys.setprofile(None)
+    reading_order = {"model/cells/rnn.py", "model/bptt.py", "optim/rules.py", "training/step.py"}
+    assert reading_order <= touched
+    assert len(touched) <= 12, sorted(touched)
+
+
+def test_threads_that_want_one_workspace_get_two(text: str) -> None:
+    """The last free workspace may be taken by another thread after it was seen: then a new one is made."""
+
+    class Contested(list):
+        """A list that is not empty when it is asked, and empty when something is taken from it."""
+
+        def __bool__(self) -> bool:
+            return True
+
+        def __len__(self) -> int:
+            return 1
+
+    one, other = (trainer(config.build(TINY), text_corpus(text)) for _ in range(2))
+    width = one.shards[0].columns.stop
+    one.free = {width: Contested()}
+    one.step(), other.step()
+    assert np.array_equal(one.vector, other.vector)
+
+
 def test_losses_are_kept_until_read(text: str) -> None:
-    """As many losses as promised stay on the device, and reading them in pieces or at once is the same."""
+    """`CAPACITY` losses stay on the device, and reading them in pieces or at once gives the same."""
     corpus = text_from(text)
     one, other = (trainer(config.build(TINY), corpus) for _ in range(2))
     pieces = []
