@@ -33,7 +33,9 @@ from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training.events import Ended, Event
 
-__all__ = ["Model", "SamplingOptions", "load", "path_list", "train"]
+__all__ = ["Model", "SamplingOptions", "device_params", "load", "path_list", "train"]
+
+HostArray = np.ndarray[Any, np.dtype[Any]]
 
 LONGEST_FILE_NAME = 256
 """A text of so many characters or more is never the name of a file."""
@@ -87,6 +89,13 @@ class Model:
         model = self.config.model
         shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
         return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
+        to_host = self.network.backend.to_host
+        weights = {name: to_host(array) for name, array in self.params.items()}
+        rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
+        return rebuilt, (weights, self.network.backend.name, self.config, self.vocabulary, self.step, rest)
 
     def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
         """Return text that continues `prompt`, without the prompt.
@@ -250,6 +259,27 @@ class Model:
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+
+def rebuilt(
+    weights: Mapping[str, HostArray],
+    device: str,
+    config: Config,
+    vocabulary: Vocabulary,
+    step: int,
+    rest: Mapping[str, Any],
+) -> Model:
+    """Return the model that `Model.__reduce__` stored, on `device`, or on the CPU if `device` cannot be used here."""
+    network = build(config.model, len(vocabulary), backend.choose(device).backend)
+    return Model(network, device_params(network, weights), config, vocabulary, step, **rest)
+
+
+def device_params(network: Network, weights: Mapping[str, HostArray]) -> Views:
+    """Return host arrays as the parameters of `network`: views of one new vector on its device."""
+    params = network.views(network.backend.zeros((network.layout.size,), network.dtype))
+    for name, array in weights.items():
+        params[name][...] = network.backend.from_host(array, network.dtype)
+    return params
 
 
 def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto", fallback: bool = True) -> Model:

@@ -19,14 +19,12 @@ import numpy as np
 
 from charrnn import backend
 from charrnn import config as configuration
-from charrnn.api import Model
+from charrnn.api import HostArray, Model, device_params
 from charrnn.config import Config, ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model import build
 from charrnn.model.cells import CELLS
 from charrnn.text import Vocabulary
-
-HostArray = np.ndarray[Any, np.dtype[Any]]
 
 
 def to_torch(model: Model) -> dict[str, HostArray]:
@@ -65,12 +63,13 @@ def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto
         weights[name] = weights[name].take(order, axis)
     choice = backend.choose(device, fallback=fallback)
     network = build(model, V, choice.backend)
-    params = network.views(choice.backend.zeros((network.layout.size,), model.dtype))
-    for name, array in weights.items():
-        params[name][...] = choice.backend.from_host(array, model.dtype)
-    notices = (choice.reason,) if choice.fell_back else ()
     return Model(
-        network, params, Config(model=model), Vocabulary("".join(sorted(characters)), (1,) * V), 0, notices=notices
+        network,
+        device_params(network, weights),
+        Config(model=model),
+        Vocabulary("".join(sorted(characters)), (1,) * V),
+        0,
+        notices=(choice.reason,) if choice.fell_back else (),
     )
 
 

@@ -46,12 +46,12 @@ def test_gradcheck_finds_a_wrong_gradient(call: Call, monkeypatch: pytest.Monkey
     assert all(float(error) < 1e-6 for error in errors.values())
     assert call("gradcheck", "--device=cpu", "--layers=1", "--seed=4")[0] != out
     call("gradcheck", "--device=cpu", "--tolerance=1e-15", status=1)
-    from charrnn.model import loss
+    from charrnn.model import bptt
 
-    right = loss.cross_entropy_backward
+    right = bptt.cross_entropy_backward
     with monkeypatch.context() as patch:
         wrong = lambda e, s, t, scale, **k: right(e, s, t, scale * (1 + 4e-6), **k)  # noqa: E731
-        patch.setattr(loss, "cross_entropy_backward", wrong)
+        patch.setattr(bptt, "cross_entropy_backward", wrong)
         assert call("gradcheck", "--device=cpu", status=1)[0].count("ABOVE THE TOLERANCE") == 8
     monkeypatch.setattr("charrnn.model.gradcheck", lambda *_: {"a": 1e-9, "b": math.nan})
     assert "b                worst relative error nan  ABOVE THE TOLERANCE" in call("gradcheck", status=1)[0]

@@ -127,7 +127,7 @@ def test_existing_file_is_refused_or_replaced(call: Call, measured: list[Plan], 
     call("tune", "mine.toml", "t.txt", "--set=model.num_layers=2", "--write=mine.toml", "--overwrite")
     expected = config.merged(config.parse(MINE.encode(), ""), {"train": {"shards": 2}, "model": {"num_layers": 2}})
     assert config.build(config.read("mine.toml")) == config.build(expected)
-    assert config.whole(tmp_path / "mine.toml")
+    assert config.is_complete(tmp_path / "mine.toml")
 
 
 def test_overwrite_follows_a_symbolic_link(call: Call, measured: list[Plan], tmp_path: Path) -> None:

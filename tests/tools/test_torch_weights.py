@@ -55,7 +55,7 @@ def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) ->
     grads = x.net.views(np.zeros(x.net.layout.size, dtype))
     ours = loss_and_grad(x.net, x.params, grads, x.chunk, x.state, x.work, scale=1.0)
     assert float(ours) == pytest.approx(loss.item(), rel=tolerance)
-    made = project(x.net, x.params, x.work.layers[-1].after, out=np.empty((T * B, V), dtype))
+    made = project(x.net, x.params, x.work.layers[-1].h, out=np.empty((T * B, V), dtype))
     assert close(made, logits.detach().numpy(), tolerance)
     next_state(x.work, out=x.state)
     for array, theirs in zip(x.state.values(), after if isinstance(after, tuple) else (after,), strict=True):
