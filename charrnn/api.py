@@ -88,6 +88,19 @@ class Model:
         shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
         return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for pickle and copy, with the weights on the host."""
+        to_host = self.network.backend.to_host
+        return vars(self) | {"params": {name: to_host(weights) for name, weights in self.params.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the fields; the weights become views of one vector on the device again."""
+        vars(self).update(state)
+        backend = self.network.backend
+        self.params = self.network.views(backend.zeros((self.network.layout.size,), self.network.dtype))
+        for name, weights in state["params"].items():
+            self.params[name][...] = backend.from_host(weights)
+
     def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
         """Return text that continues `prompt`, without the prompt.
 

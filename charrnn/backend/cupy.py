@@ -34,7 +34,7 @@ class CupyBackend(Backend):
         import array_api_compat.cupy as xp
         import cupy
 
-        self.cupy = cupy
+        self.cupy, self.index = cupy, index
         label = f"{describe(index)}, CuPy {cupy.__version__}"
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
         self.use()
@@ -52,6 +52,9 @@ class CupyBackend(Backend):
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
         self.kernels = Fused(cupy, self.card)
+
+    def __reduce__(self) -> tuple[type[CupyBackend], tuple[int]]:
+        return type(self), (self.index,)
 
     def use(self) -> None:
         """Make the card current: each thread has its own current card."""

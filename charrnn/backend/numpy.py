@@ -103,6 +103,9 @@ class NumpyBackend(Backend):
         label = f"CPU ({platform.processor() or platform.machine()}), NumPy {np.__version__}"
         super().__init__(array_api_compat.numpy, None, name="cpu", label=label)
 
+    def __reduce__(self) -> tuple[type[NumpyBackend], tuple[()]]:
+        return type(self), ()
+
     def shared_zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         """Use memory that forked processes share."""
         return shared_zeros(shape, dtype)

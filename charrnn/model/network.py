@@ -46,6 +46,14 @@ class Network:
         shape = (self.num_layers, B, self.hidden_size)
         return {name: self.backend.zeros(shape, self.dtype) for name in self.cell.STATES}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for pickle, with the cell, a module, by its name."""
+        return vars(self) | {"cell": self.cell.NAME}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the fields."""
+        vars(self).update(state | {"cell": CELLS[state["cell"]]})
+
 
 def build(model: ModelConfig, vocab_size: int, backend: Backend) -> Network:
     """Return the network that a configuration describes, for V characters."""
