@@ -35,6 +35,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.characters)
 
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[str, tuple[int, ...]]]:
+        return type(self), (self.characters, self.counts)  # without the cached table, which has 4 MB
+
     @cached_property
     def ids_by_code_point(self) -> Ids:
         """(0x110000,) int32: the id of each code point, -1 for one that is not in the vocabulary."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,27 +104,6 @@ def test_validation_split_is_the_end_of_the_text(model: api.Model, run: Path) ->
         result = each.evaluate()
         assert (result.protocol, result.characters) == ("carried", len(tail) - 1)
         assert result.nats_per_char == pytest.approx(sum(expected) / len(expected), rel=1e-9)
-
-
-def test_copies(model: api.Model) -> None:
-    """A deep copy and a pickled copy evaluate and sample like the model; their weights are their own."""
-    before = model.score("she sells")
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert repr(other) == repr(model)
-        assert (other.config, other.vocabulary, other.notices) == (model.config, model.vocabulary, model.notices)
-        assert other.sample("she", length=30, seed=1) == model.sample("she", length=30, seed=1)
-        assert other.evaluate() == model.evaluate()
-        assert other.evaluate(TEXT, dynamic=True) == model.evaluate(TEXT, dynamic=True)
-        other.params["output.b_y"][...] = 0
-        assert np.array_equal(model.score("she sells"), before)
-
-
-def test_pickled_model_in_another_process(run: Path, model: api.Model) -> None:
-    """A process that did not train the model unpickles it and samples the same text."""
-    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).sample('she', length=30, seed=1), end='')"
-    loaded = charrnn.load(run, device="cpu")
-    result = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(loaded), capture_output=True, check=True)
-    assert result.stdout.decode() == model.sample("she", length=30, seed=1)
 
 
 def test_weights_from_pytorch_have_no_validation_split() -> None:
