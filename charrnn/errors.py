@@ -26,7 +26,7 @@ class CheckpointError(CharrnnError):
 class OverflowingError(CheckpointError):
     """A network with finite parameters so large that its outputs are not finite."""
 
-    def __init__(self, remedy: str = "take") -> None:
+    def __init__(self, remedy: str = "use") -> None:
         super().__init__(
             f"the network overflows: its parameters are finite, but too large; {remedy} an earlier checkpoint"
         )
