@@ -1,38 +1,38 @@
-"""The errors that a user can cause or meet. Each prints as one line that says what happened and what to do."""
+"""The errors that a user can see. Each is one line that says what happened and what to do."""
 
 
 class CharrnnError(Exception):
-    """Base of every error raised on purpose; `exit_status` is what the command line ends with."""
+    """The base class of every error for the user. `exit_status` is the exit status of the command."""
 
     exit_status = 2
 
 
 class ConfigError(CharrnnError):
-    """A configuration key, value or preset that does not exist or does not fit."""
+    """A configuration key, value, option or preset that does not exist or is not allowed."""
 
 
 class TextError(CharrnnError):
-    """Text that cannot be found, read, decoded or encoded."""
+    """A text that cannot be found, read, decoded, encoded or cached."""
 
 
 class DeviceError(CharrnnError):
-    """A device that was asked for and cannot compute."""
+    """A requested device that cannot compute."""
 
 
 class CheckpointError(CharrnnError):
-    """A checkpoint or run directory that is missing, damaged or of another network."""
+    """A checkpoint or run directory that is missing, damaged, not writable, or of another network."""
 
 
 class OverflowingError(CheckpointError):
-    """A network whose parameters are finite, but so large that what it makes of them is not."""
+    """A network with finite parameters so large that its outputs are not finite."""
 
-    def __init__(self, remedy: str = "take") -> None:
+    def __init__(self, remedy: str = "use") -> None:
         super().__init__(
             f"the network overflows: its parameters are finite, but too large; {remedy} an earlier checkpoint"
         )
 
 
 class DivergedError(CharrnnError):
-    """Training stopped by the guard: too many steps in a row had a loss or gradient that is not finite."""
+    """Training that the guard stopped: the loss or gradient of too many steps in a row was not finite."""
 
     exit_status = 3

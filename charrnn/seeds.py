@@ -1,6 +1,7 @@
-"""One seed, one stream of random numbers for each purpose, all drawn on the host.
+"""Random numbers: from one seed, an independent generator for each purpose. All are drawn on the host.
 
-A sample or an evaluation on the way cannot disturb training, and the same seed means the same numbers on every device.
+So a sample or an evaluation during training does not change training, and a seed gives the same numbers on every
+device.
 """
 
 import numpy as np
@@ -9,14 +10,14 @@ PURPOSES = ("weights", "training samples", "generation", "gradcheck", "dropout",
 
 
 def stream(seed: int, purpose: str, *key: int) -> np.random.Generator:
-    """Return the generator for `purpose`; `key` (a step, say) parts one purpose into independent streams.
+    """Return the generator for `purpose`. With a `key`, such as a step, one purpose has independent generators.
 
-    The weights take the root, `numpy.random.default_rng(seed)`, as min-char-rnn's parity demands; every other
-    purpose is a child of it (`numpy.random.SeedSequence`, spawn keys), so none can collide with another.
+    The weights have the root generator, `numpy.random.default_rng(seed)`, as in min-char-rnn. Every other purpose has
+    a child of it (`numpy.random.SeedSequence` with a spawn key), so that no two are alike.
     """
     return np.random.default_rng(sequence(seed, purpose, *key))
 
 
 def sequence(seed: int, purpose: str, *key: int) -> np.random.SeedSequence:
-    """What a generator for `purpose` is seeded with."""
+    """Return the seed sequence of the generator for `purpose`."""
     return np.random.SeedSequence(seed, spawn_key=() if purpose == "weights" else (PURPOSES.index(purpose), *key))

@@ -45,5 +45,5 @@ def evaluate(
         else:
             result = windows(network, params, part, window, thread_pool)
     if math.isnan(result.nats_per_char):
-        raise OverflowingError("lower --dynamic-rate, or take" if dynamic else "take")
+        raise OverflowingError("lower --dynamic-rate, or use" if dynamic else "use")
     return result

@@ -28,8 +28,6 @@ BLOCK = 1 << 18
 """Bytes, or characters of a string, that are read at once: a block and what is computed from it fit the CPU's cache."""
 BOM = b"\xef\xbb\xbf"
 EMBEDDED = "python-topics"
-RUN_FILES = {CONFIG, METRICS, SAMPLES}
-"""The files of a run that has no checkpoint yet, except its text."""
 
 
 def embedded() -> str:
@@ -104,9 +102,9 @@ def without_run_files(name: str, matches: Iterable[str]) -> list[str]:
 
     def is_run_file(path: Path) -> bool:
         # A run that has just started has no checkpoints yet, but a complete configuration. A user may keep such a
-        # configuration beside his texts, so only the files with the names of a run's are left out.
-        just_started = path.name in RUN_FILES and config.is_complete(path.with_name(CONFIG))
-        return just_started or any(is_run(folder) for folder in path.parents if folder.is_relative_to(top))
+        # configuration beside other texts, so only files with these names are left out.
+        is_of_new_run = path.name in (CONFIG, METRICS, SAMPLES) and config.is_complete(path.with_name(CONFIG))
+        return is_of_new_run or any(is_run(folder) for folder in path.parents if folder.is_relative_to(top))
 
     paths = list(matches)
     kept = [match for match in paths if not is_run_file(Path(match))]

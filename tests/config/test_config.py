@@ -1,4 +1,4 @@
-"""Configuration files and settings: what is accepted comes back unchanged, every mistake is named."""
+"""Configuration files and settings: accepted values come back unchanged, every mistake is named."""
 
 import datetime
 import math
@@ -49,42 +49,43 @@ tables = st.fixed_dictionaries(
 
 
 def test_quickstart_is_the_default() -> None:
-    """The preset `quickstart` says what the program does without one."""
-    said = tomllib.loads((CONFIGS / "quickstart.toml").read_text())
-    assert read("quickstart") == said
-    assert said == {name: {k: filled({})[name][k] for k in keys} for name, keys in said.items()}
+    """The preset `quickstart` is the default configuration."""
+    values = tomllib.loads((CONFIGS / "quickstart.toml").read_text())
+    assert read("quickstart") == values
+    assert values == {name: {k: filled({})[name][k] for k in keys} for name, keys in values.items()}
     assert build(read("quickstart")) == build({}) == Config()
 
 
 def test_presets_are_found_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A preset is named without a path from any directory; each in configs/ reads as its TOML says."""
+    """A preset is named without a path in any directory; each file in configs/ is one, and gives its TOML values."""
     monkeypatch.chdir(tmp_path)
     assert list(presets()) == sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert {"min-char-rnn", "quickstart"} <= set(presets())
     for name in presets():
-        said = tomllib.loads((CONFIGS / f"{name}.toml").read_text())
-        assert table(build(read(name))) == filled(said)
+        values = tomllib.loads((CONFIGS / f"{name}.toml").read_text())
+        assert table(build(read(name))) == filled(values)
 
 
 @modest
 @given(tables)
-def test_configuration_survives_toml(said: dict[str, dict[str, Any]]) -> None:
-    """What a table says, and defaults for the rest, is what `build` gives, and `dump` and `read` bring it back."""
-    config = build(checked(said, "here"))
+def test_configuration_survives_toml(values: dict[str, dict[str, Any]]) -> None:
+    """`build` gives the values of a table and defaults for the rest; `dump` and `read` give them back."""
+    config = build(checked(values, "here"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "c.toml")
         path.write_bytes(dump(config).encode())
-        assert table(build(read(str(path)))) == table(config) == filled(said)
+        assert table(build(read(str(path)))) == table(config) == filled(values)
     assert build(table(config)) == config
     assert sorted(KEYS) == sorted(f"{name}.{key}" for name, keys in tomllib.loads(dump(config)).items() for key in keys)
 
 
 @modest
 @given(tables)
-def test_settings_take_toml_values(said: dict[str, dict[str, Any]]) -> None:
-    """Each value written in TOML after `--set section.key=` arrives as it is."""
-    lines = [f"{s}.{k}={tomli_w.dumps({'x': v}).split('=', 1)[1]}" for s, keys in said.items() for k, v in keys.items()]
-    assert table(build(parse_settings(lines))) == filled(said)
+def test_settings_are_toml_values(values: dict[str, dict[str, Any]]) -> None:
+    """A TOML value after `--set section.key=` is read as that value."""
+    pairs = [(f"{section}.{key}", value) for section, keys in values.items() for key, value in keys.items()]
+    lines = [f"{dotted}={tomli_w.dumps({'x': value}).split('=', 1)[1]}" for dotted, value in pairs]
+    assert table(build(parse_settings(lines))) == filled(values)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +105,8 @@ def test_settings_take_toml_values(said: dict[str, dict[str, Any]]) -> None:
         ("data.files=['a', \"b\"]", ("a", "b")),
     ],
 )
-def test_setting_may_be_a_bare_word(setting: str, value: object) -> None:
-    """A value is TOML, or a bare word for a string; the last setting of a key counts."""
+def test_a_setting_may_be_a_word_without_quotes(setting: str, value: object) -> None:
+    """A value is TOML, or a string without quotes; the last setting of a key counts."""
     (section, keys), *rest = parse_settings([setting]).items()
     (read_value,) = keys.values()
     assert (f"{section}.{next(iter(keys))}", rest) == (setting.partition("=")[0].strip(), [])
@@ -132,8 +133,8 @@ def test_setting_may_be_a_bare_word(setting: str, value: object) -> None:
         ("data.files=a.txt", "data.files must be a list of strings, not 'a.txt'"),
     ],
 )
-def test_wrong_setting_is_named(setting: str, words: str) -> None:
-    """A setting that cannot be used is repeated in the error, with what is wrong with it."""
+def test_a_wrong_setting(setting: str, words: str) -> None:
+    """The error repeats the setting and says what is wrong with it."""
     with pytest.raises(ConfigError) as caught:
         parse_settings(["train.seed=1", setting])
     assert str(caught.value).startswith(f"--set {setting}: ")
@@ -141,16 +142,18 @@ def test_wrong_setting_is_named(setting: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("dotted", KEYS)
-def test_misspelt_key_is_named_with_the_right_one(dotted: str) -> None:
-    """A key with any letter missing, or in no section, is an error with the place, the word and the key meant."""
+def test_a_misspelled_key(dotted: str) -> None:
+    """A key without one of its letters, or outside a section, is an error with the place, the word and the key."""
     section, key = dotted.split(".")
     for n in range(len(key)):
         wrong = key[:n] + key[n + 1 :]
         with pytest.raises(ConfigError) as caught:
             checked({section: {wrong: 1}}, "here.toml")
-        said, _, meant = str(caught.value).partition("; did you mean ")
-        assert said == f"here.toml: there is no key '{section}.{wrong}'"
-        assert meant == f"{dotted!r}?" or (wrong == "beta" and meant in ("'optimizer.beta1'?", "'optimizer.beta2'?"))
+        unknown, _, suggested = str(caught.value).partition("; did you mean ")
+        assert unknown == f"here.toml: there is no key '{section}.{wrong}'"
+        assert suggested == f"{dotted!r}?" or (
+            wrong == "beta" and suggested in ("'optimizer.beta1'?", "'optimizer.beta2'?")
+        )
     with pytest.raises(ConfigError) as caught:
         checked({key: 1}, "here.toml")
     assert str(caught.value) == f"here.toml: {key!r} stands outside a section; did you mean {dotted!r}?"
@@ -166,8 +169,8 @@ def test_misspelt_key_is_named_with_the_right_one(dotted: str) -> None:
         ({"model": [{"hidden_size": 3}]}, "'model' must be a section, [model]"),
     ],
 )
-def test_unknown_section_is_named(raw: dict[str, Any], words: str) -> None:
-    """A section that does not exist, or is none, is an error with the place, the word and the nearest name."""
+def test_an_unknown_section(raw: dict[str, Any], words: str) -> None:
+    """A section that does not exist, or has no keys, is an error with the place, the word and the most similar name."""
     with pytest.raises(ConfigError) as caught:
         checked(raw, "here.toml")
     assert str(caught.value).startswith("here.toml: ")
@@ -203,8 +206,8 @@ def test_unknown_section_is_named(raw: dict[str, Any], words: str) -> None:
         ("log.keep", [0], "at least 1"),
     ],
 )
-def test_value_that_does_not_fit_is_named(dotted: str, values: list[object], words: str) -> None:
-    """A value of another type, not finite or out of bounds is an error with the place, the key and what it must be."""
+def test_a_value_that_is_not_allowed(dotted: str, values: list[object], words: str) -> None:
+    """A value of another type, not finite or out of bounds is an error with the place, the key and the requirement."""
     section, key = dotted.split(".")
     for value in values:
         with pytest.raises(ConfigError) as caught:
@@ -214,15 +217,15 @@ def test_value_that_does_not_fit_is_named(dotted: str, values: list[object], wor
 
 @modest
 @given(st.lists(tables, max_size=4))
-def test_later_tables_cover_earlier_ones(said: list[dict[str, dict[str, Any]]]) -> None:
-    """Of several tables the last that says a key counts, and none of them is changed."""
-    before = [{name: dict(keys) for name, keys in each.items()} for each in said]
-    result = merged(*said)
+def test_later_tables_count(layers: list[dict[str, dict[str, Any]]]) -> None:
+    """The last table with a key counts; `merged` changes none of the tables."""
+    before = [{name: dict(keys) for name, keys in each.items()} for each in layers]
+    result = merged(*layers)
     expected: dict[str, Any] = {}
-    for each in said:
+    for each in layers:
         for name, keys in each.items():
             expected[name] = {**expected.get(name, {}), **keys}
     assert result == expected
     for keys in result.values():
         keys["new"] = 1
-    assert said == before
+    assert layers == before

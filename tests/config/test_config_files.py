@@ -1,4 +1,4 @@
-"""Configuration files: which are found, and that whatever is in one gives a configuration or its error."""
+"""Configuration files: how they are found, and that any content gives a configuration or an error."""
 
 import tempfile
 from pathlib import Path
@@ -15,7 +15,7 @@ from charrnn.errors import ConfigError
 
 @pytest.mark.parametrize("name", ["quick", "none.toml"])
 def test_missing_configuration_lists_the_presets(name: str) -> None:
-    """A name that is no file and no preset is an error with the name and the presets there are."""
+    """A name that is no file and no preset is an error with the name and all presets."""
     with pytest.raises(ConfigError) as caught:
         read(name)
     assert repr(name) in str(caught.value)
@@ -27,7 +27,7 @@ def test_missing_configuration_lists_the_presets(name: str) -> None:
     [("", "directory"), (".", "directory"), ("a\0b", "no such"), pytest.param("x" * 5000, "too long", id="long")],
 )
 def test_unreadable_configuration_gives_the_reason(name: str, reason: str) -> None:
-    """A directory or an impossible name is an error with the system's reason."""
+    """A directory or an impossible name is an error with the reason of the system."""
     with pytest.raises(ConfigError) as caught:
         read(name)
     assert repr(name) in str(caught.value)
@@ -35,7 +35,7 @@ def test_unreadable_configuration_gives_the_reason(name: str, reason: str) -> No
 
 
 def test_presets_have_their_file_name_too() -> None:
-    """A preset can be named as its file is."""
+    """A preset may also be named with the ending of its file."""
     assert read("quickstart.toml") == read("quickstart")
 
 
@@ -50,7 +50,7 @@ def test_presets_have_their_file_name_too() -> None:
     ],
 )
 def test_file_that_is_not_toml_is_named(content: bytes, tmp_path: Path) -> None:
-    """What the TOML reader refuses, for syntax, bytes, digits or nesting, is an error with the path."""
+    """A file that the TOML reader refuses for its syntax, bytes, digits or nesting is an error with the path."""
     path = tmp_path / "c.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -84,7 +84,7 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 @modest
 @given(st.binary(max_size=40) | (words | pieces).map(str.encode))
 def test_any_file_gives_a_configuration_or_its_error(content: bytes) -> None:
-    """Whatever a file holds, reading it gives a table that builds or a ConfigError naming it."""
+    """Reading a file of any content gives a table that can be built, or a ConfigError that names the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "c.toml")
         path.write_bytes(content)
@@ -101,7 +101,7 @@ def test_any_file_gives_a_configuration_or_its_error(content: bytes) -> None:
 @modest
 @given(st.text(max_size=20) | pieces | st.tuples(st.sampled_from(KEYS), st.text(max_size=9) | pieces).map("=".join))
 def test_any_setting_gives_a_value_or_its_error(setting: str) -> None:
-    """Whatever follows --set gives a table of one key that builds, or a ConfigError repeating it."""
+    """Any text after --set gives a table of one key that can be built, or a ConfigError that repeats the text."""
     try:
         said = parse_settings([setting])
     except ConfigError as error:

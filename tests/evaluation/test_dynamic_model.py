@@ -89,7 +89,7 @@ def test_errors(run: Path) -> None:
     with pytest.raises(TextError, match="1 characters; at least 2"):
         model.evaluate("s", dynamic=True)
     single = charrnn.train(TEXT, settings=SMALL | {"model.dtype": "float32", "train.steps": 1})
-    with pytest.raises(CheckpointError, match="lower --dynamic-rate, or take an earlier checkpoint"):
+    with pytest.raises(CheckpointError, match="lower --dynamic-rate, or use an earlier checkpoint"):
         single.evaluate(TEXT, dynamic=Dynamic(rate=1e38))
     strange = charrnn.from_torch(charrnn.to_torch(model), model.vocabulary.characters, device="cpu")
     assert strange.evaluate(TEXT).nats_per_char == pytest.approx(model.evaluate(TEXT).nats_per_char)

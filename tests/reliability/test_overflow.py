@@ -14,7 +14,7 @@ import charrnn
 from charrnn.errors import OverflowingError
 from charrnn.sampling.generate import Writer
 
-ERROR = "the network overflows: its parameters are finite, but too large; take an earlier checkpoint"
+ERROR = "the network overflows: its parameters are finite, but too large; use an earlier checkpoint"
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""Split and streams, against plain-Python oracles: the sweep is min-char-rnn's."""
+"""Streams, compared with plain Python: each is read as min-char-rnn reads its text."""
 
 import numpy as np
 import pytest
 from helpers.properties import modest
-from helpers.texts import documents
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.backend.base import Backend
@@ -12,27 +11,8 @@ from charrnn.backend.numpy import NumpyBackend
 from charrnn.text import Corpus, Part, Streams, fit_batch, from_text, streams
 
 
-@modest
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
-@example([20], 0.1)
-@example([10], 0.1)
-@example([4], 0.75)
-def test_split_cuts_the_tail(lengths: list[int], fraction: float) -> None:
-    """Validation is the characters from int(N * (1 - f)) on; there is none where a part would be under two."""
-    assume(sum(lengths) >= 2)
-    corpus = documents(*("abcdefghijklmnopqrst"[:n] for n in lengths))
-    size = sum(lengths)
-    cut = int(size * (1 - fraction))
-    cut = cut if 2 <= cut <= size - 2 else size
-    train, validation = corpus.split(fraction)
-    assert (validation is None) == (cut == size)
-    for part, first, last in [(train, 0, cut), (validation, cut, size)][: 2 - (validation is None)]:
-        assert part.ids.tolist() == corpus.ids.tolist()[first:last]
-        assert part.starts.tolist() == [n - first for n in range(first + 1, last) if n in corpus.starts]
-
-
 def ancestor(ids: list[int], T: int, steps: int) -> list[tuple[list[int], list[int], bool]]:
-    """The sweep of min-char-rnn.py written again: inputs, targets and whether the state is reset, for each step."""
+    """Return inputs, targets and whether the state is reset for each step, by the loop of min-char-rnn.py."""
     p, result = 0, []
     for n in range(steps):
         reset = p + T + 1 >= len(ids) or n == 0
@@ -44,7 +24,7 @@ def ancestor(ids: list[int], T: int, steps: int) -> list[tuple[list[int], list[i
 
 
 def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[int], bool]]:
-    """What stream b gives for each step, in the form of `ancestor`."""
+    """Return what stream b gives for each step, in the form of `ancestor`."""
     result = []
     for step in range(steps):
         index, row = stream.chunk(step)
@@ -61,8 +41,8 @@ def column(stream: Streams, b: int, steps: int) -> list[tuple[list[int], list[in
 @example(52, 1, 25)
 @example(51, 1, 25)
 @example(2, 1, 1)
-def test_streams_sweep_as_the_ancestor(length: int, B: int, T: int) -> None:
-    """Each stream gives the inputs, targets and resets of min-char-rnn on its own stretch, over several sweeps."""
+def test_streams_are_read_as_min_char_rnn_reads(length: int, B: int, T: int) -> None:
+    """Each stream has the inputs, targets and resets of min-char-rnn on its part of the text, in several sweeps."""
     B, T = fit_batch(length, B, T)
     part = Part(np.arange(length, dtype=np.uint8))
     stream = streams(part, B, T)
@@ -73,8 +53,8 @@ def test_streams_sweep_as_the_ancestor(length: int, B: int, T: int) -> None:
 
 @modest
 @given(st.integers(2, 120), st.integers(1, 4), st.integers(1, 20), st.sets(st.integers(1, 119), max_size=30))
-def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: set[int]) -> None:
-    """A state is dropped exactly before the first chunk and before each character that begins a document."""
+def test_documents_start_from_a_zero_state(length: int, B: int, T: int, starts: set[int]) -> None:
+    """The state is reset exactly before the first chunk and before each character that starts a document."""
     B, T = fit_batch(length, B, T)
     stream = streams(Part(np.zeros(length, np.uint8), np.array(sorted(s for s in starts if s < length), int)), B, T)
     for index in range(stream.chunks):
@@ -95,8 +75,8 @@ def test_documents_start_from_zero_state(length: int, B: int, T: int, starts: se
     st.integers(0, 9),
 )
 @example(2, 1, 1, set(), 0)
-def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: int, starts: set[int], seed: int) -> None:
-    """Chunks of a sweep lie end to end inside the stream, from a row below T; states are dropped where they should."""
+def test_sweeps_with_an_offset(length: int, B: int, T: int, starts: set[int], seed: int) -> None:
+    """Chunks of a sweep follow one another in the stream, from a row below T; states are reset at documents' starts."""
     B, T = fit_batch(length, B, T)
     span = length // B
     part = Part(np.arange(length, dtype=np.uint16), np.array(sorted(s for s in starts if s < length), int))
@@ -124,15 +104,15 @@ def test_sweeps_with_an_offset_cut_the_text_elsewhere(length: int, B: int, T: in
 @modest
 @given(st.integers(2, 3000), st.integers(1, 100), st.integers(1, 200))
 @example(2, 32, 64)
-def test_batch_is_fit_batch_to_the_text(length: int, B: int, T: int) -> None:
-    """First B shrinks as far as it must for a chunk of each stream, then T; what fits is left alone."""
+def test_fit_batch(length: int, B: int, T: int) -> None:
+    """B is reduced as far as a chunk of each stream needs, then T; a batch that fits is not changed."""
     fitting = [(b, T) for b in range(1, B + 1) if b * (T + 1) <= length]
     assert fit_batch(length, B, T) == (fitting[-1] if fitting else (1, length - 1))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
 def test_streams_copy_nothing(dtype: str) -> None:
-    """Streams, of a part of a corpus too, lie in the memory of its ids, and may be read-only."""
+    """Streams, also those of a part of a corpus, are views of its ids, which may be read-only."""
     ids = np.arange(103).astype(dtype)
     ids.flags.writeable = False
     corpus = Corpus("c", ids, np.zeros(1, int), from_text("ab").vocabulary, "")
@@ -145,7 +125,7 @@ def test_streams_copy_nothing(dtype: str) -> None:
         ]
 
 
-def test_ids_stay_where_they_are_on_the_cpu() -> None:
+def test_ids_are_not_copied_on_the_cpu() -> None:
     """Steps on the CPU read the streams themselves; every other device gets a copy."""
     ids = np.arange(6, dtype=np.uint8).reshape(2, 3).T
     assert NumpyBackend().resident(ids) is ids

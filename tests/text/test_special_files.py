@@ -1,4 +1,4 @@
-"""Whatever a name may stand for: devices, pipes, links that lead back, what may not be read, names that break lines."""
+"""Names of devices, pipes, circular links, files without permission, and names that are hard to print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices ha
 
 @contextmanager
 def writing(path: Path, content: bytes) -> Iterator[str]:
-    """The name of a pipe that somebody writes to once it is read."""
+    """Yield the name of a pipe to which a thread writes as soon as it is read."""
     os.mkfifo(path)
     thread = threading.Thread(target=path.write_bytes, args=[content])
     thread.start()
@@ -35,7 +35,7 @@ def writing(path: Path, content: bytes) -> Iterator[str]:
 
 @contextmanager
 def passed(content: bytes) -> Iterator[str]:
-    """The name of a pipe as a shell makes it of `<(command)`."""
+    """Yield the name of a pipe such as a shell makes for `<(command)`."""
     reader, writer = os.pipe()
     os.write(writer, content)
     os.close(writer)
@@ -49,7 +49,7 @@ READERS = ["train X", "tune X", "eval R X", "score R X", "compare R --file=X", "
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom", "link"])
 @pytest.mark.parametrize("words", [*READERS, "train --config=X", "tune --config=X"])
 def test_a_device_is_no_text(call: Call, trained: Path, words: str, device: str) -> None:
-    """A device, which may have no end, is refused wherever a text or a configuration is named."""
+    """A device, which may have no end, is refused in the place of a text or a configuration, by every command."""
     Path("link").symlink_to("/dev/zero")
     before = tree(Path.cwd())
     error = call(*words.replace("R", str(trained / "r")).replace("X", device).split(), status=2)[1]
@@ -59,7 +59,7 @@ def test_a_device_is_no_text(call: Call, trained: Path, words: str, device: str)
 
 
 def test_standard_input_is_a_device(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device is refused as standard input too, by any name; the empty one is an empty text."""
+    """A device is refused as standard input too, by any name; the null device is an empty text."""
     monkeypatch.chdir(trained)
     for device, error in (("/dev/zero", "(it is a device, not a text)"), ("/dev/null", "0 characters")):
         for words in (["train", "-"], ["eval", "r", "-"]):
@@ -76,7 +76,7 @@ def test_standard_input_is_a_device(trained: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_pipes_are_read_to_their_end(call: Call, trained: Path, tmp_path: Path) -> None:
-    """A named pipe with a writer, and one as a shell makes it, are texts, prompts and configurations like any file."""
+    """A named pipe with a writer, and a pipe of the shell, are texts, prompts and configurations like any file."""
     call(*TRAIN, "--out=file")
     losses = [line.get("loss") for line in metrics(tmp_path / "file")]
     with writing(tmp_path / "text", TEXT.encode()) as name:
@@ -95,7 +95,7 @@ def test_pipes_are_read_to_their_end(call: Call, trained: Path, tmp_path: Path) 
 
 
 def test_a_pipe_without_a_writer(monkeypatch: pytest.MonkeyPatch, call: Call, trained: Path, tmp_path: Path) -> None:
-    """A named pipe that nobody writes to is an error, as a text, a prompt and a configuration, instead of a wait."""
+    """A named pipe without a writer is an error as a text, a prompt and a configuration; no command waits for it."""
     monkeypatch.setattr(files, "WRITER_TIMEOUT", 0)
     for name in ("pipe", "pipe.gz"):
         os.mkfifo(tmp_path / name)
@@ -106,8 +106,8 @@ def test_a_pipe_without_a_writer(monkeypatch: pytest.MonkeyPatch, call: Call, tr
         config.read("pipe")
 
 
-def test_a_writer_that_takes_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A writer that has a pipe open but comes with its text only after the wait is read all the same."""
+def test_a_slow_writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A pipe that is open for writing is read, also if its text comes only after the time limit."""
     os.mkfifo(tmp_path / "pipe")
     writer = os.open(tmp_path / "pipe", os.O_RDWR)
     before, waits = files.wait_for_writer, list[bool]()
@@ -125,7 +125,7 @@ def test_a_writer_that_takes_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_a_folder_with_more_than_texts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of a folder only files are opened: no pipe, no device, no link that leads nowhere or back."""
+    """Only the files of a folder are opened: no pipe, no device, no broken or circular link."""
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
     for name in ("a.txt", "below/b.txt"):
@@ -146,8 +146,8 @@ def test_a_folder_with_more_than_texts(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert expand(["[ab].txt"]) == ["a.txt"]
 
 
-def test_links_that_lead_back(call: Call, tmp_path: Path) -> None:
-    """A name that only leads back to itself is no file, for every command that reads one."""
+def test_circular_links(call: Call, tmp_path: Path) -> None:
+    """A circular link is no file, for every command that reads one."""
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "ring").symlink_to("ring/x")
     for name in ("loop", "ring", "loop/t.txt"):
@@ -160,7 +160,7 @@ def test_links_that_lead_back(call: Call, tmp_path: Path) -> None:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be nobody for a while, if this is root, whom no permission keeps out."""
+    """Act as the user `nobody` if this process is root, because root may read everything."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -171,14 +171,14 @@ def unprivileged() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_what_may_not_be_read(call: Call, trained: Path, tmp_path: Path) -> None:
-    """A file, or a folder, without permission to read is one line that says so."""
+def test_files_without_permission(call: Call, trained: Path, tmp_path: Path) -> None:
+    """A file or folder without read permission is an error of one line that says so."""
     shutil.copytree(trained / "r", "r")
     (tmp_path / "locked").mkdir()
     for name in ("secret", "secret.toml", "locked/t.txt"):
         (tmp_path / name).write_text(TEXT)
         (tmp_path / name).chmod(0)
-    call("eval", "r", "t.txt")  # everything is imported: a source tree may be nobody's business
+    call("eval", "r", "t.txt")  # import everything first: the user `nobody` may have no permission to read the source
     (tmp_path / "locked").chmod(0)
     tmp_path.chmod(0o755)
     with unprivileged():
@@ -197,7 +197,7 @@ NAMES = ["a\nb", "\x1b[31mred\x07", "\u202etxt.exe", "-", "--help", "*", "[x]", 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_every_kind(call: Call, tmp_path: Path, name: str) -> None:
-    """Files and runs may have any name: they are found, and no line on standard error breaks or drives a terminal."""
+    """Files and runs may have any name, and each message about them is one printable line."""
     (tmp_path / "folder" / name).mkdir(parents=True)
     path = tmp_path / "folder" / name / f"{name}.txt"
     path.write_text(TEXT)
