@@ -197,15 +197,22 @@ def test_rates_do_not_include_counting(
 
 
 def test_minutes_leave_time_for_counting(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planned steps get the time that is left when the baselines are counted; without baselines they get all."""
+    """Steps are planned for the time that is left after counting; without baselines, for all of the time."""
     options = {name: keys for name, keys in TINY.items() if name != "train"}
     options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"}
+    planned_for = []
+
+    def plan(*arguments: object) -> tuple[int, str]:
+        planned_for.append(arguments[-1])
+        return 40, "planned"
+
+    began = time.monotonic()
     monkeypatch.setattr(run_baselines, "SECONDS_PER_CHARACTER", 1.0)
-    request = {"files": (str(corpus),), "threads": 1, "minutes": 100.0, "began": time.monotonic()}
-    monkeypatch.setattr("charrnn.run.session.plan_steps", lambda resolved, *_: resolved)
-    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: request["began"])
-    assert prepare(Request(**request, options=options)).seconds == 6000.0 - 464 - 52
-    assert prepare(Request(**request, options=config.merged(options, OFF))).seconds == 6000.0
+    monkeypatch.setattr("charrnn.run.session.plan_steps", plan)
+    monkeypatch.setattr("charrnn.run.session.time.monotonic", lambda: began)
+    for table in (options, config.merged(options, OFF)):
+        prepare(Request(files=(str(corpus),), options=table, threads=1, minutes=100.0, began=began))
+    assert planned_for == [6000.0 - 464 - 52, 6000.0]
 
 
 def test_the_estimate_of_the_time() -> None:
