@@ -16,6 +16,7 @@ from helpers.commands import TEXT as SHELLS
 from helpers.finetuning import FRENCH
 from helpers.namespaces import Case, parameters
 from helpers.textbook import example
+from hypothesis import settings
 
 import charrnn
 from charrnn import cli
@@ -23,7 +24,9 @@ from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 from charrnn.text import cache, sources
 
-pytest.register_assert_rewrite("nasty", "splits", "texts")
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
 

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from helpers.breaking import touching
+from helpers.disk_faults import touching
 from helpers.processes import words
 from helpers.runs import FEW, OFTEN, TINY, contents, run
 

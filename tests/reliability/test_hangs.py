@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.nasty import HungError, check, in_time, outcome
+from helpers import hostile_inputs
+from helpers.hostile_inputs import HungError, check, outcome, time_limit
 
 from charrnn import config
 from charrnn.cli.gradcheck import MOST_LAYERS
@@ -15,9 +16,9 @@ from charrnn.cli.sample import MOST_SAMPLES
 @pytest.mark.parametrize("words", ["while True: pass", "threading.Event().wait()"])
 def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     """The alarm of these tests goes off where a command works, or waits, for longer than it may."""
-    monkeypatch.setattr("nasty.SECONDS", 0.01)
-    monkeypatch.setattr("nasty.PATIENCE", 0.01)
-    with pytest.raises(HungError), in_time():
+    monkeypatch.setattr(hostile_inputs, "CPU_SECONDS", 0.01)
+    monkeypatch.setattr(hostile_inputs, "WALL_SECONDS", 0.01)
+    with pytest.raises(HungError), time_limit():
         exec(f"import threading\n{words}", {})
 
 

@@ -23,7 +23,7 @@ import os, shutil, sys
 from itertools import count
 from pathlib import Path
 from charrnn import checkpoint
-from helpers.breaking import forked, import_module
+from helpers.disk_faults import forked, import_module
 for module in ("charrnn.api", "charrnn.cli.progress"):
     import_module(module)
 words, out = sys.argv[2:], Path(sys.argv[1])
