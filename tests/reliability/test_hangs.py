@@ -22,6 +22,9 @@ def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str)
         exec(f"import threading\n{words}", {})
 
 
+GRADCHECK = f"gradcheck --layers={MOST_LAYERS} --tolerance=1e-4 --cell="
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -29,7 +32,8 @@ def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str)
         (f"sample r --count={10**33} --length=0 --stop=x", f"is not in the range 1<=x<={MOST_SAMPLES}"),
         (f"sample r --count={MOST_SAMPLES} --length=0 --stop=x --seed=1", ""),
         (f"sample r --count={10**33} --length=1 -0", f"is not in the range 1<=x<={MOST_SAMPLES}"),
-        *((f"gradcheck --layers={MOST_LAYERS} --tolerance=1e-4 --cell={cell}", "") for cell in ("rnn", "gru", "lstm")),
+        (GRADCHECK + "rnn", ""),
+        *(pytest.param(GRADCHECK + cell, "", marks=pytest.mark.slow) for cell in ("gru", "lstm")),
     ],
 )
 def test_numbers_beyond_all_patience(trained: Path, monkeypatch: pytest.MonkeyPatch, words: str, error: str) -> None:
