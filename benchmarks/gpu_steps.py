@@ -65,7 +65,7 @@ def steps(folder: Path) -> list[Step]:
     def on_cpu(name: str, *words: str) -> tuple[str, ...]:
         return script("standin.py", name if name == "pytest" else str(HERE / name), *words)
 
-    pytest = ("-m", "gpu", "-p", "no:cacheprovider")
+    pytest = ("-m", "gpu", "-p", "no:cacheprovider", "-o", "addopts=-q")  # one process has the GPU
     checks, table = ("--json", str(folder / "checks.json")), ("--json", str(folder / "table.json"))
     sanitizer = shutil.which("compute-sanitizer")
     watched = (sanitizer or "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")

@@ -120,7 +120,7 @@ def budget_of(arguments: argparse.Namespace, settings: config.Config, characters
     if arguments.steps is not None:
         return ["--steps", str(arguments.steps)], f"{arguments.steps:,} steps"
     trained = int(characters * (1 - settings.data.val_fraction))
-    B, T = texts.fitted(trained, settings.train.batch_size, settings.train.seq_length)
+    B, T = texts.fit_batch(trained, settings.train.batch_size, settings.train.seq_length)
     return ["--steps", str(max(1, round(arguments.epochs * trained / (B * T))))], f"{arguments.epochs:g} epochs"
 
 

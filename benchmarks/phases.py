@@ -62,7 +62,7 @@ def main() -> None:
     print(f"{table['model']['cell']} {H}, {T}, {B}: {seconds / steps * 1e6:,.0f} us a step")
     for owner, names in {
         net.cell: ("recurrence_forward", "recurrence_backward"),
-        bptt: ("prepare", "read", "surprise_and_grad", "backward", "cross_entropy_and_grad"),
+        bptt: ("prepare", "forward", "output_loss_and_grad", "cross_entropy_and_grad", "backward"),
         device: ("matmul", "sum_rows", "take_rows"),
         trainer: ("update",),
     }.items():

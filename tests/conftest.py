@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from helpers.commands import TEXT as SHELLS
 from helpers.finetuning import FRENCH
 from helpers.namespaces import Case, parameters
 from helpers.textbook import example
+from hypothesis import settings
 
 import charrnn
 from charrnn import cli
@@ -23,7 +25,17 @@ from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 from charrnn.text import cache, sources
 
-pytest.register_assert_rewrite("nasty", "splits", "texts")
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes share the whole suite; a part of it that is named runs in this process."""
+    if config.args_source != pytest.Config.ArgsSource.TESTPATHS:
+        return 0
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
 
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
 

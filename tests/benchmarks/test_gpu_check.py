@@ -35,6 +35,7 @@ def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @compiled
+@pytest.mark.slow
 def test_a_dry_run_walks_every_step(tmp_path: Path) -> None:
     """Without a GPU, in a folder that does not exist yet: all steps pass, say what they would run, and leave files."""
     ended = called(tmp_path, "--dry-run")

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 from helpers.commands import BUFFERED, TRAIN, Call, metrics, sampled
-from helpers.nasty import outcome
+from helpers.hostile_inputs import outcome
 from helpers.properties import modest
 from hypothesis import given
 from hypothesis import strategies as st

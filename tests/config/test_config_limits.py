@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.nasty import in_time
+from helpers.hostile_inputs import time_limit
 
 from charrnn import config
 from charrnn.errors import ConfigError
@@ -37,7 +37,7 @@ REFUSED = {
 def test_large_configurations_are_refused(content: str, tmp_path: Path) -> None:
     """Keys of very many parts, endless brackets and very large values are one short line, in little RAM."""
     (tmp_path / "c.toml").write_text(content)
-    with in_time(), pytest.raises(ConfigError) as caught:
+    with time_limit(), pytest.raises(ConfigError) as caught:
         config.read(str(tmp_path / "c.toml"))
     assert len(str(caught.value)) < 500
     with pytest.raises(ConfigError):

@@ -17,6 +17,8 @@ from helpers import cuda_cpu
 TESTS = Path(__file__).parent.parent
 FOLDERS = (TESTS, Path(__file__).parent, TESTS.parent, TESTS.parent / "benchmarks")
 LIBRARIES = {"thread": "libtsan.so", "address": "libasan.so"}
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"TSAN_OPTIONS": "exitcode=66", "ASAN_OPTIONS": "detect_leaks=0:exitcode=66"}
 
 

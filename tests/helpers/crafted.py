@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 from helpers.damage import rebuilt, values_of
 
-from charrnn.checkpoint import content
+from charrnn.checkpoint import digest_of
 
 NEWEST = Path("r/checkpoints/step-00000010.safetensors")
 
@@ -70,7 +70,7 @@ def mutated(random: Random, good: bytes) -> bytes:
         known = random.choice([0, 1, 2])
         values["vocabulary"] = {"characters": " ,."[:known], "counts": [100] * known}
         cut(tensors, known)
-    return safetensors.numpy.save(tensors, {"charrnn": json.dumps(values | {"content": content(tensors)})})
+    return safetensors.numpy.save(tensors, {"charrnn": json.dumps(values | {"content": digest_of(tensors)})})
 
 
 def picked(random: Random, values: Any) -> tuple[Any, Any]:

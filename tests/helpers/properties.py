@@ -1,5 +1,11 @@
-"""Of property tests: how many examples most of them try."""
+"""How many examples the property tests try."""
 
 from hypothesis import settings
 
-modest = settings(deadline=None, max_examples=60)
+
+def examples(count: int) -> settings:
+    """Return settings with `count` examples, and ten times as many in the profile `explore` of `conftest.py`."""
+    return settings(max_examples=count * settings.default.max_examples // 100)
+
+
+modest = examples(60)

@@ -72,5 +72,5 @@ def test_tensors_are_not_stretched(trained: Path, place: Path) -> None:
     craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
     saved = checkpoint.load(NEWEST)
     layout = build(saved.meta.config.model, 11, NumpyBackend()).layout
-    with pytest.raises(CheckpointError, match=r"parameters/layer0\.W_xh is of shape \[1, 8\], not \[11, 8\]"):
+    with pytest.raises(CheckpointError, match=r"parameters/layer0\.W_xh has the shape \[1, 8\], not \[11, 8\]"):
         saved.weights(layout)

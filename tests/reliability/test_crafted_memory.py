@@ -34,7 +34,7 @@ MEASURE = """
 import json, os, resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from helpers.nasty import outcome
+from helpers.hostile_inputs import outcome
 
 commands = [["eval", "r"], ["train", "--resume", "--out=r", "--steps=11", "--threads=1", "--device=cpu"]]
 os.chdir("claims/as it was")

@@ -15,7 +15,10 @@ import charrnn
 from charrnn import checkpoint
 from charrnn.config import LogConfig
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="no way to see a resident set")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="no way to measure a resident set"),
+]
 
 GROWTH = 0.01
 """How much more memory may be resident at the end than after a tenth."""

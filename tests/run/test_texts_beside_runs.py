@@ -23,12 +23,11 @@ import os, shutil, sys
 from itertools import count
 from pathlib import Path
 from charrnn import checkpoint
-from helpers.breaking import forked, import_module
-for module in ("charrnn.api", "charrnn.cli.progress"):
-    import_module(module)
-words, out = sys.argv[2:], Path(sys.argv[1])
+from helpers.disk_faults import import_commands, run_in_fork
+import_commands()
+out, stride, *words = Path(sys.argv[1]), *sys.argv[2:]
 home = Path.cwd()
-for moment in count(1):  # before the first nothing is there
+for moment in count(1, int(stride)):  # before the first nothing is written
     place = home / f"killed {moment}"
     (place / "sub").mkdir(parents=True)
     for name in ("a.txt", "sub/b.txt"):
@@ -36,22 +35,25 @@ for moment in count(1):  # before the first nothing is there
     if (home / "runs").exists():
         shutil.copytree(home / "runs", place / "runs")
     os.chdir(place)
-    first = forked(words, moment)
+    first = run_in_fork(words, moment)
     begun = checkpoint.steps(out)
-    assert forked([*words, "--resume"], None) == 0, moment
+    assert run_in_fork([*words, "--resume"], None) == 0, moment
     if begun:
         break
 assert first == -9
 """
-"""Kills a training at every moment up to its first checkpoint, each in a folder of its own, and resumes each."""
+"""Kill a training at every STRIDE-th moment up to its first checkpoint, each in its own folder, and resume each."""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are killed here by SIGKILL")
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow, id="every"), pytest.param(10, id="sample")])
 @pytest.mark.parametrize(
     ("texts", "out"),
     [("a.txt", "runs/a-2"), (".", "runs/run"), (".", "r"), ("**/*", "r")],
 )
-def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: str, out: str) -> None:
+def test_the_same_command_and_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: str, out: str, stride: int
+) -> None:
     """A run that is killed before its first checkpoint is resumed in the same directory on the same text."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
@@ -61,12 +63,12 @@ def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyP
     command = ["train", texts, *options, *[f"--out={out}"] * (out == "r")]
     if out == "runs/a-2":  # an older run that is finished
         finished(*command)
-    script = [sys.executable, "-c", SCRIPT, out, *command]
+    script = [sys.executable, "-c", SCRIPT, out, str(stride), *command]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])}
     done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folders = sorted(tmp_path.glob("killed *"))
-    assert len(folders) > 20
+    assert len(folders) > 20 // stride
     for folder in folders:
         assert {path.parent for path in folder.rglob("config.toml")} == {folder / out, *folder.glob("runs/a")}, folder
         saved = checkpoint.find(folder / out, "last")[1].meta

@@ -1,9 +1,10 @@
-"""Every moment at which a process touches the disk, counted, so that a test can break it at each of them.
+"""Count every moment at which a process writes to the disk, so that a test can break it at each of them.
 
-As a program it tries them all: `python breaking.py FOLDER OLD WORDS...` runs `charrnn WORDS... --out FOLDER/N` in a
-fork that kills itself at moment N, for N from 0 until one ends by itself; each is then resumed, killed again at some
-later moment, and resumed to its end. It prints the three statuses of each as JSON. OLD is a run to be overwritten, of
-which each gets a copy, or `-`. If the text comes from standard input, a file, it is not there again to resume.
+As a program it kills a run at these moments: `python disk_faults.py FOLDER OLD STRIDE WORDS...` runs
+`charrnn WORDS... --out FOLDER/N` in a fork that kills itself at moment N, for N = 0, STRIDE, 2 STRIDE, ... until a run
+ends by itself. Each run is then resumed, killed again at a later moment, and resumed to its end. The program prints the
+three exit statuses of each run as JSON, by N. OLD is a run to be overwritten, which is copied for each, or `-`. A text
+that comes from standard input, which must be a file, is not given again to resume.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from unittest import mock
 from charrnn import cli, files
 
 CALLS = ("fsync", "replace", "unlink", "mkdir")
-"""What is done to the disk besides writing. Every write is two moments: before it, and when half of it is done."""
+"""The calls that change the disk besides writes. A write is two moments: before it, and when half of it is done."""
 
 
 @contextmanager
-def touching(at: Callable[[str], object]) -> Iterator[None]:
-    """Within, `at` is called with a name just before each moment."""
+def on_disk_access(at: Callable[[str], object]) -> Iterator[None]:
+    """Within the block, call `at` with the name of the operation just before each moment."""
 
     def before(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*words: Any, **options: Any) -> Any:
@@ -40,13 +41,13 @@ def touching(at: Callable[[str], object]) -> Iterator[None]:
 
         return called
 
-    right = files.write_whole
+    original = files.write_whole
 
     def write_whole(stream: FileIO, data: bytes | memoryview) -> None:
         rest = memoryview(data).cast("B")
         for part in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
             at("write")
-            right(stream, part)
+            original(stream, part)
 
     with ExitStack() as stack:
         for name in CALLS:
@@ -56,7 +57,7 @@ def touching(at: Callable[[str], object]) -> Iterator[None]:
 
 
 def killed_at(moment: int) -> Callable[[str], None]:
-    """Ends this process at a moment, as a power cut would."""
+    """Return a function for `on_disk_access` that kills this process at a moment, as a power cut would."""
     left = iter(range(moment, -1, -1))
 
     def at(_: str) -> None:
@@ -66,8 +67,8 @@ def killed_at(moment: int) -> Callable[[str], None]:
     return at
 
 
-def forked(words: list[str], moment: int | None) -> int:
-    """The exit status of `charrnn WORDS...` in a fork, which is killed at a moment, if at any: then -9."""
+def run_in_fork(words: list[str], moment: int | None) -> int:
+    """Return the exit status of `charrnn WORDS...` in a fork: -9 if it was killed at `moment`, None being never."""
     child = os.fork()
     if child == 0:
         status: object = 1
@@ -76,7 +77,7 @@ def forked(words: list[str], moment: int | None) -> int:
             if "-" in words:
                 os.lseek(0, 0, os.SEEK_SET)
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (the process ends)
-            with touching(killed_at(moment) if moment is not None else str):
+            with on_disk_access(killed_at(moment) if moment is not None else str):
                 cli.main()
         except SystemExit as ended:
             status = ended.code or 0
@@ -85,22 +86,27 @@ def forked(words: list[str], moment: int | None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main() -> None:
-    """Try every moment."""
-    folder, old, *words = sys.argv[1:]
-    for module in ("charrnn.api", "charrnn.cli.progress"):  # so that no fork has to
+def import_commands() -> None:
+    """Import what every command needs, so that no fork has to."""
+    for module in ("charrnn.api", "charrnn.cli.progress"):
         import_module(module)
-    draw, statuses = random.Random(0), []
-    for moment in count():
+
+
+def main() -> None:
+    """Kill a run at every moment, or at every STRIDE-th."""
+    folder, old, stride, *words = sys.argv[1:]
+    import_commands()
+    draw, statuses = random.Random(0), {}
+    for moment in count(0, int(stride)):
         run = Path(folder, str(moment))
         if old != "-":
             shutil.copytree(old, run)
-        first = forked([*words, "--out", str(run), *["--overwrite"] * (old != "-")], moment)
+        first = run_in_fork([*words, "--out", str(run), *["--overwrite"] * (old != "-")], moment)
         if first == 0:
             shutil.rmtree(run)
             break
         again = [*(["train"] if "-" in words else words), "--out", str(run), "--resume"]
-        statuses.append([first, forked(again, draw.randrange(60)), forked(again, None)])
+        statuses[moment] = [first, run_in_fork(again, draw.randrange(60)), run_in_fork(again, None)]
     print(json.dumps(statuses))
 
 

@@ -1,6 +1,6 @@
-"""The fuzz of test_fuzz.py for longer, in processes of their own: `python tests/helpers/fuzz.py --minutes 10`.
+"""Run random commands in processes for as long as you like: `python tests/fuzz.py --minutes 10`.
 
-Every case is drawn by a seed. What breaks a promise is printed with the command that repeats it.
+Each case is drawn with a seed. A case that breaks a promise is printed with the command that repeats it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,34 @@ import time
 from pathlib import Path
 from random import Random
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from helpers.nasty import BASE, Outcome, bytes_of, check, command_line, damaged, toml, tree, world
+from helpers.hostile_inputs import (
+    BASE,
+    Outcome,
+    check,
+    damaged,
+    draw_bytes,
+    draw_command_line,
+    draw_toml,
+    make_world,
+    strays,
+    tree,
+)
 
 SECONDS, BYTES = 5, 4 << 30
-"""What a process may take: time, and address space."""
-OURS = ("out", "runs", "cache")
-ROOT = Path(__file__).resolve().parent.parent.parent
+"""The time and the address space that a process may use."""
+IGNORED = ("r", "cache")
+"""What a case damages itself, and the cache."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def case(random: Random) -> list[str]:
-    """Words for a command, and the files that they need in the current directory."""
+def draw_case(random: Random) -> list[str]:
+    """Write random files into the current directory and return a command that may read them."""
     if random.random() < 0.5:
-        return command_line(random)
+        return draw_command_line(random)
     path = Path("r") / random.choice(["config.toml", "metrics.jsonl", "checkpoints/step-00000004.safetensors"])
     path.write_bytes(damaged(random, path.read_bytes()))
-    Path("garbage.toml").write_bytes(random.choice([toml, bytes_of])(random))
-    Path("garbage").write_bytes(bytes_of(random))
+    Path("garbage.toml").write_bytes(random.choice([draw_toml, draw_bytes])(random))
+    Path("garbage").write_bytes(draw_bytes(random))
     new, encoding = [*BASE, "--steps=1", "--out=out"], random.choice(["utf-8", "utf-7", "latin-1", "utf-16"])
     return random.choice(
         [
@@ -49,7 +59,7 @@ def case(random: Random) -> list[str]:
 
 
 def run(seed: int, template: Path, show: bool = False) -> str:
-    """What a case breaks; empty for nothing."""
+    """Run a case in a copy of `template` and return the promise that it breaks, or an empty string."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "here"
         shutil.copytree(template, folder, symlinks=True, ignore=lambda _, names: {n for n in names if "pipe" in n})
@@ -57,18 +67,19 @@ def run(seed: int, template: Path, show: bool = False) -> str:
         random = Random(seed)
         for pipe in ("pipe", "pipe.gz"):
             os.mkfifo(pipe)
-        words = case(random)
-        before = tree(folder, beside=("r", *OURS))
+        words = draw_case(random)
+        before = tree(folder, ignore=IGNORED)
         command = [sys.executable, "-m", "charrnn", *map(os.fsencode, words)]
         if show:
             print(subprocess.list2cmdline(words), file=sys.stderr)
         try:
             ended = subprocess.run(
-                command, input=bytes_of(random), capture_output=True, timeout=SECONDS, check=False, preexec_fn=limit,
+                command, input=draw_bytes(random), capture_output=True, timeout=SECONDS, check=False, preexec_fn=limit,
                 env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")},
             )  # fmt: skip
             check(Outcome(ended.returncode, ended.stdout, ended.stderr.decode()))
-            assert tree(folder, beside=("r", *OURS)) == before, "it wrote elsewhere"
+            found = strays(folder, words, before, tree(folder, ignore=IGNORED))
+            assert not found, f"stray files: {found}"
         except (AssertionError, UnicodeDecodeError, subprocess.TimeoutExpired) as error:
             return f"{type(error).__name__}: {error}"
         finally:
@@ -77,25 +88,25 @@ def run(seed: int, template: Path, show: bool = False) -> str:
 
 
 def limit() -> None:
-    """Hold this process to its address space."""
+    """Limit the address space of this process."""
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
 
 
 def main() -> int:
-    """Try cases until the time is up, or one; exit status 1 if a promise was broken."""
+    """Run cases until the time is up, or one case. Return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, help="only this case")
-    said = parser.parse_args()
-    end, broken, tried = time.monotonic() + 60 * said.minutes, 0, 0
-    seeds = [said.seed] if said.seed is not None else iter(lambda: Random().randrange(2**32), None)
+    parser.add_argument("--seed", type=int, help="run only this case")
+    options = parser.parse_args()
+    end, broken, tried = time.monotonic() + 60 * options.minutes, 0, 0
+    seeds = [options.seed] if options.seed is not None else iter(lambda: Random().randrange(2**32), None)
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        world(Path(name))
+        make_world(Path(name))
         for seed in seeds:
             if time.monotonic() > end:
                 break
-            found = run(seed, Path(name), show=said.seed is not None)
+            found = run(seed, Path(name), show=options.seed is not None)
             tried += 1
             if found:
                 broken += 1
