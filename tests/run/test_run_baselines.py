@@ -202,14 +202,14 @@ def test_minutes_leave_time_for_counting(corpus: Path, monkeypatch: pytest.Monke
     options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"}
     planned_for = []
 
-    def plan(*arguments: object) -> tuple[int, str]:
-        planned_for.append(arguments[-1])
-        return 40, "planned"
+    def plan(resolved: object, _: object, seconds: float) -> object:
+        planned_for.append(seconds)
+        return resolved
 
     began = time.monotonic()
     monkeypatch.setattr(run_baselines, "SECONDS_PER_CHARACTER", 1.0)
     monkeypatch.setattr("charrnn.run.session.plan_steps", plan)
-    monkeypatch.setattr("charrnn.run.session.time.monotonic", lambda: began)
+    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: began)
     for table in (options, config.merged(options, OFF)):
         prepare(Request(files=(str(corpus),), options=table, threads=1, minutes=100.0, began=began))
     assert planned_for == [6000.0 - 464 - 52, 6000.0]
