@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import threadpoolctl
-from conftest import close
+from helpers.networks import close
 from helpers.trainers import TINY, text_corpus, trainer
 
 from charrnn import config

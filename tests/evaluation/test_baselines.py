@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TEXT
 from helpers.splits import split
+from helpers.texts import FOX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +119,7 @@ def test_losses_of_a_longer_text() -> None:
 
 def test_a_long_text_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last characters before the split are counted and the first after it predicted, with their documents."""
-    corpus = replace(text.from_text(TEXT), starts=np.array([0, 100, 390, 410, 430, 450]))
+    corpus = replace(text.from_text(FOX), starts=np.array([0, 100, 390, 410, 430, 450]))
     training, validation = corpus.split(0.2)
     assert validation is not None
     assert len(training.ids) == 412

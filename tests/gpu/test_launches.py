@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import close
 from helpers import cuda_cpu, cupy_arrays
 from helpers.namespaces import fake_gpu
+from helpers.networks import close
 from helpers.trainers import EVERYTHING, one_layer, text_corpus, trainer
 
 from charrnn import config

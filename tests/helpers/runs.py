@@ -12,7 +12,7 @@ from charrnn.run.session import prepare
 
 TINY = {
     "model": {"hidden_size": 8, "num_layers": 2},
-    "train": {"batch_size": 4, "seq_length": 6, "steps": 40, "shards": 2},
+    "train": {"batch_size": 4, "seq_length": 6, "steps": 40, "shards": 2, "device": "cpu"},
     "optimizer": {"name": "adagrad", "learning_rate": 0.05, "clip_norm": 3.0, "schedule": "constant", "warmup": 0.0},
     "log": {"every": 4, "eval_every": 10, "sample_every": 10, "checkpoint_every": 8, "sample_length": 30, "keep": 50},
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from conftest import TEXT
+from helpers.texts import FOX
 
 from charrnn import text
 from charrnn.evaluation.baselines import Split, split_of
 
 
-def split(content: str = TEXT, fraction: float = 0.2) -> Split:
+def split(content: str = FOX, fraction: float = 0.2) -> Split:
     """Return the split of a text whose validation part is evaluated whole."""
     corpus = text.from_text(content)
     validation = corpus.split(fraction)[1]

@@ -19,6 +19,7 @@ from charrnn.text import Corpus, cache, from_files, sources
 TEXT = "she sells sea shells, ¡olé! 😀\n" * 40
 MARK = "\ufeff".encode()
 SEPARATORS = st.text("ab\n", min_size=1, max_size=3) | st.sampled_from(["é", "é\n", "😀😀", "<|end|>"])
+FOX = "the quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs.\n" * 6
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import close
+from helpers.networks import close
 from helpers.trainers import text_from, trainer
 
 from charrnn import config, text

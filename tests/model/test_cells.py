@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import close, problem
 from helpers import textbook
 from helpers.namespaces import CASES
+from helpers.networks import close, problem
 
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import close, problem
 from helpers import textbook
 from helpers.namespaces import Case, StrictBackend, strict
+from helpers.networks import close, problem
 from helpers.trainers import TINY, text_corpus, trainer
 
 from charrnn import config

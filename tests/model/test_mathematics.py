@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from conftest import close
 from helpers.namespaces import Case
+from helpers.networks import close
 
 from charrnn import optim
 from charrnn.backend import numpy

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import close
 from helpers.namespaces import Case
+from helpers.networks import close
 from helpers.trainers import TINY, text_corpus, trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEXT
 from helpers.commands import TRAIN, Call
 from helpers.runs import TINY, contents, metrics, run
 from helpers.splits import split
+from helpers.texts import FOX
 
 from charrnn import checkpoint, config, text
 from charrnn.evaluation.baselines import Baselines, Split, count_baselines
@@ -217,10 +217,10 @@ def test_minutes_leave_time_for_counting(corpus: Path, monkeypatch: pytest.Monke
 
 def test_the_estimate_of_the_time() -> None:
     """It is proportional to the characters that are counted and predicted."""
-    corpus = text.from_text(TEXT)
+    corpus = text.from_text(FOX)
     validation = corpus.split(0.2)[1]
     settings = config.build({"data": {"val_fraction": 0.2}})
-    assert counting_seconds(settings, corpus, validation) == pytest.approx(0.5e-6 * len(TEXT))
+    assert counting_seconds(settings, corpus, validation) == pytest.approx(0.5e-6 * len(FOX))
     assert counting_seconds(config.build(OFF), corpus, validation) == 0.0
     assert split_to_count(settings, corpus, None) is None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import close
+from helpers.networks import close
 
 import charrnn
 from charrnn.backend.numpy import NumpyBackend

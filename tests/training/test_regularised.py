@@ -68,12 +68,14 @@ def test_evaluation_and_loading_use_the_average_without_dropout(tmp_path: Path, 
     assert found[-1].val_loss == pytest.approx(exact, rel=1e-4)
     raw = protocols.carried(trainer.network, trainer.params, part, ThreadPool(1)).nats_per_char
     assert abs(raw - exact) > 1e-3 * exact
-    assert api.load(tmp_path / "r", checkpoint="last").evaluate().nats_per_char == pytest.approx(exact, rel=1e-6)
+    assert api.load(tmp_path / "r", checkpoint="last", device="cpu").evaluate().nats_per_char == pytest.approx(
+        exact, rel=1e-6
+    )
     saved = checkpoint.load(checkpoint.path_of(tmp_path / "r", 30))
     damaged = {name: tensor for name, tensor in saved.tensors.items() if name != "average/output.b_y"}
     checkpoint.save(checkpoint.path_of(tmp_path / "r", 30), checkpoint.Checkpoint(saved.meta, damaged))
     with pytest.raises(CheckpointError, match=r"average/output\.b_y is missing"):
-        api.load(tmp_path / "r", checkpoint="30")
+        api.load(tmp_path / "r", checkpoint="30", device="cpu")
 
 
 SMALL: dict[str, Any] = {

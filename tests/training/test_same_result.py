@@ -155,10 +155,13 @@ def test_sampling_writes_the_same_bytes(
     tmp_path: Path, text: Path, first: dict[str, object], environment: dict[str, str]
 ) -> None:
     """More texts than one group, in another process, directory and environment: those that the API makes, in UTF-8."""
-    run, words = text.parent / "first" / "r", ("--seed=9", "--count=66", "--length=40", "--prompt=she ", "-0")
+    run, words = (
+        text.parent / "first" / "r",
+        ("--device=cpu", "--seed=9", "--count=66", "--length=40", "--prompt=she ", "-0"),
+    )
     made = charrnn_in(tmp_path, "sample", run, *words, **environment)
     batches = [(64, 0), (2, 1)]
-    model = charrnn.load(run)
+    model = charrnn.load(run, device="cpu")
     parts = [model.sample_many("she ", count=n, batch=batch, length=40, seed=9) for n, batch in batches]
     texts = ["".join(each) for batch in parts for each in zip(*batch, strict=True)]
     assert made == "\0".join("she " + each for each in texts).encode()

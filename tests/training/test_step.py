@@ -11,8 +11,8 @@ from types import FrameType
 
 import numpy as np
 import pytest
-from conftest import close
 from helpers.namespaces import Case, StrictBackend, strict
+from helpers.networks import close
 from helpers.trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
 
 import charrnn
