@@ -66,7 +66,7 @@ def losses(subject: Trainer, steps: int) -> list[float]:
 def in_words(subject: Trainer) -> str:
     """What runs the recurrence of a trainer."""
     network, train = subject.network, subject.config.train
-    return network.backend.recurrence_in_words(network.cell, train.batch_size, network.hidden_size, network.dtype)
+    return network.backend.describe_recurrence(network.cell, train.batch_size, network.hidden_size, network.dtype)
 
 
 def agreement(device: Backend, cpu: Backend, table: Table, dtype: str, steps: int) -> dict[str, Any]:

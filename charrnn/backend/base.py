@@ -286,7 +286,7 @@ class Backend:
         """Return the cell, or device kernels with its `recurrence_forward` and `recurrence_backward`."""
         return cell
 
-    def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
+    def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe to users how a layer of B streams and H units is computed; empty if there is only one way."""
         del cell, B, H, dtype
         return ""

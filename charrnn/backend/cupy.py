@@ -111,7 +111,7 @@ class CupyBackend(Backend):
             self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
         return self.recurrences[cell.NAME]
 
-    def recurrence_in_words(self, cell: Any, B: int, H: int, dtype: str) -> str:
+    def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe the layout of the kernel, or why there is none."""
         if not self.cooperative:
             return "one operation after another: the card is too old for the kernel"

@@ -64,7 +64,7 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
         notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
     if config.train.precision != "float32" and backend.name == "cpu":
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
-    recurrence = backend.recurrence_in_words(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
+    recurrence = backend.describe_recurrence(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)

@@ -1,4 +1,4 @@
-"""Which device computes, and why: every way in which a GPU can be missing or broken, and a fake one that works."""
+"""The choice of the device: every way in which a GPU can be missing or broken, and fake GPUs that work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from charrnn.training.events import Trained
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Install a fake CuPy as the wheels named."""
+    """Return a function that installs a fake CuPy as packages of the given names."""
 
     def wheels(module: ModuleType | None, *names: str) -> None:
         def version(name: str) -> str:
@@ -56,10 +56,10 @@ LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared o
         (fake_cupy.module(broken=LIBRARY), ("cupy-cuda12x",), "cuda", ["libnvrtc.so.13", "CUDA library"]),
     ],
 )
-def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
+def test_an_unusable_gpu_is_replaced_with_reason_and_remedy(
     install: object, module: ModuleType | None, wheels: tuple[str, ...], device: str, words: list[str]
 ) -> None:
-    """The CPU takes over with one warning line that has reason and remedy; without fallback the same is an error."""
+    """The CPU is used with a one-line warning that has reason and remedy; without fallback it is an error."""
     install(module, *wheels)
     choice = backend.choose(device)
     assert choice.backend.name == "cpu"
@@ -79,8 +79,8 @@ def test_an_unusable_gpu_gives_way_with_reason_and_remedy(
         assert backend.report()[-1].split() == ["auto", "cpu"]
 
 
-def test_a_gpu_that_computes_is_taken(install: object) -> None:
-    """`auto` and `cuda` take the first GPU, `cuda:1` the second; the report lists both."""
+def test_a_gpu_that_computes_is_chosen(install: object) -> None:
+    """`auto` and `cuda` choose the first GPU, `cuda:1` the second; the report lists both."""
     install(fake_cupy.module(count=2), "cupy-cuda13x")
     assert [backend.choose(d).backend.name for d in ("auto", "cuda", "cuda:1", "cpu")] == [
         "cuda:0",
@@ -94,8 +94,8 @@ def test_a_gpu_that_computes_is_taken(install: object) -> None:
     assert report[-1].split() == ["auto", "cuda:0"]
 
 
-def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
-    """`auto` takes the first GPU that computes, not the first there is, and the report has a verdict for each."""
+def test_auto_skips_a_gpu_that_does_not_compute(install: object) -> None:
+    """`auto` chooses the first GPU that computes, and the report says of each GPU whether it does."""
     module = fake_cupy.module(count=2)
     module.cuda.Device = picky(module)
     install(module, "cupy-cuda13x")
@@ -108,10 +108,10 @@ def test_auto_passes_over_a_gpu_that_does_not_compute(install: object) -> None:
 
 
 def picky(module: ModuleType) -> type:
-    """A device type whose first device has no kernels."""
+    """Return a device type whose first device cannot compute."""
 
     class Device(fake_cupy.Device):
-        """Entering card 0 fails."""
+        """A device; entering device 0 fails."""
 
         def __init__(self, index: int) -> None:
             super().__init__()
@@ -122,13 +122,13 @@ def picky(module: ModuleType) -> type:
                 raise LIBRARY
 
         def use(self) -> None:
-            """Nothing to switch."""
+            """Do nothing."""
 
     return Device
 
 
 def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str) -> None:
-    """A run on the (fake) GPU has one shard, says its device everywhere, and resumes on the CPU."""
+    """A run on a fake GPU has one shard, reports its device in events and configuration, and resumes on the CPU."""
     install(fake_cupy.module(), "cupy-cuda13x")
     (tmp_path / "t.txt").write_text(text)
     options = {
@@ -148,15 +148,13 @@ def test_a_run_moves_between_devices(install: object, tmp_path: Path, text: str)
     assert events[-1].at.step == 20
 
 
-def test_each_gpu_is_tuned_or_named_with_its_trouble(
-    install: object, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A GPU that computes is measured in one shard on its own card; of one that does not, the reason is kept."""
+def test_tune_measures_or_reports_each_gpu(install: object, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that computes is measured with one shard, as the current device; of any other the reason is reported."""
     module, used = fake_cupy.module(count=3), []
     picky_device = picky(module)
 
     class Device(picky_device):
-        """Remembers who was made current."""
+        """Record which device is made current."""
 
         def use(self) -> None:
             used.append(self.index)
@@ -184,7 +182,7 @@ def test_each_gpu_is_tuned_or_named_with_its_trouble(
 
 
 def test_cupy_without_a_driver(tmp_path: Path) -> None:
-    """With CuPy really installed and no driver: the report, the fallback and the error each say so, in one line."""
+    """With the real CuPy but no driver, the report, the warning and the error each say so in one line."""
     cupy = pytest.importorskip("cupy")
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU")

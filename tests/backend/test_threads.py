@@ -1,4 +1,4 @@
-"""Threads, shards and BLAS in a training step: the same numbers at any number of them, and none is kept."""
+"""Threads, shards and BLAS in a training step: results do not depend on the number of threads; limits are restored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charrnn.backend import one_thread
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int, cell: str) -> None:
-    """The same configuration has bit-identical parameters and losses at any number of threads."""
+    """Parameters and losses have the same bits at any number of threads."""
     settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}, "model": {"cell": cell}}))
     one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
     for _ in range(12):
@@ -43,12 +43,12 @@ def test_shards_change_only_rounding(text: str) -> None:
 
 
 def limits(kind: str | None = None) -> list[int]:
-    """How many threads each pool of this process may have, of one kind or of all."""
+    """Return how many threads each pool of this process may have, of one kind or of all."""
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if kind in (None, pool["user_api"])]
 
 
-def test_threads_and_limits_are_given_back(text: str) -> None:
-    """BLAS has the process's own number of threads again after a step."""
+def test_limits_are_restored_after_a_step(text: str) -> None:
+    """BLAS has its previous number of threads after a step."""
     before = limits()
     subject = trainer(config.build(TINY), text_corpus(text), threads=2)
     subject.step()
@@ -56,8 +56,8 @@ def test_threads_and_limits_are_given_back(text: str) -> None:
     assert limits() == before
 
 
-def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
-    """Whoever leaves last gives the process its own limits back, in whatever order they came, whatever their thread."""
+def test_the_last_of_two_users_restores_the_limits() -> None:
+    """The last user to exit restores the limits, on any thread and in any order."""
     entered, left, seen = threading.Event(), threading.Event(), []
 
     def other() -> None:
@@ -66,7 +66,7 @@ def test_blas_limits_of_two_users_in_two_threads_are_given_back() -> None:
             left.wait(60)
             seen.append(limits("blas"))
 
-    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # more than one, even on a machine with one core
         before = limits("blas")
         thread = threading.Thread(target=other)
         with one_thread:

@@ -1,4 +1,4 @@
-"""The kernel that chooses characters beside the host's choice, and whole texts of a fake GPU that never waits."""
+"""The kernel that chooses characters, against the choice on the host, and whole texts written by a fake GPU."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ pytestmark = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g
 
 BELOW_ONE, NAN, INF = math.nextafter(1, 0), math.nan, math.inf
 MARGIN = 1e-12
-"""Of a sum of weights: closer than this to an edge, rounding decides."""
+"""Relative distance from an edge below which rounding may decide the choice."""
 ALL = Settings(temperature=1.0)
 
 
 @pytest.fixture(scope="module")
 def device() -> Backend:
-    """The fake one."""
+    """Return a fake GPU."""
     return fake_gpu()
 
 
-def on_device(device: Backend, logits: np.ndarray, uniforms: np.ndarray, said: Settings) -> np.ndarray:
-    """The ids (N, B) that the kernel chooses by uniforms (N, B) from logits (B, V), which stay as they are."""
+def on_device(device: Backend, logits: np.ndarray, uniforms: np.ndarray, options: Settings) -> np.ndarray:
+    """Return the ids (N, B) that the kernel chooses by uniforms (N, B) from logits (B, V)."""
     out = np.full(uniforms.shape, -1)
     kernel = device.fused("choices", choices)
     assert kernel is not choices
-    for _ in kernel(device.from_host(logits), uniforms, said, out=out, backend=device):
+    for _ in kernel(device.from_host(logits), uniforms, options, out=out, backend=device):
         pass
     return out
 
 
-def on_host(logits: np.ndarray, uniforms: np.ndarray, said: Settings) -> np.ndarray:
-    """The ids (N, B) that the host chooses."""
+def on_host(logits: np.ndarray, uniforms: np.ndarray, options: Settings) -> np.ndarray:
+    """Return the ids (N, B) that the host chooses."""
     with np.errstate(all="ignore"):
-        return np.array([choose(logits, row, said) for row in uniforms])
+        return np.array([choose(logits, row, options) for row in uniforms])
 
 
-def decided(logits: np.ndarray, uniforms: np.ndarray, said: Settings) -> bool:
+def independent_of_rounding(logits: np.ndarray, uniforms: np.ndarray, options: Settings) -> bool:
     """Whether no edge of the inverse CDF or of top-p is so close that rounding decides; equal weights are exact."""
     finite = np.nan_to_num(logits.astype(np.float64), nan=-np.finfo(float).max)
     with np.errstate(all="ignore"):
-        full = truncated(finite, finite.max(axis=1), Settings(said.temperature, said.top_k))
-        weights = truncated(finite, finite.max(axis=1), said)
+        full = truncated(finite, finite.max(axis=1), Settings(options.temperature, options.top_k))
+        weights = truncated(finite, finite.max(axis=1), options)
     for row, whole, u in zip(weights, full, uniforms, strict=True):
-        exact = set(whole.tolist()) <= {0.0, 1.0} and said.top_p in (0.25, 0.5, 1.0)
+        exact = set(whole.tolist()) <= {0.0, 1.0} and options.top_p in (0.25, 0.5, 1.0)
         edges, total = np.cumsum(row[row > 0])[:-1], row.sum()
         if not exact and np.any(np.abs(edges - u * total) <= MARGIN * total):
             return False
-        above, most = np.cumsum(np.sort(whole)[::-1])[:-1], said.top_p * whole.sum()
-        if not exact and said.top_p < 1 and np.any(np.abs(above - most) <= MARGIN * most):
+        above, most = np.cumsum(np.sort(whole)[::-1])[:-1], options.top_p * whole.sum()
+        if not exact and options.top_p < 1 and np.any(np.abs(above - most) <= MARGIN * most):
             return False
     return True
 
@@ -79,7 +79,7 @@ NUMBERS = {
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (B, V), float32 or float64, and uniforms (B,)."""
+    """Draw logits (B, V), float32 or float64, and uniforms (B,)."""
     B, V, dtype = draw(st.integers(1, 5)), draw(st.integers(1, 12) | st.just(300)), draw(st.sampled_from(["f4", "f8"]))
     numbers = NUMBERS[draw(st.sampled_from(list(NUMBERS)))]
     row = st.lists(numbers, min_size=min(V, 12), max_size=min(V, 12))
@@ -106,27 +106,27 @@ TIES = np.zeros((2, 9), "f4"), np.array([0.0, BELOW_ONE])
 def test_the_kernel_chooses_as_the_host_does(
     device: Backend, problem: tuple[np.ndarray, np.ndarray], temperature: float, top_k: int, top_p: float
 ) -> None:
-    """Ties, NaN, infinities and any settings: the host's id wherever no rounding decides, and always an id."""
-    (logits, uniforms), said = problem, Settings(temperature, top_k, top_p)
-    chosen = on_device(device, logits, uniforms[None], said)
+    """With ties, NaN, infinities and any settings the kernel chooses an id, the host's unless rounding decides."""
+    (logits, uniforms), options = problem, Settings(temperature, top_k, top_p)
+    chosen = on_device(device, logits, uniforms[None], options)
     assert chosen.min() >= 0
     assert chosen.max() < logits.shape[1]
-    assume(decided(logits, uniforms, said))
-    assert chosen.tolist() == on_host(logits, uniforms[None], said).tolist()
+    assume(independent_of_rounding(logits, uniforms, options))
+    assert chosen.tolist() == on_host(logits, uniforms[None], options).tolist()
 
 
-@pytest.mark.parametrize("said", [Settings(), ALL, Settings(2.0, 5), Settings(0.8, 0, 0.9), Settings(1.0, 20, 0.7)])
+@pytest.mark.parametrize("options", [Settings(), ALL, Settings(2.0, 5), Settings(0.8, 0, 0.9), Settings(1.0, 20, 0.7)])
 @pytest.mark.parametrize(("V", "dtype"), [(1, "float32"), (65, "float32"), (65, "float64"), (700, "float32")])
-def test_usual_logits_give_the_same_ids(device: Backend, V: int, dtype: str, said: Settings) -> None:
-    """Forty choices for each kind of network and settings, every one the host's."""
+def test_usual_logits_give_the_same_ids(device: Backend, V: int, dtype: str, options: Settings) -> None:
+    """Forty choices for each vocabulary and settings are the host's."""
     rng = np.random.default_rng(7)
     logits, uniforms = (3 * rng.standard_normal((10, V))).astype(dtype), rng.random((4, 10))
-    assert on_device(device, logits, uniforms, said).tolist() == on_host(logits, uniforms, said).tolist()
+    assert on_device(device, logits, uniforms, options).tolist() == on_host(logits, uniforms, options).tolist()
 
 
 @pytest.mark.parametrize("V", [3, 4, 17, 64])
-def test_each_equal_character_has_its_stretch(device: Backend, V: int) -> None:
-    """u chooses character floor(u · V) of V equal ones, from edge to edge, whichever thread looks after it."""
+def test_equal_characters_have_equal_ranges(device: Backend, V: int) -> None:
+    """u chooses character floor(u · V) of V equal ones, up to both edges of each range, on every thread."""
     edges = np.array([math.nextafter(v / V, w) for v in range(V + 1) for w in (-1, 2)])[1:-1]
     uniforms = np.concatenate([edges, [BELOW_ONE]])[:, None]
     expected = on_host(np.zeros((1, V)), uniforms, ALL)
@@ -135,30 +135,30 @@ def test_each_equal_character_has_its_stretch(device: Backend, V: int) -> None:
 
 
 def test_of_equal_characters_the_first_are_kept(device: Backend) -> None:
-    """Also where other threads look after them; top-k by itself, top-p by itself, and top-p of what top-k kept."""
+    """Top-k, top-p, and both keep the first of equal characters, also if different threads process them."""
     logits = np.array([[1.0] + [0.0] * 9 + [1.0] + [-1.0] * 9])
     ranked, uniforms = [0, 10, *range(1, 10), *range(11, 20)], np.arange(8)[:, None] / 8
     for n in (1, 2, 3, 6, 11, 12, 15, 19):
         kept = sorted(ranked[:n])
         expected = [[kept[int(u * n)]] for u in uniforms[:, 0]]
-        for said in ((n, 1.0), (0, (n - 0.5) / 20), (20 - n, (n - 0.5) / (20 - n)) if n < 10 else (n, 1.0)):
-            assert on_device(device, logits, uniforms, Settings(1e300, *said)).tolist() == expected, said
+        for options in ((n, 1.0), (0, (n - 0.5) / 20), (20 - n, (n - 0.5) / (20 - n)) if n < 10 else (n, 1.0)):
+            assert on_device(device, logits, uniforms, Settings(1e300, *options)).tolist() == expected, options
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("least", [-1.0, 0.0, 1.0])
-def test_neighbouring_numbers_are_no_ties(device: Backend, dtype: str, least: float) -> None:
-    """The last bit of a logit decides what is likelier."""
+def test_adjacent_numbers_are_not_ties(device: Backend, dtype: str, least: float) -> None:
+    """The last bit of a logit decides which character is likelier."""
     real = np.dtype(dtype).type
     middle = np.nextafter(real(least), real(9))
     logits = np.array([[least, middle, np.nextafter(middle, real(9)), least]], dtype)
-    for said in (Settings(0.0), Settings(1.0, 1)):
-        assert on_device(device, logits, np.array([[0.0]]), said) == 2
+    for options in (Settings(0.0), Settings(1.0, 1)):
+        assert on_device(device, logits, np.array([[0.0]]), options) == 2
     assert on_device(device, logits, np.array([[0.0], [BELOW_ONE]]), Settings(1.0, 2)).tolist() == [[1], [2]]
 
 
 def test_the_largest_uniform_is_the_last_possible_character(device: Backend) -> None:
-    """Also where the running sum of a stretch ends, rounded, below what the sum of the stretch promised."""
+    """It is chosen even if the running sum of a thread's characters is rounded below the thread's sum."""
     logits = np.random.default_rng(3).standard_normal((80, 13))
     logits[:, 11:] = -INF
     assert on_device(device, logits, np.full((1, 80), BELOW_ONE), ALL).tolist() == [[10] * 80]
@@ -170,45 +170,46 @@ def test_the_largest_uniform_is_the_last_possible_character(device: Backend) -> 
 def network(
     backend: Backend, cell: str, *, V: int = 9, dtype: str = "float64", layers: int = 1
 ) -> tuple[Network, Views]:
-    """A random network and its weights, the same numbers on every backend."""
+    """Return a random network and its weights, the same on every backend."""
     made = build(ModelConfig(hidden_size=8, num_layers=layers, cell=cell, dtype=dtype, dropout=0.0), V, backend)
     return made, made.views(backend.from_host(np.random.default_rng(4).standard_normal(made.layout.size), dtype))
 
 
-def written(backend: Backend, cell: str, said: Settings) -> np.ndarray:
-    """40 characters (40, 3) after prompts."""
+def written(backend: Backend, cell: str, options: Settings) -> np.ndarray:
+    """Return 40 characters (40, 3) that continue prompts."""
     prompts = np.random.default_rng(5).integers(0, 9, (6, 3))
-    stream: Iterator[np.ndarray] = generate(*network(backend, cell, layers=2), prompts, said, np.random.default_rng(6))
+    rng = np.random.default_rng(6)
+    stream: Iterator[np.ndarray] = generate(*network(backend, cell, layers=2), prompts, options, rng)
     ids = np.concatenate([next(stream) for _ in range(6)])
     stream.close()
     return ids[:40]
 
 
-@pytest.mark.parametrize("said", [Settings(0.0), ALL, Settings(1.3, 4, 0.8)], ids=["greedy", "all", "cut"])
-def test_texts_are_the_cpu_s(device: Backend, cell: str, said: Settings) -> None:
-    """The same seed writes the same text on both."""
-    here, there = written(NumpyBackend(), cell, said), written(device, cell, said)
-    assert len(np.unique(here)) > 2
-    assert here.tolist() == there.tolist()
+@pytest.mark.parametrize("options", [Settings(0.0), ALL, Settings(1.3, 4, 0.8)], ids=["greedy", "all", "cut"])
+def test_texts_equal_the_cpus(device: Backend, cell: str, options: Settings) -> None:
+    """The same seed gives the same text on both devices."""
+    cpu, gpu = written(NumpyBackend(), cell, options), written(device, cell, options)
+    assert len(np.unique(cpu)) > 2
+    assert cpu.tolist() == gpu.tolist()
 
 
-def block(device: Backend, cell: str, *, N: int, B: int = 2, V: int = 9, said: Settings = ALL) -> list[str]:
-    """What a block of N characters asks of the device."""
+def block(device: Backend, cell: str, *, N: int, B: int = 2, V: int = 9, options: Settings = ALL) -> list[str]:
+    """Return the log of what the device does for a block of N characters."""
     writer = Writer(*network(device, cell, V=V, dtype="float32"), np.zeros((2, B), int))
     cupy_arrays.log.clear()
-    ids = writer.write(np.random.default_rng(1).random((N, B)), said)
+    ids = writer.write(np.random.default_rng(1).random((N, B)), options)
     assert ids.shape == (N, B)
     return list(cupy_arrays.log)
 
 
 def test_a_block_waits_once_and_a_character_is_few_launches(device: Backend, cell: str) -> None:
-    """One upload first, one download last, and between them as many launches for each character, whatever it takes."""
+    """A block is one upload, a fixed number of launches for each character, and one download."""
     logs = [
         block(device, cell, N=1),
         block(device, cell, N=6),
         block(device, cell, N=11, B=5),
-        block(device, cell, N=16, V=90, said=Settings(0.7, 8, 0.9)),
-        block(device, cell, N=21, said=Settings(0.0)),
+        block(device, cell, N=16, V=90, options=Settings(0.7, 8, 0.9)),
+        block(device, cell, N=21, options=Settings(0.0)),
     ]
     for log in logs:
         assert (log[0], log[-1]) == ("upload", "download")

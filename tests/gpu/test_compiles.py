@@ -1,4 +1,4 @@
-"""Every kernel compiled for the cards of three generations, by the compiler that CuPy uses. No GPU is needed."""
+"""CuPy's compiler, NVRTC, compiles every kernel for cards of three generations. No GPU is needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from charrnn.model.cells import CELLS
 from charrnn.optim import GUARD_LIMIT
 
 CARDS = {"80": Card(108, 163 * 1024), "90": Card(132, 227 * 1024), "120": Card(170, 99 * 1024)}
-"""By architecture: A100, H100, RTX 5090."""
+"""Architecture -> card: A100, H100, RTX 5090."""
 SIZES = [(1, 4), (1, 128), (32, 256), (64, 1024), (256, 2048)]
 """Streams and units."""
 
 
 @pytest.fixture(scope="module")
 def nvrtc() -> Any:
-    """The compiler. Where it must be there, as in CI, its absence is a failure."""
+    """Return the compiler. Where CHARRNN_REQUIRE_NVRTC is set, as in CI, a missing compiler is a failure."""
     try:
         from cupy_backends.cuda.libs import nvrtc
 
@@ -36,13 +36,13 @@ def nvrtc() -> Any:
 
 
 def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
-    """What runs on a card: a description, and the complete text."""
+    """Yield a description and the complete source of everything that runs on a card."""
     for cell in CELLS.values():
         layouts = {plan(cell.GATES, B, H, 4 if dtype == "float32" else 8, card) for B, H in SIZES}
         for layout in layouts - {None}:
             yield f"{cell.NAME}, {layout}", source(f"{cell.NAME}.cu", dtype, layout.definitions)
-            late = {**layout.definitions, "JITTER": 4000}
-    yield f"{cell.NAME}, with pauses", source(f"{cell.NAME}.cu", dtype, late)
+            jitter = {**layout.definitions, "JITTER": 4000}
+    yield f"{cell.NAME}, with jitter", source(f"{cell.NAME}.cu", dtype, jitter)
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
     yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):
@@ -54,7 +54,7 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
 def test_every_kernel_compiles_without_spilling(
     nvrtc: Any, architecture: str, dtype: str, record_property: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a warning; in float32 no register is spilled to memory. Registers are reported."""
+    """No kernel causes a warning, and none spills registers in float32. The test reports the registers."""
     report = []
     for name, code in sources(CARDS[architecture], dtype):
         program = nvrtc.createProgram(code, "kernel.cu", [], [])
@@ -76,8 +76,8 @@ def test_every_kernel_compiles_without_spilling(
             print("", *report, sep="\n")
 
 
-def test_no_source_is_left_out() -> None:
-    """Each file with kernels is among those that are compiled."""
+def test_every_source_is_compiled() -> None:
+    """The test above covers each file with kernels."""
     names = {f"{name}.cu" for name in CELLS} | {"choose.cu", "loss.cu", "update.cu"}
     assert {path.name for path in FOLDER.glob("*.cu")} == names
 

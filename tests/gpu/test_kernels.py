@@ -1,4 +1,4 @@
-"""The recurrence kernels, executed on the CPU thread by thread, beside the loops over operations that they replace."""
+"""The recurrence kernels, run on the CPU, against the cells' own loops, which they replace."""
 
 from __future__ import annotations
 
@@ -26,50 +26,50 @@ CUPY = SimpleNamespace(
 )
 
 
-def layout(units: int, streams: int, *, threads: int, chunk: int, resident: bool, tiles: int, H: int) -> Plan:
-    """A layout with small blocks."""
+def small_layout(units: int, streams: int, *, threads: int, chunk: int, resident: bool, tiles: int, H: int) -> Plan:
+    """Return a layout with small blocks."""
     return Plan(units, streams, chunk, resident, tiles, -(-H // units) * tiles, threads, 0)
 
 
 SMALL = [
     # T, B, H, layout
-    (5, 3, 6, layout(4, 4, threads=4, chunk=8, resident=True, tiles=1, H=6)),
-    (1, 1, 4, layout(4, 4, threads=5, chunk=4, resident=True, tiles=1, H=4)),
-    (4, 9, 5, layout(4, 4, threads=6, chunk=4, resident=True, tiles=2, H=5)),
-    (4, 9, 10, layout(4, 8, threads=8, chunk=4, resident=False, tiles=2, H=10)),
-    (3, 17, 8, layout(8, 4, threads=8, chunk=12, resident=False, tiles=3, H=8)),
+    (5, 3, 6, small_layout(4, 4, threads=4, chunk=8, resident=True, tiles=1, H=6)),
+    (1, 1, 4, small_layout(4, 4, threads=5, chunk=4, resident=True, tiles=1, H=4)),
+    (4, 9, 5, small_layout(4, 4, threads=6, chunk=4, resident=True, tiles=2, H=5)),
+    (4, 9, 10, small_layout(4, 8, threads=8, chunk=4, resident=False, tiles=2, H=10)),
+    (3, 17, 8, small_layout(8, 4, threads=8, chunk=12, resident=False, tiles=3, H=8)),
 ]
 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize(("T", "B", "H", "shape"), SMALL)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_the_kernels_are_the_loops(
+def test_kernels_agree_with_the_loops(
     cell: str, T: int, B: int, H: int, shape: Plan, dtype: str, tolerance: float, keep: bool
 ) -> None:
-    """States and gradients, whether or not sizes divide, with streams that begin anew, in blocks of every kind."""
+    """States and gradients agree for every kind of block, with and without resets, also if sizes do not divide."""
     G, itemsize = CELLS[cell].GATES, np.dtype(dtype).itemsize
     threads = max(shape.threads, shape.streams // 4 * (shape.units // 4) * G)
     numbers = elements(G, H, shape.units, shape.streams, shape.chunk, shape.resident, threads)
     shape = replace(shape, threads=threads, shared=itemsize * numbers)
     recurrence = loader.Recurrence(CUPY, CELLS[cell], Card(1, 1))
     recurrence.layout = lambda *_: shape
-    given = problem(cell, T, B, H, dtype, NumpyBackend())
-    expected, actual = (solved(subject, given, keep=keep) for subject in (CELLS[cell], recurrence))
+    inputs = problem(cell, T, B, H, dtype, NumpyBackend())
+    expected, actual = (solved(subject, inputs, keep=keep) for subject in (CELLS[cell], recurrence))
     for name, values in expected.items():
         assert np.abs(actual[name] - values).max() <= tolerance * np.abs(values).max(), name
 
 
 def test_a_layout_fits_the_card() -> None:
-    """Whatever is chosen has a block for every unit and stream, all at once on the card, within its shared memory."""
+    """A layout covers all units and streams with blocks that fit on the card at once, within its shared memory."""
     for card in (Card(132, 227 * 1024), Card(24, 99 * 1024), Card(1, 48 * 1024)):
         for G in (1, 3, 4):
             for B in (1, 7, 64, 300):
                 for H in (1, 100, 512, 1024, 3000):
-                    found = plan(G, B, H, 4, card)
-                    if found is None:
+                    layout = plan(G, B, H, 4, card)
+                    if layout is None:
                         assert 32 * card.multiprocessors < H or G * H > 300
                         continue
-                    assert found.blocks <= card.multiprocessors
-                    assert found.shared <= card.shared
-                    assert found.blocks == -(-H // found.units) * found.stream_tiles
+                    assert layout.blocks <= card.multiprocessors
+                    assert layout.shared <= card.shared
+                    assert layout.blocks == -(-H // layout.units) * layout.stream_tiles

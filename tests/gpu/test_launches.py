@@ -1,4 +1,4 @@
-"""How often a training step calls on the GPU, counted on a fake one: the less, the longer the device has work ahead."""
+"""The launches of a training step, counted on a fake GPU: few, and none after which the host waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 40
 
 
 def launches(subject: Trainer, steps: int) -> list[int]:
-    """Of each step."""
+    """Return the number of launches of each step."""
     counts = []
     for _ in range(steps):
         cupy_arrays.log.clear()
@@ -27,7 +27,7 @@ def launches(subject: Trainer, steps: int) -> list[int]:
 
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam"])
 def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, name: str) -> None:
-    """At most 40 for any T, with states that are dropped inside the chunk and without; and none waits."""
+    """A step has at most 40 launches for any T, with and without resets inside the chunk, and never waits."""
     counts = [
         launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), fake_gpu()), 12)[1:]
         for T in (3, 17)
@@ -36,8 +36,8 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
     assert min(counts[0]) == min(counts[1])
 
 
-def test_a_step_that_waited_would_be_seen(text: str) -> None:
-    """The fake GPU refuses what waits."""
+def test_the_fake_gpu_refuses_to_wait(text: str) -> None:
+    """Every conversion of an array to a Python value raises, so a step that waits fails its test."""
     subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
     for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
         with pytest.raises(cupy_arrays.WaitError):
@@ -46,21 +46,21 @@ def test_a_step_that_waited_would_be_seen(text: str) -> None:
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table) -> None:
-    """Same seed, same weights, batches and masks on both: float32 losses agree to 1e-4 over twenty steps."""
-    said = one_layer(cell, 9, **more)
-    here, there = trainer(said, text_corpus(text)), trainer(said, text_corpus(text), fake_gpu())
-    host = there.network.backend.to_host
-    assert np.array_equal(here.vector, host(there.vector))
+    """Both devices have the same weights, batches and masks: float32 losses agree to 1e-4 over twenty steps."""
+    settings = one_layer(cell, 9, **more)
+    cpu, gpu = trainer(settings, text_corpus(text)), trainer(settings, text_corpus(text), fake_gpu())
+    host = gpu.network.backend.to_host
+    assert np.array_equal(cpu.vector, host(gpu.vector))
     for _ in range(20):
-        here.step()
-        there.step()
-    losses = [[measured.loss for measured in t.drain()] for t in (here, there)]
+        cpu.step()
+        gpu.step()
+    losses = [[measured.loss for measured in t.drain()] for t in (cpu, gpu)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert close(host(there.vector), here.vector, 1e-3)
+    assert close(host(gpu.vector), cpu.vector, 1e-3)
 
 
-def test_the_guard_judges_alike(text: str) -> None:
-    """A gradient that is not finite changes nothing, halves the rate and, three times in a row, shuts the guard."""
+def test_the_guard_skips_bad_steps(text: str) -> None:
+    """A gradient that is not finite changes no parameter and halves the rate; three in a row stop all updates."""
     subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
     host = subject.network.backend.to_host
     subject.step()
@@ -78,8 +78,10 @@ def test_the_guard_judges_alike(text: str) -> None:
     assert float(host(subject.guard.bad)) == 3.0
 
 
-def test_a_kernel_without_room_gives_way_to_the_loop(text: str, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that could not all be there at once are never launched: the same weights come of many launches."""
+def test_a_kernel_that_does_not_fit_is_replaced_by_the_loop(
+    text: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If not all blocks of a launch fit on the card at once, the cell's loop runs: more launches, the same weights."""
     expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), fake_gpu()) for _ in range(2))
     few = launches(expected, 2)
     monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)

@@ -1,4 +1,4 @@
-"""What a run takes of a device, what is said when that is not there, and texts larger than the device."""
+"""A full GPU, tables larger than a GPU's memory, and the settings and notices of a device."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_full_cpu_is_one_line() -> None:
     assert str(resumed.value) == "cpu is out of memory (MemoryError): continue on a machine with more memory"
 
 
-def test_what_a_run_says_of_its_device(text: str) -> None:
-    """On a GPU the layout of the recurrence, on a CPU that a precision of products does nothing; neither elsewhere."""
+def test_notices_about_the_device(text: str) -> None:
+    """A run on a GPU reports the layout of the recurrence; a run on a CPU, that train.precision has no effect."""
     options = {"model": {"hidden_size": 8}, "train": {"precision": "tf32", "batch_size": 4, "seq_length": 6}}
     with cupy_cards.limited(2**30):
         on = {d: prepare(Request(text=text, options=config.merged(options, {"train": {"device": d}}))) for d in DEVICES}
@@ -71,8 +71,8 @@ def test_what_a_run_says_of_its_device(text: str) -> None:
 
 
 def test_limit_and_precision_reach_the_library() -> None:
-    """The pool gets the limit, which bounds what counts as free, and products their precision; who says neither, as
-    when a model is loaded beside a run, changes neither.
+    """A memory limit bounds CuPy's pool and the free bytes; a precision applies to products. A backend that is made
+    without these arguments, as for a model that is loaded during a run, changes neither.
     """
     cupy = fake_cupy.module(free=2**30)
     with patch.dict("sys.modules", {"cupy": cupy, "array_api_compat.cupy": fake_cupy.namespace()}):
@@ -84,18 +84,18 @@ def test_limit_and_precision_reach_the_library() -> None:
 
 
 def test_a_card_too_old_for_the_kernels_keeps_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pascal can launch cooperatively and has not the instructions."""
+    """Pascal can launch cooperatively but lacks release and acquire instructions."""
     monkeypatch.setattr(fake_cupy.Device, "compute_capability", "61")
     old = fake_gpu()
     assert old.recurrence(CELLS["rnn"]) is CELLS["rnn"]
-    assert "too old" in old.recurrence_in_words(CELLS["rnn"], 4, 8, "float32")
+    assert "too old" in old.describe_recurrence(CELLS["rnn"], 4, 8, "float32")
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 300), st.data())
-def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.DataObject) -> None:
-    """Any stretch of rows, in any order, whatever fits on the device at once; what is there is not brought again."""
+def test_a_table_in_blocks_reads_like_a_whole_one(N: int, B: int, limit: int, data: st.DataObject) -> None:
+    """Any stretch of rows can be read in any order under any limit, and reading it again uploads nothing."""
     table, backend = np.arange(N * B, dtype=np.uint16).reshape(B, N).T, fake_gpu()
-    rows = Rows(backend, table, most)
+    rows = Rows(backend, table, limit)
     for _ in range(6):
         first = data.draw(st.integers(0, N - 1))
         last = data.draw(st.integers(first, N))
@@ -103,7 +103,7 @@ def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.
         cupy_arrays.log.clear()
         rows.read(first, last)
         assert not cupy_arrays.log
-    assert rows.count == N or rows.count * table[:1].nbytes <= max(most, table[:1].nbytes)
+    assert rows.count == N or rows.count * table[:1].nbytes <= max(limit, table[:1].nbytes)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_a_table_by_blocks_reads_as_a_whole(N: int, B: int, most: int, data: st.
     [("", 0), ("512MB", 512_000_000), ("1.5 GiB", 3 * 2**29), ("2g", 2 * 10**9), ("100", 100), ("7kib", 7168)],
 )
 def test_sizes(words: str, count: int) -> None:
-    """Decimal and binary units, in either case."""
+    """Sizes have decimal or binary units, in upper or lower case."""
     assert config.size(words) == count
 
 
 @pytest.mark.parametrize("words", ["much", "-1GB", "0", "GB", "1 GB or so", "0.0MB"])
-def test_what_is_no_size(words: str) -> None:
-    """It is refused as a setting."""
+def test_a_malformed_size_is_refused(words: str) -> None:
+    """The error names the setting."""
     with pytest.raises(ConfigError, match="gpu_memory_limit"):
         config.parse_settings([f'train.gpu_memory_limit="{words}"'])

@@ -1,7 +1,7 @@
-"""Kernels under two sanitizers: threads and blocks that meet, and memory that is not theirs.
+"""Kernels on the CPU under two sanitizers: one for data races, one for accesses outside of arrays.
 
-ThreadSanitizer finds them in order as they are, and a race as soon as nothing is. AddressSanitizer knows where arrays
-and a block's shared memory end, as NumPy and the launcher took them from the heap.
+ThreadSanitizer accepts the kernels, and reports a race if the barrier between blocks orders no memory. AddressSanitizer
+knows the ends of arrays and of a block's shared memory, because NumPy and the launcher allocate them on the heap.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ OPTIONS = {"TSAN_OPTIONS": "exitcode=66", "ASAN_OPTIONS": "detect_leaks=0:exitco
 
 
 def library(sanitizer: str) -> Path | None:
-    """The sanitizer's run-time library, which must be loaded before everything else."""
+    """Return the sanitizer's run-time library, which must be loaded before any other."""
     if cuda_cpu.compiler is None:
         return None
     command = [cuda_cpu.compiler, f"-print-file-name={LIBRARIES[sanitizer]}"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return path if (path := Path(found.stdout.strip())).is_file() else None
+    printed = subprocess.run(command, capture_output=True, text=True).stdout
+    return path if (path := Path(printed.strip())).is_file() else None
 
 
 RECURRENCE = """
@@ -37,7 +37,7 @@ import test_kernels
 from helpers import cuda_cpu
 test_kernels.CUPY.RawModule = partial(cuda_cpu.RawModule, flags={flags})
 for number in {layouts}:
-    test_kernels.test_the_kernels_are_the_loops("{cell}", *test_kernels.SMALL[number], "float32", 1e-5, True)
+    test_kernels.test_kernels_agree_with_the_loops("{cell}", *test_kernels.SMALL[number], "float32", 1e-5, True)
 print("agreed")
 """
 CHOICE = """
@@ -45,51 +45,51 @@ from functools import partial
 import test_choices
 from helpers import fake_cupy
 fake_cupy.RawModule = partial(fake_cupy.RawModule, flags={flags})
-said = test_choices.Settings(temperature=1, top_k=20, top_p=0.7)
-test_choices.test_usual_logits_give_the_same_ids(test_choices.fake_gpu(), 65, "float32", said)
+options = test_choices.Settings(temperature=1, top_k=20, top_p=0.7)
+test_choices.test_usual_logits_give_the_same_ids(test_choices.fake_gpu(), 65, "float32", options)
 print("agreed")
 """
 
 
 def run(sanitizer: str, program: str, *flags: str, **values: object) -> subprocess.CompletedProcess[str]:
-    """A program in a process of its own, its kernels compiled with `flags` and watched by the sanitizer."""
+    """Run a program in a new process; its kernels are compiled with `flags` and checked by the sanitizer."""
     preload = library(sanitizer)
     if preload is None:
         pytest.skip(f"there is no g++ with the {sanitizer} sanitizer")
-    said = {"LD_PRELOAD": str(preload), "OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "malloc"}
-    environment = os.environ | OPTIONS | said | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}
+    needed = {"LD_PRELOAD": str(preload), "OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "malloc"}
+    environment = os.environ | OPTIONS | needed | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))}
     compiled = (f"-fsanitize={sanitizer}", "-g", *flags)
     command = [sys.executable, "-c", program.format(flags=compiled, **values)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def agreed(ended: subprocess.CompletedProcess[str]) -> bool:
-    """Nothing found, and the right numbers; else it says what happened."""
+    """Return whether the results are right. Fails with the output if the sanitizer reports something."""
     assert "Sanitizer" not in ended.stderr, ended.stderr[:3000]
     assert ended.returncode == 0, ended.stderr[-3000:]
     return ended.stdout == "agreed\n"
 
 
-def test_no_two_threads_meet_unordered(cell: str) -> None:
-    """Weights on chip and from memory, several tiles of streams."""
+def test_the_recurrence_has_no_race(cell: str) -> None:
+    """Weights are in shared memory or in L2, and there are several tiles of streams."""
     assert agreed(run("thread", RECURRENCE, cell=cell, layouts=(2, 4)))
 
 
-def test_threads_choose_in_order() -> None:
-    """Both cuts and the search, with logits and uniforms that take all of it."""
+def test_the_choice_has_no_race() -> None:
+    """The settings need top-k, top-p and the search for the character."""
     assert agreed(run("thread", CHOICE))
 
 
-def test_a_meeting_that_orders_nothing_is_a_race() -> None:
-    """The same kernels with a relaxed counter are found out: if not at first, as the sanitizer's memory is short."""
+def test_a_relaxed_barrier_is_a_race() -> None:
+    """With a relaxed counter the sanitizer reports a race. Its history is short, so it gets several launches."""
     ended = run("thread", RECURRENCE, "-DRELAXED", cell="lstm", layouts=(2, 4) * 4)
     assert ended.returncode == 66, ended.stderr[-3000:]
     assert "data race" in ended.stderr
 
 
 @pytest.mark.parametrize("program", [RECURRENCE, CHOICE], ids=["recurrence", "choice"])
-def test_nothing_is_read_or_written_beyond_its_end(program: str, cell: str) -> None:
-    """Sizes that are no multiple of a block's, in the arrays and in shared memory."""
+def test_kernels_stay_inside_their_arrays(program: str, cell: str) -> None:
+    """Sizes are no multiples of the block's, in global and in shared memory."""
     if program == CHOICE and cell != "rnn":
-        pytest.skip("a choice knows no cell")
+        pytest.skip("the choice does not depend on the cell")
     assert agreed(run("address", program, cell=cell, layouts=(0, 2, 3)))

@@ -33,7 +33,7 @@ struct Stream {
     __device__ void set_weights(REAL temperature) const {
         REAL top = -LARGEST;
         for (int v = first; v < last; v++) top = Max::of(logit(v), top);
-        top = together<Max>(top, scratch);
+        top = block_reduce<Max>(top, scratch);
         for (int v = first; v < last; v++) weights[v] = exp((logit(v) - top) / temperature);
     }
 
@@ -43,7 +43,7 @@ struct Stream {
         REAL sum = 0;
         for (int v = first; v < last; v++)
             if (key(v) >= threshold) sum += Measure::of(weights[v]);
-        return together<Sum>(sum, scratch);
+        return block_reduce<Sum>(sum, scratch);
     }
 
     // Keep a character only if the Measure of all likelier characters, and of equally likely ones before it, sums up to

@@ -10,11 +10,11 @@ KERNEL void __launch_bounds__(THREADS)
     const int target = int(targets[blockIdx.x]);
     REAL most = row[0], sum = 0;
     for (int v = threadIdx.x; v < V; v += THREADS) most = Max::of(row[v], most);
-    most = together<Max>(most, scratch);
+    most = block_reduce<Max>(most, scratch);
     const REAL shifted = row[target] - most;
     __syncthreads();  // all threads have read the target's logit
     for (int v = threadIdx.x; v < V; v += THREADS) sum += row[v] = exp(row[v] - most);
-    sum = together<Sum>(sum, scratch);
+    sum = block_reduce<Sum>(sum, scratch);
     for (int v = threadIdx.x; v < V; v += THREADS) row[v] = row[v] * (scale / sum) - (v == target ? scale : REAL(0));
     if (threadIdx.x == 0) nats[blockIdx.x] = log(sum) - shifted;
 }

@@ -12,7 +12,7 @@ struct Max {  // NaN is kept: every comparison with it is false
 
 // Return in every thread the sum (or maximum) of all threads' values. `scratch` has THREADS numbers, a power of two.
 template <class Operation>
-__device__ inline REAL together(REAL value, REAL* scratch) {
+__device__ inline REAL block_reduce(REAL value, REAL* scratch) {
     const int i = threadIdx.x;
     __syncthreads();
     scratch[i] = value;

@@ -9,7 +9,7 @@
 KERNEL void __launch_bounds__(THREADS) square_sums(int P, const REAL* grad, REAL* parts) {
     REAL sum = 0;
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < P; i += gridDim.x * THREADS) sum += grad[i] * grad[i];
-    sum = together<Sum>(sum, shared_memory()->v);
+    sum = block_reduce<Sum>(sum, shared_memory()->v);
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -58,7 +58,7 @@ KERNEL void __launch_bounds__(THREADS, 4)
                  const REAL* after, REAL* state, const REAL* after2, REAL* state2) {
     REAL sum = 0, none = 0;
     for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
-    const REAL norm = sqrt(together<Sum>(sum, shared_memory()->v)), mean = loss[0] * per_character;
+    const REAL norm = sqrt(block_reduce<Sum>(sum, shared_memory()->v)), mean = loss[0] * per_character;
     const bool finite = isfinite(mean + norm), stopped = bad[0] >= LIMIT;
     const REAL scaled = finite || stopped ? scale[0] : scale[0] / 2;
     const int first = blockIdx.x * THREADS + threadIdx.x, stride = gridDim.x * THREADS;
