@@ -13,6 +13,7 @@ from charrnn.config import Table
 from charrnn.config.schema import DataConfig
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.run import directory
+from charrnn.run.finetuning import Source
 from charrnn.run.request import Request
 from charrnn.run_files import CORPUS
 from charrnn.text import Corpus, Vocabulary
@@ -40,10 +41,11 @@ class RunText:
         return {"data": {"files": self.files} | ({"encoding": "utf-8"} if self.copied else {})}
 
 
-def read_text(request: Request, table: Table, saved: Checkpoint | None = None) -> RunText:
+def read_text(request: Request, table: Table, saved: Checkpoint | None = None, source: Source | None = None) -> RunText:
     """Read the text of `request` or, if it names none, of the configuration `table`.
 
-    The text of a resumed run must be the one that `saved` was trained on; it gets the vocabulary of that run.
+    The text of a resumed run must be the one that `saved` was trained on; it gets the vocabulary of that run. The text
+    of a run that begins with the weights of `source` gets the vocabulary of both.
     Raises `TextError`, `ConfigError`, and `CheckpointError` for another text than that of `saved`.
     """
     data, out = config.build({"data": table.get("data", {})}).data, request.out
@@ -63,6 +65,8 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None) -
             raise TextError(f"{error}{hint}") from None
     if saved is not None:
         corpus = as_trained_on(corpus, saved, data.document_separator)
+    elif source is not None:
+        corpus = source.widen(corpus, table)
     # Standard input, or a pipe as in `charrnn train <(zcat book.gz)`, cannot be read again.
     in_no_file = len(names) == 1 and (names[0] == "-" or not Path(names[0]).is_file())
     if in_no_file:

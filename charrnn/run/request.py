@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
 from charrnn.run import directory, finetuning
+from charrnn.run.finetuning import Source
 from charrnn.run_files import CONFIG
 
 CAN_CHANGE = {
@@ -78,13 +80,17 @@ class Request:
         """The settings of this request, without those of a run that is resumed."""
         return config.merged(self.preset, self.options)
 
+    def seconds_left(self) -> float:
+        """Return the time until training ends because of `minutes`."""
+        return math.inf if self.minutes is None else self.minutes * 60 - (time.monotonic() - self.began)
+
     def reason_to_stop(self, steps: int, *, planned: bool) -> str | None:
         """Return why to stop after this number of steps of this process; `planned`: to fit into `minutes`."""
         if self.interrupted():
             return "interrupted"
         if self.stop_after is not None and steps >= self.stop_after:
             return "stop_after"
-        if self.minutes is not None and time.monotonic() - self.began >= self.minutes * 60:
+        if self.seconds_left() <= 0:
             return "minutes" if planned else "time"
         return None
 
@@ -132,16 +138,34 @@ def find_earlier(request: Request) -> Earlier:
     return Earlier(None, started, marks, (f"no checkpoint in {out} yet: starting",))
 
 
-def requested_table(request: Request, earlier: Earlier) -> tuple[Table, tuple[str, ...]]:
-    """Return the settings of the run, those of `request` over those of the run to resume, and lines for the user."""
+@dataclass(frozen=True)
+class Requested:
+    """The configuration that a request means.
+
+    Attributes:
+        table: its settings, laid over those of the run that is resumed.
+        source: the run that the first weights come from, if there is one.
+        notices: lines for the user.
+    """
+
+    table: Table
+    source: Source | None
+    notices: tuple[str, ...]
+
+
+def requested(request: Request, earlier: Earlier) -> Requested:
+    """Lay the settings of `request` over those of the run that it resumes, and find the source of the first weights."""
     preset, options, saved = request.preset, request.options, earlier.checkpoint
-    if saved is None:
-        layers = finetuning.reset_hash(preset), finetuning.reset_hash(options)
-        return config.merged(earlier.table, *layers), ()
-    # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
-    preset = {s: {k: v for k, v in keys.items() if (s, k) != ("train", "steps")} for s, keys in preset.items()}
-    layers = finetuning.without_source(preset), finetuning.without_source(options)
-    return config.merged(earlier.table, *layers), finetuning.ignored(request.table, saved.meta.config)
+    if saved is not None:
+        # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
+        preset = {s: {k: v for k, v in keys.items() if (s, k) != ("train", "steps")} for s, keys in preset.items()}
+        layers = finetuning.without_source(preset), finetuning.without_source(options)
+        notices = finetuning.ignored(request.table, saved.meta.config)
+        return Requested(config.merged(earlier.table, *layers), None, notices)
+    layers = finetuning.reset_hash(preset), finetuning.reset_hash(options)
+    table = config.merged(earlier.table, *layers)
+    source = finetuning.find_source(table, request.out)
+    return Requested(source.complete(table), source, source.notices) if source else Requested(table, None, ())
 
 
 def plans_steps(request: Request, earlier: Earlier) -> bool:

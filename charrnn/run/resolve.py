@@ -109,12 +109,12 @@ def pace(trainer: Trainer, seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
-def plan_steps(config: Config, trainer: Trainer, validation: Part | None, seconds: float) -> tuple[int, str]:
-    """Return how many steps, with their evaluations, fit into `seconds`, and a line for the user.
+def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved:
+    """Return `resolved` with as many steps as fit, with their evaluations, into `seconds`.
 
     Measure both with `trainer`, which is of no use afterwards.
     """
-    began = time.perf_counter()
+    config, validation, began = resolved.config, resolved.validation, time.perf_counter()
     try:
         warm_up(trainer)
         rate, evaluation = pace(trainer, min(2.0, seconds * 0.03)), 0.0
@@ -128,4 +128,6 @@ def plan_steps(config: Config, trainer: Trainer, validation: Part | None, second
     evaluation_per_step = evaluation / config.log.eval_every if evaluation else 0.0
     steps = max(1, int(left * PLAN_SHARE / (1 / rate + evaluation_per_step)))
     rest = f"{left:,.0f} s left" if left > 0 else "no time is left"
-    return steps, f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"
+    notice = f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"
+    config = replace(config, train=replace(config.train, steps=steps))
+    return replace(resolved, config=config, notices=(*resolved.notices, notice))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +11,17 @@ from charrnn import backend, checkpoint, config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.model import Network, build
-from charrnn.run import finetuning, logs, recorder
+from charrnn.run import logs, recorder
 from charrnn.run.baselines import counting_seconds, with_baselines
 from charrnn.run.corpus import read_text
-from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested_table
+from charrnn.run.finetuning import Source
+from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested
 from charrnn.run.resolve import plan_steps, resolve, start
-from charrnn.text import Corpus
+from charrnn.text import Corpus, Vocabulary
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
-from charrnn.training.state import new_progress, restore, restored_progress
+from charrnn.training.state import Progress, new_progress, restore, restored_progress
+from charrnn.training.step import Trainer
 
 
 @dataclass(frozen=True)
@@ -86,53 +87,66 @@ def prepare(request: Request) -> Session:
     """
     earlier = find_earlier(request)
     saved = earlier.checkpoint
-    table, request_notices = requested_table(request, earlier)
-    source = finetuning.find_source(table, request.out) if saved is None else None
-    table = source.complete(table) if source else table
-    text = read_text(request, table, saved)
-    corpus = source.widen(text.corpus, table) if source else text.corpus
-    wanted = config.build(config.merged(table, text.table))
-    choice = device(wanted, fallback=request.fallback)
-    resolved = resolve(wanted, corpus, choice.backend)
-    settings, V = resolved.config, len(corpus.vocabulary)
-    change_notices = check_changes(saved.meta.config, settings) if saved else ()
-    network = build(settings.model, V, choice.backend)
-    thread_pool = choice.backend.thread_pool(request.threads)
-    begin = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
-    seconds_before = logs.seconds(request.out) if request.out else 0.0
-    progress = restored_progress(saved.meta, seconds_before) if saved else new_progress(V)
-    planned, seconds, start_notices = plans_steps(request, earlier), 0.0, []
+    wanted = requested(request, earlier)
+    text = read_text(request, wanted.table, saved, wanted.source)
+    complete = config.build(config.merged(wanted.table, text.table))
+    choice = device(complete, fallback=request.fallback)
+    resolved = resolve(complete, text.corpus, choice.backend)
+    changes = check_changes(saved.meta.config, resolved.config) if saved else ()
+    planned, seconds = plans_steps(request, earlier), 0.0
     with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
-        if planned and request.minutes is not None:
-            seconds = request.minutes * 60 - (time.monotonic() - request.began)
-            left = seconds - counting_seconds(settings, corpus, resolved.validation)
-            steps, notice = plan_steps(settings, begin(settings), resolved.validation, left)
-            settings = replace(settings, train=replace(settings.train, steps=steps))
-            start_notices.append(notice)
-        trainer = begin(settings)
-        if reason := trainer.pool.fallback_reason():
-            start_notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
-        if saved is not None:
-            restore(trainer, saved)
-        elif source is not None:
-            source.copy_weights(trainer, corpus.vocabulary)
-            start_notices.append(source.notice(corpus.vocabulary, settings.model.dtype))
-            progress.smooth_loss = source.saved.meta.smooth_loss  # what to expect of it, rather than ln V
+        network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
+        thread_pool = choice.backend.thread_pool(request.threads)
+        start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
+        if planned:
+            seconds = request.seconds_left() - counting_seconds(resolved.config, text.corpus, resolved.validation)
+            resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
+        trainer = start_trainer(resolved.config)
+        copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
+    progress = progress_at_start(request, len(text.corpus.vocabulary), saved, wanted.source)
     should_stop = partial(request.reason_to_stop, planned=planned)
-    loop = Loop(settings, corpus, resolved.validation, trainer, progress, saved is not None, should_stop)
+    settings, validation = resolved.config, resolved.validation
+    loop = Loop(settings, text.corpus, validation, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    notices = (
-        *earlier.notices,
-        *request_notices,
-        *(source.notices if source else ()),
-        choice.reason,
-        *text.notices,
-        *resolved.notices,
-        *change_notices,
-        *start_notices,
-        *(() if finished else unread_checkpoints(request.out, saved)),
+    before = (*earlier.notices, *wanted.notices, choice.reason)
+    damaged = () if finished else unread_checkpoints(request.out, saved)
+    return Session(
+        config=settings,
+        corpus=text.corpus,
+        network=network,
+        notices=(*before, *text.notices, *resolved.notices, *changes, *copied, *damaged),
+        finished=finished,
+        loop=loop,
+        out=request.out,
+        earlier=earlier,
+        copy_text=text.copied,
+        seconds=seconds,
     )
-    return Session(settings, corpus, network, notices, finished, loop, request.out, earlier, text.copied, seconds)
+
+
+def initialize(
+    trainer: Trainer, vocabulary: Vocabulary, saved: Checkpoint | None, source: Source | None
+) -> tuple[str, ...]:
+    """Restore the checkpoint of a run that is resumed, or copy the weights of the source. Return lines for the user."""
+    notices = []
+    if reason := trainer.pool.fallback_reason():
+        notices.append(f"the steps run on threads, not processes, which is slower: {reason}")
+    if saved is not None:
+        restore(trainer, saved)
+    elif source is not None:
+        source.copy_weights(trainer, vocabulary)
+        notices.append(source.notice(vocabulary, trainer.config.model.dtype))
+    return tuple(notices)
+
+
+def progress_at_start(request: Request, V: int, saved: Checkpoint | None, source: Source | None) -> Progress:
+    """Return the progress from which the loop goes on."""
+    if saved is not None:
+        return restored_progress(saved.meta, logs.seconds(request.out) if request.out else 0.0)
+    progress = new_progress(V)
+    if source is not None:
+        progress.smooth_loss = source.saved.meta.smooth_loss  # a better estimate than ln V
+    return progress
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
@@ -141,9 +155,9 @@ def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
     return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
 
 
-def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> list[str]:
+def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> tuple[str, ...]:
     """Return a line for each checkpoint after `saved`, which cannot be read and is renamed when training goes on."""
     if out is None or saved is None:
-        return []
+        return ()
     paths = checkpoint.quarantine_paths(out, saved.meta.step)
-    return [f"{path} is not used: it is kept as {kept.name}" for path, kept in paths]
+    return tuple(f"{path} is not used: it is kept as {kept.name}" for path, kept in paths)

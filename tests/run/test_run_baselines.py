@@ -202,8 +202,8 @@ def test_minutes_leave_time_for_counting(corpus: Path, monkeypatch: pytest.Monke
     options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"}
     monkeypatch.setattr(run_baselines, "SECONDS_PER_CHARACTER", 1.0)
     request = {"files": (str(corpus),), "threads": 1, "minutes": 100.0, "began": time.monotonic()}
-    monkeypatch.setattr("charrnn.run.session.plan_steps", lambda settings, *_: settings)
-    monkeypatch.setattr("charrnn.run.session.time.monotonic", lambda: request["began"])
+    monkeypatch.setattr("charrnn.run.session.plan_steps", lambda resolved, *_: resolved)
+    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: request["began"])
     assert prepare(Request(**request, options=options)).seconds == 6000.0 - 464 - 52
     assert prepare(Request(**request, options=config.merged(options, OFF))).seconds == 6000.0
 
