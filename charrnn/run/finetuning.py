@@ -159,11 +159,6 @@ def reset_hash(table: Table) -> Table:
     return config.merged({"train": {"init_sha256": ""}}, table)
 
 
-def without_source(table: Table) -> Table:
-    """Return `table` without the keys that matter only at the start of a run."""
-    return {s: {k: v for k, v in keys.items() if s != "train" or k not in KEYS} for s, keys in table.items()}
-
-
 def ignored(table: Table, recorded: Config) -> tuple[str, ...]:
     """Return a line for the user if `table` names another source than that of the run that is resumed."""
     where = table.get("train", {}).get("init_from", "")

@@ -119,17 +119,13 @@ def is_at(stream: FileIO, path: Path) -> bool:
 
 
 def held_by_another(run: Path) -> CheckpointError:
-    """Return the error for a run into which another process trains."""
-    return CheckpointError(f"{owner(run)} is training into {run}: wait for it, or name another --out")
-
-
-def owner(run: Path) -> str:
-    """Name the process that trains into `run`, as its file says."""
+    """Return the error for a run into which another process trains; it names the process as its file says."""
+    process = "another process"
     with suppress(OSError):
-        if (run / OWNER).is_file():
+        if (run / OWNER).is_file():  # no pipe, which would make this process wait
             with (run / OWNER).open("rb") as stream:
                 line = OWNER_LINE.fullmatch(stream.read(300))
             if line is not None:
                 host = line[2].decode(errors="replace")
-                return f"process {int(line[1])}" + (f" on {host}" if host != socket.gethostname() else "")
-    return "another process"
+                process = f"process {int(line[1])}" + (f" on {host}" if host != socket.gethostname() else "")
+    return CheckpointError(f"{process} is training into {run}: wait for it, or name another --out")

@@ -158,14 +158,18 @@ def requested(request: Request, earlier: Earlier) -> Requested:
     preset, options, saved = request.preset, request.options, earlier.checkpoint
     if saved is not None:
         # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
-        preset = {s: {k: v for k, v in keys.items() if (s, k) != ("train", "steps")} for s, keys in preset.items()}
-        layers = finetuning.without_source(preset), finetuning.without_source(options)
+        layers = without(preset, "steps", *finetuning.KEYS), without(options, *finetuning.KEYS)
         notices = finetuning.ignored(request.table, saved.meta.config)
         return Requested(config.merged(earlier.table, *layers), None, notices)
     layers = finetuning.reset_hash(preset), finetuning.reset_hash(options)
     table = config.merged(earlier.table, *layers)
     source = finetuning.find_source(table, request.out)
     return Requested(source.complete(table), source, source.notices) if source else Requested(table, None, ())
+
+
+def without(table: Table, *names: str) -> Table:
+    """Return `table` without these keys of [train]."""
+    return table | {"train": {key: value for key, value in table.get("train", {}).items() if key not in names}}
 
 
 def plans_steps(request: Request, earlier: Earlier) -> bool:

@@ -20,7 +20,7 @@ from charrnn.run.resolve import plan_steps, resolve, start
 from charrnn.text import Corpus, Vocabulary
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
-from charrnn.training.state import Progress, new_progress, restore, restored_progress
+from charrnn.training.state import new_progress, restore, restored_progress
 from charrnn.training.step import Trainer
 
 
@@ -103,7 +103,11 @@ def prepare(request: Request) -> Session:
             resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
         trainer = start_trainer(resolved.config)
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
-    progress = progress_at_start(request, len(text.corpus.vocabulary), saved, wanted.source)
+    progress = new_progress(len(text.corpus.vocabulary))
+    if saved is not None:
+        progress = restored_progress(saved.meta, logs.seconds(request.out) if request.out else 0.0)
+    elif wanted.source is not None:
+        progress.smooth_loss = wanted.source.saved.meta.smooth_loss  # a better estimate than ln V
     should_stop = partial(request.reason_to_stop, planned=planned)
     settings, validation = resolved.config, resolved.validation
     loop = Loop(settings, text.corpus, validation, trainer, progress, saved is not None, should_stop)
@@ -137,16 +141,6 @@ def initialize(
         source.copy_weights(trainer, vocabulary)
         notices.append(source.notice(vocabulary, trainer.config.model.dtype))
     return tuple(notices)
-
-
-def progress_at_start(request: Request, V: int, saved: Checkpoint | None, source: Source | None) -> Progress:
-    """Return the progress from which the loop goes on."""
-    if saved is not None:
-        return restored_progress(saved.meta, logs.seconds(request.out) if request.out else 0.0)
-    progress = new_progress(V)
-    if source is not None:
-        progress.smooth_loss = source.saved.meta.smooth_loss  # a better estimate than ln V
-    return progress
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
