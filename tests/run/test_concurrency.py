@@ -1,4 +1,4 @@
-"""One process trains into a run; whoever wants to read from it may."""
+"""One process trains into a run, any number of processes read it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from charrnn.run_files import LOCK, OWNER
 
 
 @POSIX
-def test_the_second_is_told_the_first_by_its_number(place: Path) -> None:
-    """Two processes, one run: the second ends before it reads the text; once the first is dead, its lock is too."""
+def test_the_error_names_the_process_that_trains(place: Path) -> None:
+    """A second process ends before it reads the text. The lock of a killed process is free."""
     command = words(train_steps=10**6, log_every=1, log_checkpoint_every=50)
     with killed(started(*command, "--out", "r", "--threads=2")) as first:
         until(first, "loss")
@@ -98,8 +98,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @POSIX
 @pytest.mark.parametrize("end", ["closed", "killed"])
-def test_a_fork_holds_nothing(tmp_path: Path, end: str) -> None:
-    """A process that was forked while a run was held, and lives on, is in nobody's way."""
+def test_a_forked_child_holds_no_lock(tmp_path: Path, end: str) -> None:
+    """After the parent closes the lock or is killed, another process can train, though the child still lives."""
     command = [sys.executable, "-c", FORKED, end]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -126,8 +126,8 @@ def test_a_check_does_not_refuse_other_processes(tmp_path: Path, take: Callable[
 
 
 @POSIX
-def test_a_start_that_fails_lets_go(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that could not be started, say on a full disk, can be in the same process, as in a notebook."""
+def test_a_failed_start_releases_the_lock(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a start that fails, for instance on a full disk, the same process can start the run again."""
     (tmp_path / "t.txt").write_text(text)
     with monkeypatch.context() as patched:
         patched.setattr("charrnn.run.logs.write_samples", lambda *_: os.mkdir("/dev/null/x"))  # noqa: PTH102
@@ -140,7 +140,7 @@ def test_a_start_that_fails_lets_go(tmp_path: Path, text: str, monkeypatch: pyte
 def test_read_while_checkpoints_come_and_go(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    """A checkpoint that is pruned between being found and being read gives way to a newer one, not to an error."""
+    """If a checkpoint is pruned after it is found and before it is read, a newer one is read instead."""
     (tmp_path / "t.txt").write_text(text)
     often = {"log": {"keep": 1, "checkpoint_every": 1, "eval_every": 3}, "train": {"steps": 30}}
     options = {section: TINY.get(section, {}) | often.get(section, {}) for section in TINY}
@@ -165,7 +165,7 @@ def test_read_while_checkpoints_come_and_go(
 
 
 def test_readers_and_a_writer(place: Path) -> None:
-    """While a process trains as fast as it can, and saves at every step, every reader gets a network."""
+    """While a process saves a checkpoint at every step, another process can load the run 200 times."""
     command = words(train_steps=10**6, log_every=50, log_eval_every=2, log_checkpoint_every=1, train_shards=1)
     with killed(started(*command, "--out", "r")) as writer:
         until(writer, "loss")

@@ -1,4 +1,4 @@
-"""Fine-tuning: the weights of another run, character by character, and nothing else of it."""
+"""Fine-tuning copies the weights of another run, character by character, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STRANGE = sorted(set(FRENCH) - set(TEXT), key=lambda c: (-FRENCH.count(c), c))
 
 
 def tensors(run: Path, step: int) -> dict[str, np.ndarray]:
-    """The parameters in a checkpoint."""
+    """Return the parameters in a checkpoint."""
     saved = checkpoint.load(checkpoint.path_of(run, step)).tensors
     return {name.partition("/")[2]: array for name, array in saved.items() if name.startswith("parameters/")}
 
 
-def test_at_step_0_it_is_the_old_network(call: Call, source: Path) -> None:
-    """With known characters only, the weights are the source's best bits, and predict its validation text as it did."""
+def test_at_step_0_the_network_is_that_of_the_source(call: Call, source: Path) -> None:
+    """Without new characters, all weights equal those of the source's best checkpoint, and so does the evaluation."""
     out, err = call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
     best = charrnn.load("old", device="cpu")
     known, absent = len(set(TEXT)), len(set(TEXT) - set("he sells bells\n"))
@@ -48,7 +48,7 @@ def test_at_step_0_it_is_the_old_network(call: Call, source: Path) -> None:
 
 
 def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
-    """What is new is the seed's own initial weights; all else is the source's, and its log-odds are what they were."""
+    """Rows of new characters are the seed's initial weights. Other weights, and their log-odds, are the source's."""
     _, err = call("train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--seed=5", "--out=new")
     shown = " ".join(map(repr, STRANGE))
     assert f", {len(set(TEXT) - set(FRENCH))} of them not in this text, {len(STRANGE)} new ({shown})" in err
@@ -78,8 +78,8 @@ def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
     assert np.abs(odds[0]).max() > 0.1
 
 
-def test_characters_that_nobody_knows_are_an_error(call: Call, source: Path) -> None:
-    """They are shown, the commonest first, at most ten, with their counts; nothing is written."""
+def test_new_characters_need_permission(call: Call, source: Path) -> None:
+    """Without --grow-vocabulary, the error lists at most ten new characters with counts; nothing is written."""
     _, err = call("train", "new.txt", *TUNE, "--init-from=old", "--out=new", status=2)
     shown = ", ".join(f"{c!r} ({FRENCH.count(c)})" for c in STRANGE)
     assert err == (
@@ -115,7 +115,7 @@ ERRORS: list[tuple[list[str], str]] = [
 
 
 def altered_copy(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: str) -> None:
-    """Copy the run `old` to `run`, with all its weights changed in the last checkpoint."""
+    """Copy the run `old` to `run`, and change all weights in its last checkpoint."""
     shutil.copytree(run.parent / "old", run)
     path = checkpoint.path_of(run, 40)
     saved = checkpoint.load(path)
@@ -126,8 +126,8 @@ def altered_copy(run: Path, change: Callable[[np.ndarray], np.ndarray], **keys: 
     checkpoint.save(path, Checkpoint(meta, tensors))
 
 
-def test_what_does_not_fit_is_one_line(call: Call, source: Path) -> None:
-    """Every source that is none, or does not fit, is an error that says so; the source is left as it was."""
+def test_a_source_that_does_not_fit_is_an_error(call: Call, source: Path) -> None:
+    """The error is one line. The source stays unchanged."""
     altered_copy(source / "nan", lambda array: array * np.float32("nan"))
     altered_copy(source / "huge", lambda array: array.astype("float64") * 1e300, dtype="float64")
     shutil.copytree(source / "old", source / "torn")
@@ -141,8 +141,8 @@ def test_what_does_not_fit_is_one_line(call: Call, source: Path) -> None:
     assert {p: p.read_bytes() for p in source.rglob("*") if p.is_file()} == before
 
 
-def test_another_type_is_said(call: Call, source: Path) -> None:
-    """Weights are taken over in the run's own type, and the note says that they were rounded."""
+def test_weights_of_another_dtype(call: Call, source: Path) -> None:
+    """Weights are converted to the dtype of the run, and a notice says so."""
     _, err = call("train", "old.txt", *TUNE, "--init-from=old", "--out=double", "--set=model.dtype=float64")
     assert "weights: from old at step 40, as float64; " in err
     _, err = call("train", "old.txt", *TUNE, "--init-from=double/checkpoints/step-00000000.safetensors", "--out=single")
@@ -154,16 +154,16 @@ def test_another_type_is_said(call: Call, source: Path) -> None:
         assert np.array_equal(single[name], array)
 
 
-def test_a_source_that_nothing_improves_on_is_the_best(call: Call, source: Path) -> None:
-    """Unlike an untrained network, the weights that a run begins with may be its best."""
+def test_the_weights_of_the_source_can_be_the_best(call: Call, source: Path) -> None:
+    """If training makes the source's weights worse, step 0 is the best; without a source, step 0 never is."""
     call(*TRAIN[:2], *TUNE, "--init-from=old", "--out=worse", "--set=optimizer.learning_rate=9")
     assert charrnn.load("worse", device="cpu").step == 0
     call(*TRAIN[:2], *TUNE, *TINY, "--out=scratch", "--set=optimizer.learning_rate=1e-30")
     assert charrnn.load("scratch", device="cpu").step > 0
 
 
-def test_characters_that_the_text_lacks_begin_no_sample(source: Path) -> None:
-    """A sample without a prompt begins with a character of the new text; a prompt may have the old ones."""
+def test_a_sample_begins_with_a_character_of_the_new_text(source: Path) -> None:
+    """This holds without a prompt. A prompt can contain characters that only the source knows."""
     keys = {"train.batch_size": 2, "train.seq_length": 8, "train.device": "cpu", "train.steps": 1}
     model = charrnn.train("eels\n" * 20, settings=keys, init_from=source / "old")
     assert model.vocabulary.characters == "".join(sorted(set(TEXT)))

@@ -1,4 +1,4 @@
-"""Runs that began from another's weights: resumed, started anew, recorded, cached and measured."""
+"""Fine-tuned runs are resumed, repeated from their configuration, recorded, cached and measured."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from charrnn.text import cache, sources
 
 
 def content(run: Path, step: int) -> tuple[object, ...]:
-    """All that is in a checkpoint, but for the name that the text was read by."""
+    """Return the content of a checkpoint, without the name of the text."""
     saved = checkpoint.load(checkpoint.path_of(run, step))
     return checkpoint.digest_of(saved.tensors), replace(saved.meta, corpus="")
 
 
-def test_resumed_without_its_source(call: Call, source: Path) -> None:
-    """Stopped and resumed, the source gone, it is the uninterrupted run to the bit; and so by its configuration."""
+def test_resume_needs_no_source(call: Call, source: Path) -> None:
+    """A run that is resumed after its source is gone, or repeated from its configuration, gives equal checkpoints."""
     words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary"]
     call(*words, "--out=whole")
     call(*words, "--out=parts", "--stop-after=3")
@@ -44,8 +44,8 @@ def test_resumed_without_its_source(call: Call, source: Path) -> None:
     assert json.loads(call("eval", "parts", "--json")[0])["nats_per_char"] == tail.nats_per_char
 
 
-def test_resume_looks_at_no_source(call: Call, source: Path) -> None:
-    """Another source, beside a checkpoint, is passed over with a line; texts are compared by their own characters."""
+def test_resume_ignores_another_source(call: Call, source: Path) -> None:
+    """A notice says so. An error about another text compares only characters that occur in the texts."""
     call("train", "old.txt", *TUNE, "--init-from=old", "--out=new", "--stop-after=5")
     _, err = call("train", "--resume", "--out=new", "--init-from=t.txt")
     assert "--init-from t.txt is passed over: the run goes on from its own checkpoint" in err.splitlines()
@@ -55,8 +55,8 @@ def test_resume_looks_at_no_source(call: Call, source: Path) -> None:
     assert "missing" not in err
 
 
-def test_a_start_cut_short_begins_from_its_source(call: Call, source: Path) -> None:
-    """Before the first checkpoint, --resume starts from the source, whether it is named again or only recorded."""
+def test_resume_before_the_first_checkpoint_reads_the_source(call: Call, source: Path) -> None:
+    """The source can be named again, or only be recorded in config.toml."""
     words = ["train", "old.txt", *TUNE, "--init-from=old"]
     call(*words, "--out=whole")
     for run, command in (("a", [*words, "--resume"]), ("b", ["train", "--resume"])):
@@ -66,8 +66,8 @@ def test_a_start_cut_short_begins_from_its_source(call: Call, source: Path) -> N
         assert content(source / run, 10) == content(source / "whole", 10)
 
 
-def test_a_configuration_knows_its_source(call: Call, source: Path) -> None:
-    """Once the source has other weights, its configuration is refused; naming the source again takes it as it is."""
+def test_a_configuration_records_the_hash_of_its_source(call: Call, source: Path) -> None:
+    """If the source has changed, the configuration is refused, unless --init-from names the source again."""
     call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
     call("train", "--resume", "--out=old", "--steps=45")
     best = charrnn.load("old", device="cpu")
@@ -81,7 +81,7 @@ def test_a_configuration_knows_its_source(call: Call, source: Path) -> None:
 
 
 def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text from the cache gives the run that the same text in memory gives, resumed and evaluated too."""
+    """A run on a text in the cache equals the run on the same text in memory, after a resume and in `eval`, too."""
     words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--document-separator", r"\n"]
     call(*words, "--out=memory")
     monkeypatch.setenv("XDG_CACHE_HOME", str(source / "home"))
@@ -96,6 +96,6 @@ def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypat
 
 
 def test_tune_measures_the_shape_of_the_source(call: Call, source: Path) -> None:
-    """The network that `tune` measures is the one that `train` would make."""
+    """`tune` measures the network that `train` would make."""
     out, _ = call("tune", "old.txt", *TUNE[:3], "--set=train.init_from=old", "--seconds=0.01")
     assert "through gru, 2 x 8, float32" in out

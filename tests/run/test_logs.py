@@ -1,4 +1,4 @@
-"""The logs of a run: the last few samples, wherever it is cut, and lines that are no metrics."""
+"""The logs of a run: which samples and metrics stay after pruning, a stop and a resume."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from charrnn.training.loop import Loop
 EVERY = {"log": {"sample_every": 1, "checkpoint_every": 5, "every": 0, "eval_every": 0}, "train": {"steps": 23}}
 
 
-def kept(samples: int) -> dict[str, dict[str, int]]:
-    """A run with a sample at every step, of which so many stay."""
-    return {**EVERY, "log": {**EVERY["log"], "keep_samples": samples}}
+def keep_samples(count: int) -> dict[str, dict[str, int]]:
+    """Return settings for a sample at every step, of which the last `count` stay."""
+    return {**EVERY, "log": {**EVERY["log"], "keep_samples": count}}
 
 
 @pytest.mark.parametrize("samples", [1, 3, 7, 100])
 def test_the_last_samples_stay(tmp_path: Path, corpus: Path, samples: int) -> None:
-    """What stays is the end of everything that was written, with a line about the rest; 0 keeps all."""
-    run(tmp_path / "all", corpus, kept(0))
-    run(tmp_path / "few", corpus, kept(samples))
+    """The last samples stay, below a line that counts the removed bytes; 0 keeps all samples."""
+    run(tmp_path / "all", corpus, keep_samples(0))
+    run(tmp_path / "few", corpus, keep_samples(samples))
     everything = (tmp_path / "all" / "samples.txt").read_bytes()
     assert everything.count(b"--- step ") == 24
     few = (tmp_path / "few" / "samples.txt").read_bytes()
@@ -41,29 +41,29 @@ def test_the_last_samples_stay(tmp_path: Path, corpus: Path, samples: int) -> No
 
 @pytest.mark.parametrize("stops", [(1,), (5,), (6, 1, 9), (22,)])
 def test_samples_of_a_resumed_run(tmp_path: Path, corpus: Path, stops: tuple[int, ...]) -> None:
-    """Wherever it is stopped and resumed, the few samples that stay are those of the uninterrupted run."""
-    run(tmp_path / "whole", corpus, kept(3))
+    """A run that is stopped at any step and resumed keeps the samples of the uninterrupted run."""
+    run(tmp_path / "whole", corpus, keep_samples(3))
     for stop in stops:
-        run(tmp_path / "parts", corpus, kept(3), stop_after=stop, resume=True)
-    run(tmp_path / "parts", corpus, kept(3), resume=True)
+        run(tmp_path / "parts", corpus, keep_samples(3), stop_after=stop, resume=True)
+    run(tmp_path / "parts", corpus, keep_samples(3), resume=True)
     whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
     assert parts["samples.txt"] == whole["samples.txt"]
 
 
-def test_resumed_from_before_what_is_gone(tmp_path: Path, corpus: Path) -> None:
-    """Where newer checkpoints are damaged, and the samples of an older one are gone, it still ends in the same file."""
-    run(tmp_path / "whole", corpus, kept(2))
-    run(tmp_path / "torn", corpus, kept(2))
+def test_resume_from_before_the_removed_samples(tmp_path: Path, corpus: Path) -> None:
+    """If an old checkpoint is resumed whose samples were already removed, the file at the end is the same."""
+    run(tmp_path / "whole", corpus, keep_samples(2))
+    run(tmp_path / "torn", corpus, keep_samples(2))
     for step in checkpoint.steps(tmp_path / "torn"):
         if step > 5:
             checkpoint.path_of(tmp_path / "torn", step).write_bytes(b"torn")
-    run(tmp_path / "torn", corpus, kept(2), resume=True)
+    run(tmp_path / "torn", corpus, keep_samples(2), resume=True)
     assert (tmp_path / "torn" / "samples.txt").read_bytes() == (tmp_path / "whole" / "samples.txt").read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no way to see open files")
-def test_an_open_file_is_not_replaced(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some systems refuse to: whenever a file of the run is replaced, this process has it closed."""
+def test_no_open_file_is_replaced(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to replace an open file. So the process closes each file of the run before it replaces it."""
     right, replaced = os.replace, []
 
     def replace(source: Path, target: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_open_file_is_not_replaced(tmp_path: Path, corpus: Path, monkeypatch:
         right(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    run(tmp_path / "r", corpus, kept(2))
+    run(tmp_path / "r", corpus, keep_samples(2))
     assert replaced.count("samples.txt") > 2
 
 
@@ -100,7 +100,7 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
 def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) -> None:
-    """Whatever stands among the metrics of a run is passed over by readers, and gone when the run is resumed."""
+    """Readers ignore lines that are no metrics, and resuming removes them."""
     run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
     before, path = logs.metrics(tmp_path / "a"), tmp_path / "a" / METRICS
     written = path.read_bytes()
@@ -111,8 +111,8 @@ def test_lines_that_are_no_metrics(tmp_path: Path, corpus: Path, line: bytes) ->
     assert path.read_bytes() == written
 
 
-def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
-    """Even if what is there of it could be read: what is written next would stand on the same line."""
+def test_a_line_without_a_newline_is_removed(tmp_path: Path, corpus: Path) -> None:
+    """Even if it can be parsed: otherwise the next metric would be written on the same line."""
     run(tmp_path / "a", corpus, {"log": {"every": 5}, "train": {"steps": 20}}, stop_after=10)
     path = tmp_path / "a" / METRICS
     written = path.read_bytes()
@@ -122,10 +122,10 @@ def test_a_line_that_has_no_end_is_torn(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_a_sample_that_looks_like_a_header(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines of a sample that look like the header of another one do not split it, also after a stop and a resume."""
+    """A line in a sample that looks like a header does not split the sample, also after a stop and a resume."""
     text = "a\n\n--- step 5 ---\nb\n>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
     written = "a\n\n>--- step 5 ---\nb\n>>--- step 5 ---\n--- step 5 ---\r\n --- step 5 ---"
-    monkeypatch.setattr(Loop, "sampled", lambda loop: count(loop, Sampled(loop.moment(loop.trainer.done), text)))
+    monkeypatch.setattr(Loop, "sample", lambda loop: count(loop, Sampled(loop.moment(loop.trainer.done), text)))
 
     def count(loop: Loop, event: Sampled) -> Sampled:
         loop.progress.samples_size += len(event.entry)
@@ -133,8 +133,8 @@ def test_a_sample_that_looks_like_a_header(tmp_path: Path, corpus: Path, monkeyp
 
     for name, stops in (("whole", ()), ("parts", (7, 4))):
         for stop in stops:
-            run(tmp_path / name, corpus, kept(2), stop_after=stop, resume=True)
-        run(tmp_path / name, corpus, kept(2), resume=True)
+            run(tmp_path / name, corpus, keep_samples(2), stop_after=stop, resume=True)
+        run(tmp_path / name, corpus, keep_samples(2), resume=True)
         removed, samples = logs.split_samples((tmp_path / name / "samples.txt").read_bytes())
         assert samples.decode() == "".join(f"--- step {step} ---\n{written}\n\n" for step in (22, 23))
         assert removed + len(samples) == checkpoint.find(tmp_path / name, "last")[1].meta.samples_size

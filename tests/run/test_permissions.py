@@ -1,6 +1,6 @@
-"""Directories and files that this user may not write or read: one line each, and what is there stays as it is.
+"""Directories and files that the user may not write or read give an error of one line, and stay unchanged.
 
-Permissions mean nothing to root, so as root the commands run without the capabilities that make it so.
+Root ignores permissions. So, as root, the commands run without the capabilities to do that.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COMMAND = words(train_steps=6, train_shards=1, log_checkpoint_every=2, log_keep=
 
 
 def charrnn(*command: str) -> tuple[int, str]:
-    """The status of a command, and what it said on standard error."""
+    """Run a command; return its exit status and standard error."""
     call = [*(HUMBLE if ROOT else []), sys.executable, "-m", "charrnn", *command]
     done = subprocess.run(call, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
 def refused(*command: str) -> str:
-    """The one line of a command that is a mistake."""
+    """Run a command that fails; return its error line."""
     status, said = charrnn(*command)
     assert status == 2, said
     line = said.splitlines()[-1]
@@ -45,7 +45,7 @@ def refused(*command: str) -> str:
 
 @pytest.fixture
 def ours(place: Path) -> Iterator[Path]:
-    """A directory with a text and the run r, stopped after four steps; it is the current one."""
+    """Change to a directory with a text and the run r, which was stopped after four steps."""
     assert charrnn(*COMMAND, "--out=r", "--stop-after=4")[0] == 0
     yield place
     for path in place.rglob("*"):
@@ -53,12 +53,12 @@ def ours(place: Path) -> Iterator[Path]:
 
 
 def tree(folder: Path) -> dict[Path, bytes]:
-    """Every file."""
+    """Return the content of every file."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_parent_that_is_read_only(ours: Path) -> None:
-    """A new run needs a directory that it may make."""
+    """A new run cannot be made in a directory that is read-only."""
     (ours / "fixed").mkdir(mode=0o555)
     assert "cannot write to fixed/r: Permission denied" in refused(*COMMAND, "--out=fixed/r")
     assert list((ours / "fixed").iterdir()) == []
@@ -66,7 +66,7 @@ def test_a_parent_that_is_read_only(ours: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
 def test_a_run_that_is_read_only(ours: Path, option: str) -> None:
-    """It is neither resumed nor replaced, and can be read."""
+    """A run that is read-only can be sampled and evaluated, but not resumed or overwritten."""
     (ours / "r").chmod(0o555)
     before = tree(ours / "r")
     assert "cannot write to r: Permission denied" in refused(*COMMAND, "--out=r", option)
@@ -76,7 +76,7 @@ def test_a_run_that_is_read_only(ours: Path, option: str) -> None:
 
 
 def test_checkpoints_that_are_read_only(ours: Path) -> None:
-    """A checkpoint that cannot be written ends the run, which says where it is safe; the earlier ones stay."""
+    """If a checkpoint cannot be written, the error names the last step that is saved. Earlier checkpoints stay."""
     folder = ours / "r" / "checkpoints"
     folder.chmod(0o555)
     before = tree(folder)
@@ -90,7 +90,7 @@ def test_checkpoints_that_are_read_only(ours: Path) -> None:
 
 
 def test_a_run_that_may_not_be_entered(ours: Path) -> None:
-    """Nobody learns what is in it, and every command says so."""
+    """Every command that reads a run without permission to enter it says so."""
     before = tree(ours / "r")
     (ours / "r").chmod(0o000)
     for command in (["sample", "r"], ["eval", "r"], ["compare", "r"], [*COMMAND, "--out=r", "--resume"]):
@@ -101,7 +101,7 @@ def test_a_run_that_may_not_be_entered(ours: Path) -> None:
 
 
 def test_a_checkpoint_that_may_not_be_read(ours: Path) -> None:
-    """The one before is used, and a line says so."""
+    """The previous checkpoint is used, and a notice says so."""
     newest = ours / "r" / "checkpoints" / "step-00000004.safetensors"
     newest.chmod(0o000)
     status, said = charrnn("sample", "r", "--checkpoint=last", "--length=3")
@@ -121,7 +121,7 @@ def test_a_cache_that_may_not_be_written(ours: Path) -> None:
 
 
 def test_a_text_that_may_not_be_read(ours: Path) -> None:
-    """Neither to learn from nor to evaluate on."""
+    """Both `train` and `eval` say that the text cannot be read."""
     (ours / "t.txt").chmod(0o000)
     assert refused(*COMMAND, "--out=n") == "charrnn: t.txt: cannot be read (Permission denied)"
     assert refused("eval", "r", "t.txt") == "charrnn: t.txt: cannot be read (Permission denied)"

@@ -1,4 +1,4 @@
-"""While one process trains, any number of others may run the commands that read."""
+"""While one process trains, others can run every command that reads the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUNDS = 3
 
 
 def test_every_command_that_reads(place: Path) -> None:
-    """Processes that sample, evaluate, score and compare, at once, of a run that saves at every step, all get one."""
+    """Processes that sample, evaluate, score and compare at once succeed while the run saves at every step."""
     command = words(train_steps=10**6, log_every=50, log_eval_every=2, log_checkpoint_every=1, log_keep=1)
     with killed(started(*command, "--out", "r", "--threads=1")) as writer:
         until(writer, "loss")

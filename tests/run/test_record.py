@@ -1,4 +1,4 @@
-"""Where runs are kept: default directories, starts that were cut short, moved runs, texts without a file."""
+"""Default directories, interrupted starts, moved runs, texts without a file, planned steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def corpus(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_directory(name: str, order: int) -> Path:
-    """A run directory that was written at a given time."""
+    """Make a run directory whose files have a given time."""
     path = Path("runs") / name
     path.mkdir(parents=True)
     for file in (CONFIG, METRICS):
@@ -38,8 +38,8 @@ def run_directory(name: str, order: int) -> Path:
     return path
 
 
-def test_a_new_run_gets_a_name_of_its_own(corpus: Path) -> None:
-    """Without --out a run is named after its text and numbered, so that none is lost; --overwrite takes the first."""
+def test_the_default_directory_of_a_new_run(corpus: Path) -> None:
+    """Without --out, the directory is named after the text and numbered; --overwrite uses the first."""
     assert default_out(str(corpus), resume=False, overwrite=False) == Path("runs/my-text")
     run_directory("my-text", 1)
     run_directory("my-text-2", 2)
@@ -49,8 +49,8 @@ def test_a_new_run_gets_a_name_of_its_own(corpus: Path) -> None:
     assert default_out(None, resume=False, overwrite=False) == Path("runs/python-topics")
 
 
-def test_resume_finds_the_run_that_was_written_last(corpus: Path) -> None:
-    """Without --out, --resume takes the newest run: of this text if one is named, else of any; none is an error."""
+def test_resume_without_out_finds_the_newest_run(corpus: Path) -> None:
+    """It is the newest run of the named text, or of any text if none is named; no run at all is an error."""
     with pytest.raises(CheckpointError, match="no run"):
         default_out(None, resume=True, overwrite=False)
     assert default_out(str(corpus), resume=True, overwrite=False) == Path("runs/my-text")
@@ -76,8 +76,8 @@ def test_nothing_is_written_before_the_first_event(tmp_path: Path, corpus: Path)
 @pytest.mark.parametrize(
     "left", [(), (".config.toml.0123abcd.tmp", ".lock", ".pid"), ("config.toml",), ("config.toml", "metrics.jsonl")]
 )
-def test_a_start_cut_short_can_be_resumed(tmp_path: Path, corpus: Path, left: tuple[str, ...]) -> None:
-    """Whatever of a start is on the disk before the first checkpoint, --resume makes the run from the beginning."""
+def test_an_interrupted_start_can_be_resumed(tmp_path: Path, corpus: Path, left: tuple[str, ...]) -> None:
+    """Before the first checkpoint, --resume starts the run from the beginning, with any of its files on the disk."""
     run(tmp_path / "whole", corpus)
     (tmp_path / "cut").mkdir()
     for name in left:
@@ -93,7 +93,7 @@ def test_a_start_cut_short_can_be_resumed(tmp_path: Path, corpus: Path, left: tu
 
 @pytest.mark.parametrize(("resume", "overwrite"), [(False, False), (True, False), (False, True)])
 def test_a_directory_of_someone_else_is_left_alone(tmp_path: Path, corpus: Path, resume: bool, overwrite: bool) -> None:
-    """A directory with files that are no run is never written to."""
+    """Nothing is written into a directory whose files are no run."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "corpus.txt").write_text("precious")
     with pytest.raises(CheckpointError, match="left alone"):
@@ -102,7 +102,7 @@ def test_a_directory_of_someone_else_is_left_alone(tmp_path: Path, corpus: Path,
 
 
 def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path, corpus: Path) -> None:
-    """A replaced run is the bytes of a new one; other files in its directory stay."""
+    """An overwritten run has the bytes of a new one; other files in its directory stay."""
     run(tmp_path / "new", corpus)
     run(tmp_path / "old", corpus, {"train": {"steps": 44, "seed": 9}})
     (tmp_path / "old" / "notes.md").write_text("mine")
@@ -113,8 +113,8 @@ def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path, corpus: P
     assert (tmp_path / "old" / "notes.md").read_text() == "mine"
 
 
-def test_a_text_without_a_file_outlives_a_start_cut_short(tmp_path: Path, text: str) -> None:
-    """What is in no file but the run's is not removed when the run is resumed that has no checkpoint yet."""
+def test_the_copy_of_a_text_stays_when_a_start_is_resumed(tmp_path: Path, text: str) -> None:
+    """corpus.txt stays as long as the run is trained on it, and is removed when the run gets another text."""
     request = {"out": tmp_path / "a", "options": TINY}
     list(prepare(Request(text=text, **request)).events())
     whole = checkpoint.find(tmp_path / "a", "last")[1].tensors
@@ -133,8 +133,8 @@ def test_a_text_without_a_file_outlives_a_start_cut_short(tmp_path: Path, text: 
     assert not (tmp_path / "a" / CORPUS).exists()
 
 
-def test_what_is_not_ours_stays(tmp_path: Path, corpus: Path) -> None:
-    """Files and folders with names like ours are no checkpoints and no leavings; a link to nowhere is no harm."""
+def test_files_with_similar_names_stay(tmp_path: Path, corpus: Path) -> None:
+    """Files and folders with names like those of a run are neither used nor removed, and a broken link is ignored."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".notes.deadbeef.tmp").write_text("mine")
     with pytest.raises(CheckpointError, match="left alone"):
@@ -159,7 +159,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, corpus: Path) -> None:
 def test_standard_input_is_kept_in_the_run(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    """A run on standard input, in another encoding and then moved, resumes and evaluates without its input."""
+    """A run on standard input can be moved, resumed and evaluated later, whatever the encoding was."""
     monkeypatch.chdir(tmp_path)
     stdin = io.TextIOWrapper(io.BytesIO((content + text).encode("utf-16-le")))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -176,7 +176,7 @@ def test_standard_input_is_kept_in_the_run(
 
 
 def test_only_the_first_part_of_a_large_split_is_evaluated_while_training(corpus: Path) -> None:
-    """`log.eval_chars` bounds what val_loss costs; the notice says so, and `evaluate` still takes everything."""
+    """`log.eval_chars` limits the characters of val_loss, and a notice says so."""
     session = prepare(Request(files=(str(corpus),), options=config.merged(TINY, {"log": {"eval_chars": 20}})))
     assert session.loop.validation is not None
     assert session.loop.validation.ids.tolist() == session.corpus.ids[464:484].tolist()
@@ -184,7 +184,7 @@ def test_only_the_first_part_of_a_large_split_is_evaluated_while_training(corpus
 
 
 def test_minutes_become_planned_steps(tmp_path: Path, corpus: Path) -> None:
-    """A time budget is turned into steps at the start, and recorded; given steps stay what they are."""
+    """--minutes decides the number of steps once, at the start, and records it; --steps overrides it."""
     options = {**TINY, "train": {k: v for k, v in TINY["train"].items() if k != "steps"}}
     request = {"files": (str(corpus),), "threads": 1, "minutes": 0.01}
     session = prepare(Request(**request, options=options, out=tmp_path / "a"))

@@ -1,4 +1,4 @@
-"""A run whose directory is taken from under it writes nothing into what is there then."""
+"""A process writes nothing into a run directory that was moved, removed or replaced while it trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOST = r"^r, or its \.lock, was moved, removed or replaced while this process tr
 
 
 def training(corpus: Path, upto: int, *, seed: int = 0, resume: bool = False) -> Iterator[Event]:
-    """The events of a training into r that has come to a step, and keeps one checkpoint beside step 0 and the best."""
+    """Train into r up to a step, with one checkpoint kept besides step 0 and the best; return the events to come."""
     options = config.merged(TINY, {"train": {"seed": seed}, "log": {"keep": 1, "checkpoint_every": 4}})
     request = Request(files=(str(corpus),), options=options, out=Path("r"), threads=1, resume=resume)
     events = prepare(request).events()
@@ -30,8 +30,8 @@ def training(corpus: Path, upto: int, *, seed: int = 0, resume: bool = False) ->
     return events
 
 
-def lost(events: Iterator[Event], place: Path) -> None:
-    """A training ends at its next event, with one line, and not a byte of the directory is another."""
+def check_that_it_stops(events: Iterator[Event], place: Path) -> None:
+    """Check that the next event is an error of one line, and that all files of the directory stay unchanged."""
     before = tree(place)
     with pytest.raises(CheckpointError, match=LOST):
         next(events)
@@ -41,15 +41,15 @@ def lost(events: Iterator[Event], place: Path) -> None:
 @POSIX
 @pytest.mark.parametrize("upto", range(2, 16, 2))
 @pytest.mark.parametrize("resume", [False, True])
-def test_the_first_leaves_the_second_alone(place: Path, upto: int, resume: bool) -> None:
-    """Whatever the first would write next: the second, in a new directory or resumed without .lock, keeps it all."""
+def test_a_second_training_is_not_disturbed_by_the_first(place: Path, upto: int, resume: bool) -> None:
+    """The second trains in a new directory of the same name, or resumes the run after its lock was removed."""
     first = training(place / "t.txt", upto)
     if resume:
         (place / "r" / LOCK).unlink()
     else:
         shutil.rmtree(place / "r")
     second = training(place / "t.txt", 13, seed=0 if resume else 5, resume=resume)
-    lost(first, place / "r")
+    check_that_it_stops(first, place / "r")
     with pytest.raises(CheckpointError, match="is training into"):
         lock.check(place / "r")
     assert [event.at.step for event in second][-1] == 40
@@ -58,11 +58,11 @@ def test_the_first_leaves_the_second_alone(place: Path, upto: int, resume: bool)
 
 @POSIX
 @pytest.mark.parametrize("taken", [lambda run: run.rename("r9"), shutil.rmtree])
-def test_a_run_that_is_moved_or_removed_says_so(place: Path, taken: Callable[[Path], object]) -> None:
-    """What was saved is where it was moved to, and resumes; nothing appears under the old name."""
+def test_a_run_that_is_moved_or_removed(place: Path, taken: Callable[[Path], object]) -> None:
+    """A moved run can be resumed at its new place. Nothing is written at the old one."""
     events = training(place / "t.txt", 9)
     taken(Path("r"))
-    lost(events, place)
+    check_that_it_stops(events, place)
     assert not Path("r").exists()
     if Path("r9").exists():
         (Path("r9") / LOCK).unlink()
@@ -72,8 +72,10 @@ def test_a_run_that_is_moved_or_removed_says_so(place: Path, taken: Callable[[Pa
 
 @POSIX
 @pytest.mark.parametrize("late", [False, True])
-def test_lost_in_the_middle_of_saving(place: Path, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
-    """A directory that is taken just before a checkpoint appears gets none, just behind it loses none."""
+def test_the_lock_is_removed_while_a_checkpoint_is_saved(
+    place: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """If the lock is removed before the checkpoint appears, none is written; if after, none is pruned."""
     events, right = training(place / "t.txt", 9), checkpoint.save
     before = tree(place / "r" / CHECKPOINTS)
 

@@ -1,4 +1,4 @@
-"""Which directory a training takes: whose it is, who is in it, and what must not be in the way."""
+"""Which directories a training can use, and which texts it can read from them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from charrnn.run_files import LOCK, OWNER
 
 
 @POSIX
-def test_the_same_command_again_is_told_who_trains(place: Path) -> None:
-    """Without --resume too the second is told the first by its number, not that the run exists; from the lock on."""
+def test_the_same_command_again_names_the_process_that_trains(place: Path) -> None:
+    """The error names the process, with and without --resume and --overwrite, as soon as the lock file exists."""
     command = [*words(train_steps=10**6, log_every=1), "--out", "r"]
     with killed(started(*command)) as first:
         until(first, "loss")
@@ -40,7 +40,7 @@ def test_the_same_command_again_is_told_who_trains(place: Path) -> None:
 @pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
 @pytest.mark.parametrize("said", ["[train]\nsteps = 3\n", "", "whole"])
 def test_a_project_of_the_user_is_no_run(tmp_path: Path, corpus: Path, how: dict[str, bool], said: str) -> None:
-    """Files named as ours beside a configuration that no start has written stay, whatever the command."""
+    """Files with the names of a run, beside a configuration that no start has written, stay unchanged."""
     project = tmp_path / "project"
     project.mkdir()
     for name in ("corpus.txt", "samples.txt", "metrics.jsonl"):
@@ -53,8 +53,8 @@ def test_a_project_of_the_user_is_no_run(tmp_path: Path, corpus: Path, how: dict
     assert set(project.iterdir()) == set(before)
 
 
-def test_a_start_of_before_its_text_was_kept(tmp_path: Path, text: str) -> None:
-    """A start with a text in no file is a run before and after that text is there."""
+def test_a_start_is_a_run_before_its_text_is_copied(tmp_path: Path, text: str) -> None:
+    """A start with a text in no file can be resumed before and after corpus.txt is written."""
     request = {"text": text, "out": tmp_path / "a", "options": TINY}
     list(prepare(Request(**request)).events())
     whole = checkpoint.digest_of(checkpoint.find(tmp_path / "a", "last")[1].tensors)
@@ -66,8 +66,8 @@ def test_a_start_of_before_its_text_was_kept(tmp_path: Path, text: str) -> None:
         assert checkpoint.digest_of(checkpoint.find(tmp_path / "a", "last")[1].tensors) == whole
 
 
-def test_a_start_cut_short_is_found_without_out(place: Path, corpus: Path) -> None:
-    """--resume finds it where the text says its name, though an older run is finished; of other texts it knows none."""
+def test_an_interrupted_start_is_found_without_out(place: Path, corpus: Path) -> None:
+    """--resume finds it by the name of the text, though an older run is finished, and never for another text."""
 
     def found(text: str | None) -> Path:
         return default_out(text, resume=True, overwrite=False)
@@ -92,8 +92,8 @@ def test_a_start_cut_short_is_found_without_out(place: Path, corpus: Path) -> No
 @pytest.mark.parametrize(
     "name", ["r/samples.txt", "r/metrics.jsonl", "r/config.toml", "r/checkpoints/notes.txt", "link.txt", "r/../r/*.txt"]
 )
-def test_a_text_that_the_run_would_write_over(call: Call, tmp_path: Path, name: str) -> None:
-    """A text that is one of the files of the run is refused before anything is written; one of the user's is not."""
+def test_a_text_that_the_run_would_overwrite(call: Call, tmp_path: Path, name: str) -> None:
+    """A text that is one of the files of the run is refused before anything is written."""
     call(*TRAIN, "--out=r")
     (tmp_path / "r" / "checkpoints" / "notes.txt").write_text("notes of mine\n" * 9)
     (tmp_path / "link.txt").symlink_to(tmp_path / "r" / "samples.txt")
@@ -104,9 +104,18 @@ def test_a_text_that_the_run_would_write_over(call: Call, tmp_path: Path, name: 
 
 
 def test_a_text_beside_the_files_of_a_run(call: Call, tmp_path: Path) -> None:
-    """What else lies in a run directory is left as it is, so it may be the text; the files of another run may, too."""
+    """Another file in the run directory can be the text, and so can a file of another run."""
     call(*TRAIN, "--out=r")
     (tmp_path / "r" / "mine.txt").write_text("notes of mine\n" * 9)
     call("train", "r/mine.txt", *SMALL, "--out=r", "--overwrite", "--steps=1")
     assert (tmp_path / "r" / "mine.txt").read_text() == "notes of mine\n" * 9
     call("train", "r/config.toml", *SMALL, "--out=s", "--steps=1")
+
+
+def test_resume_without_a_run(call: Call) -> None:
+    """--resume with a wrong directory does not train on the embedded corpus; with a text it starts a run."""
+    _, error = call("train", "--resume", "--out", "inptu", status=2)
+    assert error == "charrnn: there is no run inptu to resume: name a text to start one there"
+    assert not Path("inptu").exists()
+    call("train", "t.txt", "--resume", "--out", "inptu", *SMALL, "--steps=2")
+    assert Path("inptu", "config.toml").exists()

@@ -1,4 +1,4 @@
-"""What runs owe one another, their directory and themselves when something went wrong before."""
+"""Sessions: two at once, after damage, and settings that keep their meaning when a run is resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.run_files import METRICS
 
 
 def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> None:
-    """While a run is on its way a second training into it is refused and changes nothing; afterwards it may."""
+    """While a process trains, a second training is refused and changes nothing; afterwards it can train."""
     first, second = (prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a")) for _ in range(2))
     events = first.events()
     while next(events).at.step < 12:
@@ -33,8 +33,8 @@ def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> Non
 
 
 @pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}, {}])
-def test_what_another_process_has_trained_meanwhile_is_safe(tmp_path: Path, corpus: Path, how: dict) -> None:
-    """Between reading a run and holding it another process may have gone on, and ended: nothing of that is replaced."""
+def test_a_run_that_another_process_trained_meanwhile_is_not_replaced(tmp_path: Path, corpus: Path, how: dict) -> None:
+    """If another process trains and ends after a run is read and before it is locked, nothing is replaced."""
     if how:
         run(tmp_path / "a", corpus, stop_after=9)
     late = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a", **how))
@@ -45,8 +45,8 @@ def test_what_another_process_has_trained_meanwhile_is_safe(tmp_path: Path, corp
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
-def test_damaged_checkpoints_do_not_crowd_out_good_ones(tmp_path: Path, corpus: Path) -> None:
-    """A newer checkpoint that cannot be read is set aside on resume, so that the run gets on with `keep` at 1."""
+def test_damaged_checkpoints_do_not_count_as_kept(tmp_path: Path, corpus: Path) -> None:
+    """On resume, a newer checkpoint that cannot be read is renamed, so that `keep = 1` keeps a good one."""
     few = {"log": {"keep": 1}}
     run(tmp_path / "a", corpus, few)
     path = checkpoint.path_of(tmp_path / "a", 40)
@@ -58,23 +58,23 @@ def test_damaged_checkpoints_do_not_crowd_out_good_ones(tmp_path: Path, corpus: 
 
 
 def test_the_untrained_network_is_never_the_best(tmp_path: Path, corpus: Path) -> None:
-    """A run stopped before its first evaluation, or without any, gives its last network when asked for the best."""
+    """Without an evaluation of a trained network, the best checkpoint is the last."""
     run(tmp_path / "a", corpus, stop_after=9)
     run(tmp_path / "b", corpus, {"log": {"eval_every": 0}})
     assert checkpoint.find(tmp_path / "a")[1].meta.step == 9
     assert checkpoint.find(tmp_path / "b")[1].meta.step == 40
 
 
-def test_zero_switches_off_at_step_0_too(tmp_path: Path, corpus: Path) -> None:
-    """With 0 nothing is evaluated or sampled, at the start and the end too; step 0 and the end are still saved."""
+def test_zero_switches_logs_off_at_every_step(tmp_path: Path, corpus: Path) -> None:
+    """With 0, nothing is evaluated or sampled at the start and the end, too; both are still saved."""
     off = {"log": {"eval_every": 0, "sample_every": 0, "checkpoint_every": 0, "every": 0}}
     events = run(tmp_path / "a", corpus, off)
     assert {type(event).__name__ for event in events} == {"Snapshot", "Ended"}
     assert checkpoint.steps(tmp_path / "a") == [0, 40]
 
 
-def test_runs_are_not_text(tmp_path: Path, text: str) -> None:
-    """A directory of texts that also holds runs is read without what the runs have written."""
+def test_files_of_runs_are_no_texts(tmp_path: Path, text: str) -> None:
+    """In a directory with texts and runs, only the texts are read."""
     folder = tmp_path / "books"
     folder.mkdir()
     (folder / "a.txt").write_text(text)
@@ -83,7 +83,7 @@ def test_runs_are_not_text(tmp_path: Path, text: str) -> None:
 
 
 def test_a_preset_does_not_change_the_planned_total_of_a_resumed_run(tmp_path: Path, corpus: Path) -> None:
-    """Repeating --config with --resume keeps what --minutes once planned; --steps still extends."""
+    """--config with --resume keeps the number of steps that --minutes has planned; --steps changes it."""
     preset = {"train": {"steps": 999}}
     run(tmp_path / "a", corpus, stop_after=9)
     session = prepare(Request(preset=preset, out=tmp_path / "a", resume=True, minutes=5.0))
@@ -92,8 +92,8 @@ def test_a_preset_does_not_change_the_planned_total_of_a_resumed_run(tmp_path: P
     assert longer.config.train.steps == 50
 
 
-def test_time_runs_on_after_a_torn_line(tmp_path: Path, corpus: Path) -> None:
-    """The seconds of a resumed run start from its last whole line."""
+def test_seconds_after_an_incomplete_line(tmp_path: Path, corpus: Path) -> None:
+    """The seconds of a resumed run start from its last complete line."""
     run(tmp_path / "a", corpus)
     seconds = logs.seconds(tmp_path / "a")
     with (tmp_path / "a" / METRICS).open("a") as stream:
@@ -101,8 +101,8 @@ def test_time_runs_on_after_a_torn_line(tmp_path: Path, corpus: Path) -> None:
     assert logs.seconds(tmp_path / "a") == seconds > 0
 
 
-def test_a_directory_with_another_config_is_not_ours(tmp_path: Path, corpus: Path) -> None:
-    """--overwrite does not touch a project that happens to have a config.toml."""
+def test_a_directory_with_another_config_is_no_run(tmp_path: Path, corpus: Path) -> None:
+    """--overwrite changes nothing in a project that has a config.toml of its own."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "config.toml").write_text("[tool]\nx = 1\n")
     with pytest.raises(CheckpointError, match="left alone"):
@@ -111,8 +111,8 @@ def test_a_directory_with_another_config_is_not_ours(tmp_path: Path, corpus: Pat
 
 
 @pytest.mark.parametrize("stop_after", [None, 10])
-def test_an_end_is_an_end_whoever_interrupts_there(tmp_path: Path, corpus: Path, stop_after: int | None) -> None:
-    """Interrupted at the very step where patience runs out, or before the first, a run ends in the same files."""
+def test_an_interruption_at_the_end_changes_nothing(tmp_path: Path, corpus: Path, stop_after: int | None) -> None:
+    """A run that is stopped where patience ends it, or before its first step, and resumed has the same files."""
     impatient = {
         "train": {"patience": 1},
         "log": {"eval_every": 5, "sample_every": 50},

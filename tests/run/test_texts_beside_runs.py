@@ -1,4 +1,4 @@
-"""What runs have written is nobody's text, however little of one there is yet."""
+"""The files of a run are no texts, even if the run has only begun."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ assert first == -9
     [("a.txt", "runs/a-2"), (".", "runs/run"), (".", "r"), ("**/*", "r")],
 )
 def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: str, out: str) -> None:
-    """Killed before its first checkpoint, with or without --out, a run is resumed where it was, on the same text."""
+    """A run that is killed before its first checkpoint is resumed in the same directory on the same text."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.txt").write_text("the cat sat on the mat; " * 9)
@@ -76,8 +76,8 @@ def test_the_same_command_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert not list((folder / out).glob(".*")), folder
 
 
-def test_a_glob_passes_over_runs(call: Call, tmp_path: Path) -> None:
-    """A run in the way of a glob is resumed by the same command; files that only runs have written are an error."""
+def test_a_glob_leaves_out_runs(call: Call, tmp_path: Path) -> None:
+    """A glob that matches files of a run can resume that run; a glob that matches nothing else is an error."""
     command = ("train", "**/*.txt", *SMALL, "--steps=30", "--out=r", "--set=log.sample_every=10", "--stop-after=20")
     call(*command)
     assert (tmp_path / "r" / "samples.txt").stat().st_size > 0
@@ -89,8 +89,8 @@ def test_a_glob_passes_over_runs(call: Call, tmp_path: Path) -> None:
     assert expand(["r/samples.txt"]) == ["r/samples.txt"]
 
 
-def test_a_configuration_of_the_user_makes_no_run(tmp_path: Path, corpus: Path) -> None:
-    """A folder of texts with a configuration in it is read; of a whole one, which may be a start's, not that itself."""
+def test_a_configuration_makes_no_run(tmp_path: Path, corpus: Path) -> None:
+    """A directory of texts with a configuration in it is read, except a complete configuration, which runs write."""
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "a.txt").write_bytes(corpus.read_bytes())
