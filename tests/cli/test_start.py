@@ -35,5 +35,5 @@ def test_tune_replaces_no_pipe_and_no_device(call: Call, more: tuple[str, ...]) 
     """Something that is no file stays, with --overwrite too; the error comes before anything is measured."""
     os.mkfifo("p")
     _, error = call("tune", "t.txt", *TINY, "--seconds=1", "--write=p", *more, status=2)
-    assert error == "charrnn: cannot write p: it is not a file; name another --write"
+    assert error == "charrnn: cannot write p: it is not a regular file; choose another name"
     assert stat.S_ISFIFO(Path("p").stat().st_mode)
