@@ -1,4 +1,4 @@
-"""`benchmarks/gpu_check.sh`: a dry run of all of it, and that each of its parts can fail."""
+"""`benchmarks/gpu_check.sh`: a dry run of it, and proof that each of its parts can fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ compiled = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++
 
 
 def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The script as a user of this interpreter would call it, from where the checkout is not."""
+    """Run the script with this interpreter, from a directory outside of the checkout."""
     environment = os.environ | {"PYTHON": sys.executable}
     command = [str(SCRIPT), "new/results", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -37,7 +37,7 @@ def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @compiled
 @pytest.mark.slow
 def test_a_dry_run_walks_every_step(tmp_path: Path) -> None:
-    """Without a GPU, in a folder that does not exist yet: all steps pass, say what they would run, and leave files."""
+    """Without a GPU, all steps pass, print what they would run, and write their files into a new folder."""
     ended = called(tmp_path, "--dry-run")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder = tmp_path / "new" / "results"
@@ -60,7 +60,7 @@ def test_a_dry_run_walks_every_step(tmp_path: Path) -> None:
 
 
 def closed(reader: int) -> bool:
-    """Whether nobody holds the other end of a pipe any more, or soon will not; what ends there is given some time."""
+    """Return whether every other end of a pipe is closed within some seconds."""
     for _ in range(100):
         try:
             return os.read(reader, 1) == b""
@@ -70,7 +70,7 @@ def closed(reader: int) -> bool:
 
 
 def test_a_step_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failed, out of time with all that it started, or skipped: each is in the summary with its reason."""
+    """A step that fails, takes too long (with its child processes) or is skipped is in the summary with its reason."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -98,14 +98,14 @@ def test_a_step_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_no_step_begins_when_no_time_is_left(tmp_path: Path) -> None:
-    """It has failed."""
+    """A step that begins after the time limit has failed."""
     step = gpu_steps.Step("late", (sys.executable, "-c", ""), (), 20)
     outcome = gpu_steps.run(step, tmp_path / "late.log", 0.0, dry=False)
     assert (outcome.outcome, outcome.reason) == ("failed", "no time was left")
 
 
 def test_a_gpu_that_must_be_there_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GPU its tests are skipped, and fail where CHARRNN_REQUIRE_GPU says so."""
+    """Without a GPU its tests are skipped, and with CHARRNN_REQUIRE_GPU they fail."""
     monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _: "no GPU here")
     for required, ending in (("", pytest.skip.Exception), ("1", pytest.fail.Exception)):
         monkeypatch.setenv("CHARRNN_REQUIRE_GPU", required)
@@ -130,14 +130,14 @@ FULL = "charrnn: cuda:0 is out of memory: lower something"
     ],
 )
 def test_how_a_run_without_memory_must_end(status: int, stderr: str, words: str | None) -> None:
-    """One clear line about memory and a status; everything else is named."""
+    """The one accepted end is one line about memory with status 2; every other end is reported."""
     found = gpu_memory.trouble(status, stderr)
     assert found is None if words is None else found and words in found
 
 
 @compiled
 def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Kernels that add in another order are told from those that do not."""
+    """Kernels that add in another order are found by their bits."""
     monkeypatch.setattr(gpu_kernels, "CELLS", {"rnn": CELLS["rnn"]})
     wrong = gpu_kernels.stress(fake_cupy.backend(), gpu_kernels.SMALL, 1, {"CHUNK": 4})
     assert wrong == ["rnn, float32, weights on chip", "rnn, float32, weights from L2"]
@@ -146,7 +146,7 @@ def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 @compiled
 def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
-    """Neither recurrence nor loss nor update; the same steps with kernels do."""
+    """The plain loop launches no kernel for recurrence, loss or update; the same steps with kernels do."""
     counts = []
     with fake_cupy.installed():
         for device in (Plain(0), fake_cupy.backend()):
@@ -158,7 +158,7 @@ def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
 
 
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    """A system that hangs, and one that dies at work, are rows that say so; the others are measured."""
+    """A system that hangs or dies is a row with the reason; the others are measured."""
     said = "print('{\"ready\": true}', flush=True)\n"
     loop = 'import sys, time\nfor n in sys.stdin: print(\'{"seconds": 0.5, "peak_mib": 1}\', flush=True)\n'
     programs = {"works": said + loop, "hangs": "import time; time.sleep(60)", "dies": said + "input()"}
@@ -176,7 +176,7 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_into_the_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No row begins that would end too late, by the slowest so far; the file and the table name those left out."""
+    """No row begins that would end too late, judged by the slowest so far. File and table name the others."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
 
     def row(work: Work, *_: object, **options: object) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""`benchmarks/learning.py`: the series, and what it keeps."""
+"""`benchmarks/learning.py`: the series of runs, and its result file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = ["--set", "train.seq_length=8", "--set", "train.batch_size=2"]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """In a directory with t.txt, in place of charrnn: the commands asked for, and invented answers."""
+    """Replace charrnn by invented results in a directory with t.txt, and return the list of commands."""
     asked: list[tuple[str, ...]] = []
 
     def program(*words: object) -> str:
@@ -37,12 +37,12 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ..
 
 
 def trained(calls: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The commands that train."""
+    """Return the commands that train."""
     return [call for call in calls if call[0] == "train"]
 
 
 def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seed by seed: each preset, each cell at each size, with the keys and the budget that were said."""
+    """Each preset and each cell at each size is trained with every seed, the keys and the budget."""
     monkeypatch.chdir(tmp_path)
     Path("t.txt").write_text(TEXT)
     Path("mine.toml").write_text("[data]\nval_fraction = 0.5\n[train]\nbatch_size = 4\nseq_length = 10\n")
@@ -87,7 +87,7 @@ def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_arguments_that_do_not_fit(
     calls: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str], words: list[str], error: str
 ) -> None:
-    """They end with status 2 and a line that says what to do, before anything is trained."""
+    """A mistake ends with status 2 and a line that says what to do, before anything is trained."""
     with pytest.raises(SystemExit) as ended:
         learning.parsed(words)
     assert (ended.value.code, error in capsys.readouterr().err) == (2, True)
@@ -96,7 +96,7 @@ def test_arguments_that_do_not_fit(
 def test_a_series_goes_on(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the file has of these settings is not run again, what is new is added, and --again replaces in place."""
+    """Runs that the file has are skipped, new ones are added, and --again replaces the old in their place."""
     base = ["t.txt", "--presets", "quickstart", "min-char-rnn", "--steps=7", "--json=l.json"]
     assert run(monkeypatch, *base, "--seeds", "1") == 0
     first = json.loads(Path("l.json").read_text())
@@ -142,7 +142,7 @@ def test_a_series_goes_on(
 def test_a_run_that_fails_is_left_out(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others are run, the reason is said, the status is 1, and the next time it is tried again."""
+    """A run that fails stops no other; the reason is printed, the status is 1, and the next call tries again."""
     words = ["t.txt", "--cells=rnn", "--sizes", "13", "4", "--steps=7", "--seeds=1", "--json=l.json"]
     for _ in range(2):
         calls.clear()
@@ -160,7 +160,7 @@ def test_a_run_that_fails_is_left_out(
 
 
 def test_results_are_kept_as_they_come(calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interruption loses the run it falls into, and no other; the status is 130."""
+    """An interruption loses the current run only; the status is 130."""
     whole, words = learning.program, ["t.txt", "--presets=quickstart", "--steps=7", "--json=l.json"]
 
     def interrupted(*words: object) -> str:
@@ -174,7 +174,7 @@ def test_results_are_kept_as_they_come(calls: list[tuple[str, ...]], monkeypatch
 
 
 def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands are those of charrnn: what it writes down is what its files hold."""
+    """With the real charrnn, the result file has the numbers of the run directory."""
     monkeypatch.chdir(tmp_path)
     Path("t.txt").write_text(TEXT * 10)
     words = ["t.txt", "--cells=rnn", "--sizes=4", "--steps=6", "--seeds=3", "--json=l.json", "--out=out", *TINY]

@@ -1,4 +1,4 @@
-"""`benchmarks/learning_report.py` and `learning_plot.py`: the table and the picture."""
+"""`benchmarks/learning_report.py` and `learning_plot.py`: the table and the plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MACHINE = {"processor": "Abacus", "cores": 2, "python": "3.11", "versions": {"nu
 
 
 def row(name: str, seed: int, carried: float, **more: Any) -> dict[str, Any]:
-    """A result, of a command of its own for each name."""
+    """Return a result; each name has another command."""
     values = {"name": name, "budget": "5 min", "seed": seed, "command": ["train", name, "--seed", str(seed)]}
     losses = {"carried": carried, "windows:256": carried + 0.1}
     curve = [[0.0, 0, 4.0], [60.0, 500, 2.0], [120.0, 1000, carried]]
@@ -25,13 +25,13 @@ def row(name: str, seed: int, carried: float, **more: Any) -> dict[str, Any]:
 
 
 def series(rows: list[dict[str, Any]], sha256: str = "0") -> dict[str, Any]:
-    """A JSON file's content."""
+    """Return the content of a JSON file."""
     text = {"name": "t.txt", "sha256": sha256, "characters": 1000}
     return {"text": text, "machines": [MACHINE, MACHINE | {"cores": 64}], "rows": rows}
 
 
 def test_the_table() -> None:
-    """Medians and spread over seeds, a line a command; commits and machines are told apart where they differ."""
+    """A line for each command has medians and spreads over seeds; commits and machines that differ are named."""
     rows = [row("b", 1, 1.5), row("a", 1, 2.0), row("b", 2, 1.25, seconds=60.0), row("b", 3, 1.75, steps=2000)]
     assert [len(group) for group in grouped(rows)] == [3, 1]
     lines = markdown(series(rows)).splitlines()
@@ -56,7 +56,7 @@ def test_the_table() -> None:
 
 
 def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line for each seed through its numbers, a colour a run; peers stand across for tinyshakespeare alone."""
+    """The plot has a line for each seed and a colour for each run; other results only for tinyshakespeare."""
     data = series([row("b", 1, 1.5), row("b", 2, 1.25), row("<a>", 1, 1.4)])
     (tmp_path / "l.json").write_text(json.dumps(data))
     assert run(monkeypatch, "--plot", str(tmp_path / "l.json"), str(tmp_path / "l.svg")) == 0

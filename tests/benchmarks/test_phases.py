@@ -1,4 +1,4 @@
-"""The benchmark that says where a step's time goes: what it watches is there."""
+"""`benchmarks/phases.py`: the functions that it measures exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 def test_every_phase_takes_its_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cell: str
 ) -> None:
-    """Each phase of a step is called in every step, and so has a time; the watches are taken off again."""
+    """Each phase of a step has a time, and the measured functions are restored."""
     monkeypatch.setattr(phases, "SECONDS", 0.01)
     monkeypatch.setattr("sys.argv", ["phases.py", "8,4,2", cell])
     phases.main()

@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Words, texts and results of commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Call = Callable[..., tuple[str, str]]
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, which must be strict JSON."""
+    """Return the lines of metrics.jsonl, which must be strict JSON."""
 
     def refuse(word: str) -> None:
         raise AssertionError(word)
@@ -32,7 +32,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def sampled(trained: Path, prompt: str, count: int, **options: Any) -> list[str]:
-    """What the API samples from the run."""
+    """Return the texts that the API samples from the run."""
     options = {"length": 30, "seed": 1} | options
     made = charrnn.load(trained / "r", device="cpu").sample_many(prompt, count=count, **options)
     return ["".join(parts) for parts in zip(*made, strict=True)] or [""] * count

@@ -14,7 +14,7 @@ words = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
 def filled(said: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every key with its value in `said`, else its default, each of the default's type."""
+    """Return a table of every key: its value in `said`, or its default, in the type of the default."""
     result: dict[str, dict[str, Any]] = {}
     for section in dataclasses.fields(Config):
         result[section.name] = {}

@@ -1,4 +1,4 @@
-"""A run that somebody made up: one checkpoint, of which every word may be another, with the right digest."""
+"""Make up runs: one checkpoint with any metadata, and with the right digest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEWEST = Path("r/checkpoints/step-00000010.safetensors")
 
 
 def craft(trained: Path, known: int | None = None, data: dict[str, Any] | None = None, **meta: Any) -> None:
-    """Make the run `r` in the current directory, of that in `trained`, with one checkpoint only.
+    """Copy the run `r` of `trained` into the current directory, with one checkpoint only, and change its metadata.
 
     Args:
         trained: where the run is.
@@ -38,7 +38,7 @@ def craft(trained: Path, known: int | None = None, data: dict[str, Any] | None =
 
 
 def cut(tensors: dict[str, np.ndarray], known: int | None) -> None:
-    """Leave `known` characters of a network of one layer."""
+    """Cut the tensors of a network of one layer to `known` characters."""
     for name, tensor in tensors.items() if known is not None else ():
         if name.endswith("layer0.W_xh"):
             tensors[name] = tensor[:known].copy()
@@ -54,7 +54,7 @@ VALUES: list[Any] = [
 
 
 def mutated(random: Random, good: bytes) -> bytes:
-    """A checkpoint file in which one thing that its metadata says, or two, are of any kind, or not said at all.
+    """Return a checkpoint file in which one or two values of the metadata are of any kind, or missing.
 
     In some, the characters are fewer, and the tensors are cut to them.
     """
@@ -74,7 +74,7 @@ def mutated(random: Random, good: bytes) -> bytes:
 
 
 def picked(random: Random, values: Any) -> tuple[Any, Any]:
-    """A dictionary or list somewhere in `values`, and one of its keys."""
+    """Return a dictionary or list somewhere in `values`, and one of its keys."""
     key = random.choice(list(values) if isinstance(values, dict) else range(len(values)))
     deeper = isinstance(values[key], (dict, list)) and values[key] and random.random() < 0.8
     return picked(random, values[key]) if deeper else (values, key)

@@ -1,4 +1,4 @@
-"""CUDA kernels on the CPU: their sources compiled by g++ with `cuda/platform.cuh`, and launched on NumPy arrays.
+"""Run CUDA kernels on the CPU: g++ compiles their sources with `cuda/platform.cuh`; they run on NumPy arrays.
 
 `RawModule` has the part of CuPy's interface that the package uses, so the code that launches is tested with them.
 """
@@ -27,7 +27,7 @@ compiler = shutil.which("g++")
 
 
 def on_cpu(code: str) -> str:
-    """A kernel's complete source with the CPU's platform in the place of the GPU's, and a launcher for each kernel."""
+    """Return the complete source of kernels for the CPU's platform, with a launcher for each kernel."""
     platform, here = inlined(FOLDER / "platform.cuh"), inlined(HERE / "platform.cuh")
     assert code.count(platform) == 1
     kernels = re.findall(r"KERNEL void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(", code)
@@ -36,7 +36,7 @@ def on_cpu(code: str) -> str:
 
 @cache
 def library(code: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The shared library of a kernel's source; kept for the session by its text."""
+    """Compile a source unless its library is in the temporary directory, and return the library."""
     assert compiler
     name = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:20]
     path = Path(tempfile.gettempdir()) / f"charrnn-kernels-{name}.so"
@@ -57,7 +57,7 @@ class Function:
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: tuple[int], block: tuple[int], args: Iterable[Any], *, shared_mem: int = 0) -> None:
-        """Launch it: arrays go by their address, NumPy scalars by value."""
+        """Launch it. Arrays are passed by address, NumPy scalars by value."""
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         values = [pointer(a) if isinstance(a, np.ndarray) else a for a in args]
         assert all(isinstance(value, np.generic) for value in values)
@@ -69,13 +69,13 @@ class Function:
 
 
 def pointer(array: np.ndarray) -> np.uint64:
-    """The address of an array, which must be contiguous: a kernel knows no strides."""
+    """Return the address of an array, which must be contiguous: kernels know no strides."""
     assert array.flags.c_contiguous
     return np.uint64(array.ctypes.data)
 
 
 driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 1)
-"""Of each kernel one block fits on a multiprocessor."""
+"""One block of each kernel fits on a multiprocessor."""
 
 
 class RawModule:
@@ -86,5 +86,5 @@ class RawModule:
         self.library = library(code, flags)
 
     def get_function(self, name: str) -> Function:
-        """A kernel by name."""
+        """Return a kernel by its name."""
         return Function(getattr(self.library, f"launch_{name}"))

@@ -1,4 +1,4 @@
-"""Arrays of a fake GPU: NumPy's, which count what they are asked for and refuse what would wait."""
+"""Arrays of a fake GPU: NumPy arrays that record every launch, and refuse what would wait for the device."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 import numpy as np
 
 FREE = ("reshape", "transpose", "broadcast_to", "empty_like", "shape", "ndim")
-"""NumPy's functions that launch nothing."""
+"""The functions of NumPy that launch nothing."""
 WAITING = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "tolist", "item")
-"""What of an array waits for its values."""
+"""The methods of an array that wait for its values."""
 log: list[str] = []
 """The names of all launches."""
 
 
 class WaitError(Exception):
-    """Python asked for a value that only the device knows."""
+    """Python asks for a value that only the device knows."""
 
 
 def host(value: Any) -> Any:
-    """A device array as NumPy's own; tuples and lists of them too."""
+    """Return a device array as a NumPy array; also in tuples and lists."""
     if isinstance(value, DeviceArray):
         return value.view(np.ndarray)
     return type(value)(map(host, value)) if type(value) in (tuple, list) else value
 
 
 def device(value: Any) -> DeviceArray:
-    """A result where CuPy would have it: scalars are arrays there."""
+    """Return a result as CuPy does: scalars are arrays."""
     return np.asarray(value).view(DeviceArray)
 
 
 def waits(self: DeviceArray, *_: object) -> Any:
-    """What CuPy would do by waiting."""
+    """Raise `WaitError` in the place of a method for which CuPy waits."""
     raise WaitError
 
 
 class DeviceArray(np.ndarray):
-    """An array that is counted at every operation, and whose values Python cannot see."""
+    """An array that records every operation, and whose values Python cannot read."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
-        """One launch."""
+        """Record one launch."""
         assert not any(isinstance(x, np.ndarray) and x.ndim and not isinstance(x, DeviceArray) for x in inputs)
         log.append(ufunc.__name__)
         if out:
@@ -49,7 +49,7 @@ class DeviceArray(np.ndarray):
         return device(getattr(ufunc, method)(*map(host, inputs), **options))
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        """One launch, unless it only looks at memory in another way."""
+        """Record one launch, unless the result is a view."""
         if function.__name__ not in FREE:
             log.append(function.__name__)
         out = options.pop("out", None)
@@ -60,7 +60,7 @@ class DeviceArray(np.ndarray):
         return out
 
     def __getitem__(self, index: Any) -> DeviceArray:
-        """Views are free."""
+        """Return a view, without a launch."""
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, np.ndarray) for part in parts):
             log.append("getitem")
@@ -69,18 +69,18 @@ class DeviceArray(np.ndarray):
         return device(host(self)[host(tuple(parts))])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """A copy or a fill."""
+        """Record one launch for a copy or fill."""
         assert isinstance(value, DeviceArray) or not np.ndim(value)
         log.append("setitem")
         host(self)[host(index)] = host(value)
 
     def fill(self, value: Any) -> None:
-        """One launch."""
+        """Record one launch."""
         log.append("fill")
         host(self).fill(value)
 
     def astype(self, *args: Any, **options: Any) -> DeviceArray:
-        """One launch."""
+        """Record one launch."""
         log.append("astype")
         return device(host(self).astype(*args, **options))
 
@@ -90,7 +90,7 @@ for name in WAITING:
 
 
 def born(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
-    """A function that makes arrays, on the device; `name` is what it launches, if anything."""
+    """Return a function that makes arrays on the device, and records `name` as its launch."""
 
     def make(*args: Any, device: object = None, out: Any = None, **options: Any) -> DeviceArray:
         if name:
@@ -105,6 +105,6 @@ def born(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
 
 
 def download(array: Any) -> np.ndarray:
-    """A copy for the host, for which it waits."""
+    """Return a copy for the host."""
     log.append("download")
     return np.array(host(array))

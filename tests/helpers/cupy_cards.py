@@ -1,4 +1,4 @@
-"""Fake GPUs under other conditions than those of `fake_cupy`."""
+"""Fake GPUs in special conditions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from charrnn.backend import cupy
 
 @contextmanager
 def seen() -> Iterator[None]:
-    """Python may wait for values, as outside a step it does."""
+    """Let Python read values of the fake GPU, as it does outside of a step."""
     with patch.multiple(cupy_arrays.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_arrays.WAITING}):
         yield
 
 
 @contextmanager
 def limited(free: int) -> Iterator[None]:
-    """A machine with a fake GPU that has no more than `free` bytes for arrays."""
+    """Install a fake GPU that has `free` bytes for arrays."""
     taken = Counter[int]()
 
     def counted(self: cupy.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:

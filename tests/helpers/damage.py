@@ -1,4 +1,4 @@
-"""A checkpoint file made into another one that is well-formed."""
+"""Make other well-formed checkpoint files out of one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ BIAS = "parameters/output.b_y"
 
 
 def values_of(good: bytes) -> dict[str, Any]:
-    """The metadata of a checkpoint file."""
+    """Return the metadata of a checkpoint file."""
     size = int.from_bytes(good[:8], "little")
     return json.loads(json.loads(good[8 : 8 + size])["__metadata__"]["charrnn"])
 
 
 def rebuilt(good: bytes, change: Callable[[dict[str, np.ndarray]], object], **meta: Any) -> bytes:
-    """A checkpoint file with other tensors and metadata, and the right digest of them."""
+    """Return a checkpoint file with other tensors and metadata, and their right digest."""
     tensors = safetensors.numpy.load(good)
     change(tensors)
     values = values_of(good) | {"content": digest_of(tensors)} | meta
@@ -29,5 +29,5 @@ def rebuilt(good: bytes, change: Callable[[dict[str, np.ndarray]], object], **me
 
 
 def flipped(good: bytes, place: int) -> bytes:
-    """A file of which one byte is another."""
+    """Return a file with one byte changed."""
     return good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :]

@@ -1,4 +1,4 @@
-"""A checkpoint of a small network, made up, with every kind of tensor."""
+"""A made-up checkpoint of a small network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(
 
 
 def example(**meta: Any) -> Checkpoint:
-    """A checkpoint with every kind of tensor, the parameters counted 1, 2, 3, ..."""
+    """Return a checkpoint with every kind of tensor, and the parameters 1, 2, 3, ..."""
     vectors = {}
     for prefix in ("parameters", "optimizer/square_sum"):
         for name, shape in LAYOUT.shapes:
@@ -35,7 +35,7 @@ def example(**meta: Any) -> Checkpoint:
 
 
 def run_of_four(folder: Path) -> Path:
-    """A run directory with checkpoints of steps 0, 2, 4 and 6, of which 2 is the best."""
+    """Make a run directory with checkpoints of steps 0, 2 (the best), 4 and 6."""
     (folder / "checkpoints").mkdir()
     for step in (0, 2, 4, 6):
         save(path_of(folder, step), example(step=step, best=Best(min(step, 2), 1.0)))

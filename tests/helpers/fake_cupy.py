@@ -25,7 +25,7 @@ class Function(cuda_cpu.Function):
     """A kernel whose launches are counted."""
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        """One launch."""
+        """Record one launch."""
         log.append("kernel")
         super().__call__(*args, **options)
 
@@ -34,38 +34,38 @@ class RawModule(cuda_cpu.RawModule):
     """A module of such kernels."""
 
     def get_function(self, name: str) -> Function:
-        """A kernel by name."""
+        """Return a kernel by its name."""
         return Function(super().get_function(name).function)
 
 
 class Pool:
-    """A memory pool that has nothing in it."""
+    """An empty memory pool."""
 
     limit = 0
 
     def set_limit(self, *, size: int) -> None:
-        """The most it may give."""
+        """Set the limit."""
         self.limit = size
 
     def get_limit(self) -> int:
-        """See `set_limit`."""
+        """Return the limit."""
         return self.limit
 
     def free_bytes(self) -> int:
-        """Held by nobody."""
+        """Return 0: the pool holds no free block."""
         return 0
 
     def used_bytes(self) -> int:
-        """Held by arrays."""
+        """Return 0: no array is counted."""
         return 0
 
 
 class CUDARuntimeError(RuntimeError):
-    """As CuPy has it."""
+    """The error of CUDA calls."""
 
 
 class Device(nullcontext[None]):
-    """A small card that can be entered and used."""
+    """A small card, and a context that makes it current."""
 
     attributes: ClassVar = {
         "CooperativeLaunch": 1,
@@ -77,24 +77,24 @@ class Device(nullcontext[None]):
     compute_capability = "90"
 
     def use(self) -> None:
-        """Nothing to switch."""
+        """Do nothing: it is the only card."""
 
 
 class Event:
-    """A mark in time, and a wait for it."""
+    """An event: a point in time."""
 
     def record(self) -> None:
-        """Now, as nothing here is done later."""
+        """Record the time: every launch has ended when it returns."""
         self.at = time.perf_counter()
 
     def synchronize(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing: every launch has ended."""
 
 
 def module(
     count: int = 1, failure: Exception | None = None, broken: Exception | None = None, free: int = 2**30
 ) -> ModuleType:
-    """A module that looks like CuPy, on a card with `free` bytes.
+    """Return a module with the part of CuPy that the package uses, on a card with `free` bytes.
 
     `failure` is what asking for the devices raises, `broken` what the first kernel raises.
     """
@@ -136,7 +136,7 @@ def module(
 
 
 def namespace() -> ModuleType:
-    """What array_api_compat makes of it."""
+    """Return the namespace that array_api_compat makes of it."""
     xp = ModuleType("array_api_compat.cupy")
     vars(xp).update({k: v for k, v in vars(array_api_compat.numpy).items() if not k.startswith("__")})
     xp.empty, xp.asarray = born(np.empty), born(np.asarray, "asarray")
@@ -147,13 +147,13 @@ def namespace() -> ModuleType:
 
 @contextmanager
 def installed(free: int = 2**30) -> Iterator[None]:
-    """Everything in this process takes this for CuPy, on a machine with one GPU."""
+    """Let this process import the fake as CuPy, on a machine with one GPU."""
     modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
     with patch.dict(sys.modules, modules), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
         yield
 
 
 def backend() -> cupy.CupyBackend:
-    """The backend of a GPU, on this."""
+    """Return the backend of the fake GPU."""
     with installed():
         return cupy.CupyBackend(0)

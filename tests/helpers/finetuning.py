@@ -1,4 +1,4 @@
-"""A text with characters of its own, and how a run is fine-tuned on one."""
+"""A text with new characters, and words that fine-tune a run."""
 
 NEW = ["--device=cpu", "--set=train.seq_length=8", "--set=train.batch_size=2", "--set=log.sample_every=0"]
 TUNE = [*NEW, "--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--steps=10"]

@@ -7,6 +7,6 @@ import pytest
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The program with these arguments."""
+    """Run the program with these arguments and return its exit status."""
     monkeypatch.setattr("sys.argv", ["learning.py", *words])
     return learning.main()

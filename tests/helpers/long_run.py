@@ -1,4 +1,4 @@
-"""Something small, done very often: a process of its own, which says at every hundredth of it what it holds.
+"""Do something small very often, and print after each hundredth what the process holds.
 
 python long_run.py WORK TEXT RUN        # a key of `WORKS`, a text, a run directory to train into or that was trained
 """
@@ -72,7 +72,7 @@ WORKS: dict[str, Callable[[Path, Path], Iterator[object]]] = {
 
 
 def held(run: Path) -> dict[str, int]:
-    """The resident set in bytes, open files, files in the run directory, checkpoints in it, and bytes of samples."""
+    """Return resident bytes, open files, files and checkpoints in the run directory, and bytes of samples."""
     rollup = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return {
         "resident": int(rollup["Rss"].split()[0]) * 1024,

@@ -1,4 +1,4 @@
-"""The namespaces on which the mathematics is tested: each a `Backend`, and how closely it can agree with float64."""
+"""The namespaces on which the mathematics is tested, and how closely each agrees with float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.backend.numpy import NumpyBackend
 
 
 class WithOut:
-    """A namespace whose functions take `out=`: the standard has none, so compute, then write."""
+    """A namespace whose functions accept `out=`, which the standard does not have."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -38,33 +38,33 @@ class WithOut:
 
 
 class StrictBackend(Backend):
-    """array-api-strict: refuses what the standard does not promise, numpy on its devices, and mixed devices."""
+    """array-api-strict. It refuses functions outside of the standard, NumPy arrays, and mixed devices."""
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """Only a transfer to the CPU device may become NumPy."""
+        """Copy to the CPU device, and then to NumPy."""
         import array_api_strict
 
         return np.array(array.to_device(array_api_strict.Device("CPU_DEVICE")))
 
 
 class ReadOnlyBackend(NumpyBackend):
-    """NumPy whose arrays from the host cannot be written: an input that is overwritten raises."""
+    """NumPy with read-only inputs: code that overwrites an input raises an error."""
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """A read-only copy."""
+        """Return a read-only copy."""
         result = super().from_host(array, dtype)
         result.flags.writeable = False
         return result
 
 
 def strict(device: str) -> Backend:
-    """array-api-strict on one of its devices."""
+    """Return array-api-strict on one of its devices."""
     xp = pytest.importorskip("array_api_strict")
     return StrictBackend(WithOut(xp), xp.Device(device), name=device, label=f"array-api-strict {device}")
 
 
 def torch_cpu() -> Backend:
-    """PyTorch on the CPU, on one thread: what is tested is small, and idle threads spin."""
+    """Return PyTorch on one thread of the CPU: the arrays are small, and idle threads would spin."""
     pytest.importorskip("torch").set_num_threads(1)
     import array_api_compat.torch as xp
 
@@ -72,7 +72,7 @@ def torch_cpu() -> Backend:
 
 
 def gpu() -> Backend:
-    """CuPy, where a GPU answers. Where one must, by CHARRNN_REQUIRE_GPU, its absence is a failure."""
+    """Return CuPy, or skip the test without a GPU. With CHARRNN_REQUIRE_GPU that is a failure."""
     from charrnn.backend import cupy
 
     trouble = cupy.problem(0)
@@ -82,7 +82,7 @@ def gpu() -> Backend:
 
 
 def fake_gpu() -> Backend:
-    """The backend of a GPU with everything as there, kernels included, but for the GPU."""
+    """Return the GPU backend on a fake GPU, with the kernels compiled for the CPU."""
     if cuda_cpu.compiler is None:
         pytest.skip("there is no g++")
     return fake_cupy.backend()
@@ -98,7 +98,7 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """The relative error that rounding may cause."""
+        """Return the relative error that rounding may cause."""
         return 1e-10 if self.dtype == "float64" else 2e-5
 
 
@@ -116,5 +116,5 @@ CASES = [
 
 
 def parameters() -> list[Any]:
-    """The cases as pytest parameters."""
+    """Return the cases as pytest parameters."""
     return [pytest.param(case, id=case.name, marks=[pytest.mark.gpu] * (case.make is gpu)) for case in CASES]

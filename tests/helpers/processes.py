@@ -1,4 +1,4 @@
-"""`charrnn` as a process of its own."""
+"""Run `charrnn` in processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 PATIENCE = 60.0
-"""Seconds after which a process that does not answer is a failure; none is ever waited for so long."""
+"""Seconds after which a process that does not answer is a failure."""
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs signals, forks, and open files that can be removed")
 
@@ -25,13 +25,13 @@ KEYS = {
 
 
 def words(**keys: Any) -> list[str]:
-    """A training of the text t.txt as a command."""
+    """Return the words of a command that trains on the text t.txt."""
     table = KEYS | {name.replace("_", ".", 1): value for name, value in keys.items()}
     return ["train", "t.txt", *(f"--set={key}={json.dumps(value)}" for key, value in table.items())]
 
 
 def started(*command: str) -> subprocess.Popen[str]:
-    """`charrnn` with a pipe to read."""
+    """Start `charrnn` with a pipe for its output."""
     call = [sys.executable, "-m", "charrnn", *command]
     return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -43,7 +43,7 @@ def finished(*command: str) -> None:
 
 @contextmanager
 def killed(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that is dead afterwards, whatever happens."""
+    """Kill the process at the end of the block."""
     with process:
         try:
             yield process
@@ -52,6 +52,6 @@ def killed(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def until(process: subprocess.Popen[str], word: str) -> None:
-    """Read what a process says until a line has `word` in it."""
+    """Read the output of a process until a line has `word` in it."""
     assert process.stdout is not None
     assert any(word in line for line in process.stdout), "it ended before"

@@ -1,4 +1,4 @@
-"""Tiny runs in this process, and what they leave behind."""
+"""Tiny runs in this process, and the content of run directories."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ OFTEN = {"log": {"checkpoint_every": 2, "keep_samples": 2}}
 
 
 def run(out: Path | None, corpus: Path, *tables: dict, **request: object) -> list[object]:
-    """All events of a tiny run on one thread."""
+    """Return all events of a tiny run on one thread."""
     request = {"files": (str(corpus),), "out": out, "options": config.merged(TINY, *tables), "threads": 1} | request
     return list(prepare(Request(**request)).events())
 
 
 def metrics(out: Path) -> list[dict]:
-    """The metrics of a run without times and rates."""
+    """Return the metrics of a run without times and rates."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines]
 
 
 def last_bytes(out: Path) -> bytes:
-    """The newest checkpoint, as bytes."""
+    """Return the bytes of the newest checkpoint."""
     return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """Every file of a run; of the metrics all but times and rates."""
+    """Return the content of every file of a run, the metrics without times and rates."""
     found: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
     lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
     found["metrics.jsonl"] = [
@@ -48,5 +48,5 @@ def contents(run: Path) -> dict[str, Any]:
 
 
 def tree(folder: Path) -> dict[Path, bytes]:
-    """Every file below `folder`."""
+    """Return the content of every file below `folder`."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Trainers of small networks, and what they are trained on."""
+"""Trainers of small networks, and their texts."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ EVERYTHING = {
 
 
 def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = None, *, threads: int = 1) -> Trainer:
-    """A trainer at step 0."""
+    """Return a trainer at step 0."""
     network = build(settings.model, len(corpus.vocabulary), backend or NumpyBackend())
     return start(settings, network, corpus.part(0, len(corpus.ids)), ThreadPool(threads))
 
 
 def settings_for(dtype: str, cell: str) -> Config:
-    """A tiny network."""
+    """Return the configuration of a tiny network."""
     return config.build(config.merged(TINY, {"model": {"dtype": dtype, "cell": cell}}))
 
 
 def text_corpus(words: str) -> text.Corpus:
-    """A corpus of three documents, so that states are dropped inside the chunks too."""
+    """Return a corpus of three documents, so that states are reset inside the chunks, too."""
     builder = text.build.Builder()
     for part in (words[:100], words[100:333], words[333:]):
         builder.add_document([text.sources.Piece.from_text(part)])
@@ -54,7 +54,7 @@ def text_corpus(words: str) -> text.Corpus:
 
 
 def text_from(words: str) -> text.Corpus:
-    """A corpus of one document."""
+    """Return a corpus of one document."""
     return text.from_text(words)
 
 
@@ -71,7 +71,7 @@ def poisoning(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: floa
 
 
 def one_layer(cell: str, T: int, **more: config.Table) -> Config:
-    """One layer, trained by the default optimizer."""
+    """Return the configuration of one layer with the default optimizer."""
     model = {"hidden_size": 8, "cell": cell, "dropout": 0.0, "dtype": "float32"}
     train = {"batch_size": 4, "seq_length": T, "shards": 1, "seed": 3}
     return config.build(config.merged({"model": model, "train": train}, more))

@@ -1,4 +1,4 @@
-"""A checkpoint that somebody made up, with the right digest: what it says is used, or refused in one line."""
+"""A made-up checkpoint with the right digest is used, or refused in one line."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_a_name_that_is_none(call: Call, trained: Path, words: list[str], name: 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_no_characters(call: Call, trained: Path, words: list[str]) -> None:
-    """A network that knows no character is none."""
+    """A vocabulary without characters is damaged."""
     craft(trained, 0, vocabulary={"characters": "", "counts": []})
     assert "its vocabulary is damaged" in call(*words, status=2)[1]
 
 
 def test_fewer_characters_than_the_text_has(call: Call, trained: Path) -> None:
-    """The text that the hash names has more characters than the vocabulary: nothing is evaluated, nor resumed."""
+    """A text with more characters than the vocabulary is neither evaluated nor trained on."""
     craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
     assert "t.txt has other characters than the checkpoint says" in call("eval", "r", status=2)[1]
     assert "t.txt has other characters than the checkpoint says" in call(*COMMANDS["resume"], status=2)[1]
@@ -60,14 +60,14 @@ def test_fewer_characters_than_the_text_has(call: Call, trained: Path) -> None:
 
 @pytest.mark.parametrize("fraction", [0.999999999, 1e-300])
 def test_a_split_of_nothing(call: Call, trained: Path, fraction: float) -> None:
-    """A share of the text that leaves one of its parts empty holds nothing out."""
+    """A fraction that leaves a part of the text empty is the same as no validation part."""
     craft(trained, data={"val_fraction": fraction})
     assert "t.txt is too short for a validation split: name a text to evaluate" in call("eval", "r", status=2)[1]
     assert "too short for a validation split" in call("compare", "r")[0]
 
 
 def test_tensors_are_not_stretched(trained: Path, place: Path) -> None:
-    """Weights of one row do not fill a layout of eleven, as broadcasting would have them."""
+    """Weights with one row are not broadcast to a layout with eleven."""
     assert Path.cwd() == place
     craft(trained, 1, vocabulary={"characters": "s", "counts": [400]})
     saved = checkpoint.load(NEWEST)

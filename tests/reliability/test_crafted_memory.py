@@ -1,4 +1,4 @@
-"""A run directory whose checkpoint claims what it likes costs whoever reads it no more memory than it justifies."""
+"""Reading a run directory needs no more memory than its size justifies, whatever its checkpoint states."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ print(json.dumps(found))
 def test_a_run_costs_no_more_than_its_size_justifies(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Evaluated and resumed, with 48 MB and 40 times its own bytes to spare, it is used, or refused in one line."""
+    """With 48 MB and 40 times its own size left, a run is evaluated and resumed, or refused in one line."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "large.txt").write_bytes(TEXT.encode() * 300_000)
     (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(bytes(10**8), 1))

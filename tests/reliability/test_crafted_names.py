@@ -1,4 +1,4 @@
-"""Names of texts in a run from anywhere mean plain files: no folder, pattern, pipe, device or standard input."""
+"""The names of texts in a run mean plain files: no folder, pattern, pipe, device or standard input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOWHERE = {
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was opened as a text, or looked through for texts."""
+    """Return the list of the names that are opened as texts or searched for texts."""
     seen = list[str]()
     before, meant, walk = file_system.open_input, sources.expand_name, os.walk
 
@@ -61,7 +61,7 @@ def test_what_is_no_file(
     words: list[str],
     files: list[str],
 ) -> None:
-    """It is refused by its name, and nothing is opened, looked through or taken from standard input."""
+    """A name that is no file is refused. Nothing is opened or searched, and standard input is not read."""
     os.mkfifo("pipe")
     craft(trained, data={"files": [name.replace("{here}", str(Path.cwd())) for name in files]})
     error = call(*words, stdin=TEXT, status=2)[1]
@@ -73,7 +73,7 @@ def test_what_is_no_file(
 
 @pytest.mark.parametrize("files", [["/"], ["-"]], ids=repr)
 def test_a_run_that_only_has_a_configuration(call: Call, unread: list[str], files: list[str]) -> None:
-    """What a start was cut short before its first checkpoint resumes from is read as literally."""
+    """The same holds for a run that has no checkpoint yet, only a configuration."""
     Path("r").mkdir()
     Path("r/config.toml").write_text(config.dump(config.build({"data": {"files": tuple(files)}})))
     assert "there is no such file" in call("train", "--resume", "--out=r", *TINY, stdin=TEXT, status=2)[1]
@@ -81,7 +81,7 @@ def test_a_run_that_only_has_a_configuration(call: Call, unread: list[str], file
 
 
 def test_a_file_whose_name_is_a_pattern(call: Call, tmp_path: Path) -> None:
-    """A text is found again whose own name would mean others as well."""
+    """A text is found again although its own name is a pattern that matches others."""
     (tmp_path / "[t]*.txt").write_text(TEXT)
     call("train", "[t]*.txt", *TINY, "--out=a", "--steps=2")
     call("train", "--resume", "--out=a", "--steps=3")
@@ -90,7 +90,7 @@ def test_a_file_whose_name_is_a_pattern(call: Call, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["t.txt", "*.txt", "below", "-", "below t.txt"])
 def test_what_training_writes_down(call: Call, tmp_path: Path, words: str) -> None:
-    """The configuration of a run names files, by absolute names, however they were said; none for the embedded text."""
+    """A run records the absolute names of its files, however they were given, and none for the embedded text."""
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "b.txt").write_text(TEXT)
     call("train", *words.split(), *TINY, "--out=r", "--steps=1", stdin=TEXT)
@@ -103,7 +103,7 @@ def test_what_training_writes_down(call: Call, tmp_path: Path, words: str) -> No
 
 
 def test_a_text_that_is_too_short_is_not_opened(call: Call, trained: Path, unread: list[str]) -> None:
-    """Fewer bytes than characters cannot be the text: nothing waits for a file that says it is empty."""
+    """A file with fewer bytes than the text has characters is refused before it is opened."""
     Path("empty").touch()
     craft(trained, data={"files": [str(Path.cwd() / "empty")]})
     for words in (EVAL, RESUME):
@@ -118,7 +118,7 @@ def test_a_text_that_is_too_long_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """Nor one that unpacks to more than it can be: one block more than twice the text is the most that is read."""
+    """At most twice the text and one block are read of a file, packed or not, that is longer than the text."""
     taken, before = list[int](), sources.chunks
     monkeypatch.setattr(sources, "BLOCK", 1000)
 
@@ -136,7 +136,7 @@ def test_a_text_that_is_too_long_is_not_read_to_its_end(
 
 
 def test_a_bound_is_itself_allowed(tmp_path: Path) -> None:
-    """A text of just as many characters is read; of one more it is not, in any encoding."""
+    """A text with as many characters as the limit is read, and a text with one more is not, in any encoding."""
     for encoding in ("utf-8", "utf-16", "latin-1"):
         (tmp_path / "t").write_text("é" * 300, encoding=encoding)
         assert len(text.from_files([str(tmp_path / "t")], encoding, max_characters=300).ids) == 300

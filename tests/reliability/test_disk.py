@@ -96,7 +96,7 @@ def test_a_small_disk(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_directory_that_vanishes(tmp_path: Path, corpus: Path) -> None:
-    """A run whose directory is removed, or whose checkpoints are, ends with one line."""
+    """A run ends with one line if its directory or its checkpoints are removed."""
     for gone, said in (("a", "was moved, removed or replaced"), ("b/checkpoints", "No such file or directory")):
         events = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / gone[0])).events()
         next(events)

@@ -1,4 +1,4 @@
-"""Nothing that a command is asked for keeps it for ever: it is done in seconds, or refused."""
+"""No option or configuration makes a command run for ever: it ends in seconds, or is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.cli.sample import MOST_SAMPLES
 
 @pytest.mark.parametrize("words", ["while True: pass", "threading.Event().wait()"])
 def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-    """The alarm of these tests goes off where a command works, or waits, for longer than it may."""
+    """`time_limit` ends a command that computes, or waits, for longer than it may."""
     monkeypatch.setattr(hostile_inputs, "CPU_SECONDS", 0.01)
     monkeypatch.setattr(hostile_inputs, "WALL_SECONDS", 0.01)
     with pytest.raises(HungError), time_limit():
@@ -37,7 +37,7 @@ GRADCHECK = f"gradcheck --layers={MOST_LAYERS} --tolerance=1e-4 --cell="
     ],
 )
 def test_numbers_beyond_all_patience(trained: Path, monkeypatch: pytest.MonkeyPatch, words: str, error: str) -> None:
-    """A number for which nobody would wait is refused; the largest that is not takes seconds."""
+    """A number that would take too long is refused; the largest one that is allowed takes seconds."""
     monkeypatch.chdir(trained)
     found = outcome([*words.split(), "--device=cpu"])
     check(found)
@@ -56,7 +56,7 @@ SLOW = {
 
 @pytest.mark.parametrize("kind", SLOW)
 def test_the_longest_configurations(tmp_path: Path, kind: str) -> None:
-    """Whatever a configuration repeats up to the bytes that it may have, it is read, or refused, in seconds."""
+    """A configuration of the largest size that repeats one thing is read, or refused, in seconds."""
     first = {"digits": b"a = 0x", "numbers": b"a = [", "escapes": b'a = "'}.get(kind, b"")
     last = {"numbers": b"]", "escapes": b'"'}.get(kind, b"")
     content = first + SLOW[kind] * ((config.files.MAX_BYTES - 10) // len(SLOW[kind])) + last
@@ -68,7 +68,7 @@ def test_the_longest_configurations(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["newlines", "digits"])
 def test_a_longer_configuration_is_not_read(tmp_path: Path, kind: str) -> None:
-    """One that would take longer than anybody waits for is refused by its size."""
+    """A larger configuration is refused by its size."""
     (tmp_path / "c.toml").write_bytes(b"[train]\nseed = 0x0" + SLOW[kind] * (40 << 20))
     found = outcome(["train", "--config", str(tmp_path / "c.toml"), "--set=model.x=1"])
     check(found)

@@ -1,4 +1,4 @@
-"""Texts, prompts and numbers of every nasty kind: a documented status, one line, and nothing written elsewhere."""
+"""Hostile texts, prompts and numbers end with a documented status and one line, and write no stray file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEXTS = {
 
 @pytest.mark.parametrize(("content", "error"), TEXTS.values(), ids=list(TEXTS))
 def test_every_kind_of_text(call: Call, tmp_path: Path, content: bytes, error: str) -> None:
-    """A text of any kind is learnt, sampled and evaluated in its own characters, or refused in one line."""
+    """A text of any kind is learned, sampled and scored in its own characters, or refused in one line."""
     (tmp_path / "text").write_bytes(content)
     before = tree(tmp_path)
     if error:
@@ -62,7 +62,7 @@ def test_every_kind_of_text(call: Call, tmp_path: Path, content: bytes, error: s
 
 
 def test_one_long_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """100 MB without a line end are trained on, through the cache like any text; each character is there."""
+    """A line of 100 MB is trained on, and the cache has each of its characters."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     block, count = b"abcdefgh" * 1024, 100 * 128
     with (tmp_path / "line").open("wb") as stream:
@@ -78,7 +78,7 @@ def test_one_long_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.parametrize("words", [["train", "-"], ["score", "r", "-"], ["eval", "r", "-"], ["compare", "r", "-"]])
 def test_bytes_that_are_no_text(trained: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    """Every command that reads a text names the byte that is none, and the encoding to try."""
+    """Every command that reads a text names the byte that cannot be decoded, and the encoding to try."""
     monkeypatch.chdir(trained)
     before = tree(trained)
     found = outcome(words, stdin=b"she \xff")
@@ -111,7 +111,7 @@ def test_bytes_that_are_no_text(trained: Path, monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_bytes_in_arguments_that_are_no_text(call: Call, trained: Path, words: list[str], error: str) -> None:
-    """A lone surrogate, which Python makes of such a byte, is an error of one line wherever it stands."""
+    """A lone surrogate, which Python makes of such a byte, is an error of one line in every argument."""
     before = tree(Path.cwd())
     words = [word.replace("R", str(trained / "r")) if word[0] == "R" else word for word in words]
     assert error in call(*words, status=2 if error else 0)[1]
@@ -119,7 +119,7 @@ def test_bytes_in_arguments_that_are_no_text(call: Call, trained: Path, words: l
 
 
 def test_bytes_in_arguments_of_a_process(trained: Path) -> None:
-    """The same from outside, where an argument is bytes."""
+    """The same holds for a process, whose arguments are bytes."""
     words = [b"sample", b"r", b"--device=cpu", b"--seed=1", b"--prompt=she\xff\xfe"]
     result = subprocess.run(
         [sys.executable, "-m", "charrnn", *words], cwd=trained, capture_output=True, timeout=60, check=False
@@ -129,7 +129,7 @@ def test_bytes_in_arguments_of_a_process(trained: Path) -> None:
 
 
 def numeric() -> list[tuple[str, str]]:
-    """Every command with each of its options that takes a number."""
+    """Return every command with each of its options that takes a number."""
     kinds = (click.types.IntParamType, click.types.FloatParamType)
     pairs = [(name, option) for name, command in cli.charrnn.commands.items() for option in command.params]
     return [(name, option.opts[0]) for name, option in pairs if isinstance(option.type, kinds)]
@@ -137,7 +137,7 @@ def numeric() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "option"), numeric())
 def test_options_that_are_no_number(trained: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str) -> None:
-    """NaN, infinity, too much for a float, and what is none are refused for every option that takes a number."""
+    """Every option that takes a number refuses NaN, infinity, numbers above a float, and other words."""
     monkeypatch.chdir(trained)
     words = {"train": ["t.txt"], "tune": ["t.txt"], "gradcheck": ["--layers=1"]}.get(command, ["r"])
     words += ["--dynamic"] if option == "--dynamic-rate" else []
@@ -156,7 +156,7 @@ NUMBERS = [dotted for dotted, spec in config.files.FIELDS.items() if type(spec.d
 
 @pytest.mark.parametrize("dotted", NUMBERS)
 def test_keys_that_are_no_number(dotted: str, tmp_path: Path) -> None:
-    """NaN, infinity and numbers out of bounds are refused for every key that takes a number, by --set and in a file."""
+    """Every key that takes a number refuses NaN, infinity and numbers out of bounds, by --set and in a file."""
     section, _, key = dotted.partition(".")
     for value in ("nan", "inf", "-inf", "1e999", str(-(10**30)), "'1'", "[1]", "true", "9" * 5000, "a.b", ""):
         found = outcome(["train", "--out", str(tmp_path / "r"), "--set", f"{dotted}={value}"])
@@ -170,7 +170,7 @@ def test_keys_that_are_no_number(dotted: str, tmp_path: Path) -> None:
 
 
 def test_more_digits_than_python_reads(call: Call, trained: Path) -> None:
-    """A number of thousands of digits is one out of range, also where it is a step or a size."""
+    """A number with thousands of digits is out of range, also as a step or a size."""
     error = call("sample", trained / "r", "--checkpoint", "9" * 5000, status=2)[1]
     assert error.startswith(f"charrnn: {trained / 'r'} has no checkpoint of step 999")
     error = call("train", "t.txt", f"--gpu-memory-limit={'9' * 400}GB", status=2)[1]
@@ -179,16 +179,16 @@ def test_more_digits_than_python_reads(call: Call, trained: Path) -> None:
 
 
 class Endless(io.RawIOBase):
-    """A pipe that never ends, and counts what was taken from it."""
+    """A pipe that never ends, and counts the bytes that are read from it."""
 
     taken = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return that it is."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill what is given."""
+        """Fill the buffer."""
         buffer[:] = b"s" * len(buffer)
         self.taken += len(buffer)
         return len(buffer)
@@ -204,7 +204,7 @@ class Endless(io.RawIOBase):
     ],
 )
 def test_texts_without_end(monkeypatch: pytest.MonkeyPatch, trained: Path, words: list[str], error: str) -> None:
-    """A prompt, or a text read whole, that does not end is read up to a bound, and the error says what to do."""
+    """A prompt or text without an end is read up to a limit, and the error says what to do."""
     monkeypatch.chdir(trained)
     monkeypatch.setattr(inputs, "LONGEST_PROMPT", 500_000)
     monkeypatch.setattr(backend, "total_ram", lambda: 4_000_000)
@@ -217,7 +217,7 @@ def test_texts_without_end(monkeypatch: pytest.MonkeyPatch, trained: Path, words
 
 
 def test_texts_up_to_the_bound_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The bound counts characters, and is itself allowed; the real ones are those that are documented."""
+    """A text with as many characters as the limit is read, and the limits are the documented ones."""
     (tmp_path / "t").write_text("é" * 300_000)
     assert len(inputs.read_text(str(tmp_path / "t"), "utf-8", 300_000)) == 300_000
     with pytest.raises(TextError, match="longer than 299,999 characters"):
@@ -227,7 +227,7 @@ def test_texts_up_to_the_bound_are_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_file_that_shrinks(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A file that is cut after its size was read, or between two blocks, is the text that was still there."""
+    """A file that is cut after its size was read, or between two blocks, is read as the rest of it."""
     path, text = tmp_path / "t.txt", TEXT * 100
     path.write_text(text)
     from_files([str(path)])  # so that the cache has a text of this size, and the next hashes first

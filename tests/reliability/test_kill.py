@@ -32,7 +32,7 @@ def trials(place: Path, old: str, stride: int, command: list[str]) -> dict[str, 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_any_time(place: Path, kills: int) -> None:
-    """Two processes a step, killed after some lines of output, again and again: not a bit is different."""
+    """A run with two processes a step that is killed again and again ends with the same bits."""
     command = words(train_steps=400, log_every=1, log_eval_every=7, log_sample_every=9, log_checkpoint_every=5)
     with started(*command, "--out", "whole") as process:
         assert "done at step 400" in process.communicate()[0]
@@ -54,7 +54,7 @@ def test_killed_at_any_time(place: Path, kills: int) -> None:
 
 @pytest.mark.parametrize("stride", MOMENTS)
 def test_killed_at_every_disk_access(place: Path, stride: int) -> None:
-    """Killed before or in the middle of a write, before a rename, sync or removal; and again when resumed."""
+    """A run is killed before or in the middle of a write, before a rename, sync or removal, and again later."""
     command = words(
         train_steps=4, train_shards=1, log_every=1, log_eval_every=3, log_sample_every=1, log_checkpoint_every=2
     )
@@ -90,7 +90,7 @@ def test_killed_while_it_replaces_another_run(place: Path, stride: int) -> None:
 
 @pytest.mark.parametrize("stride", MOMENTS)
 def test_killed_while_it_replaces_a_text_that_is_in_no_file(place: Path, stride: int) -> None:
-    """The same where both texts came from standard input: what is resumed is one of the runs with its own text."""
+    """The same with texts from standard input: the run that is resumed is one of the two, with its own text."""
 
     def command(seed: int) -> list[str]:
         return ["train", "-", *words(train_steps=2, train_shards=1, train_seed=seed, log_checkpoint_every=1)[2:]]

@@ -1,4 +1,4 @@
-"""What goes on for long holds no more at its end than at its beginning: memory, open files, files on the disk."""
+"""A long run needs no more memory, open files and files on the disk than a short one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = [
 ]
 
 GROWTH = 0.01
-"""How much more memory may be resident at the end than after a tenth."""
+"""The share by which the resident set may grow after the first tenth."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the text t.txt and a run r on it."""
+    """Return a directory with the text t.txt and a run r on it."""
     folder = tmp_path_factory.mktemp("long")
     (folder / "t.txt").write_text(TEXT)
     settings = {f"{section}.{key}": value for section, keys in long_run.OPTIONS.items() for key, value in keys.items()}
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
-    """What a process held after each hundredth of its work; memory and open files must not grow."""
+    """Run a work of `long_run.py`, check that memory and open files do not grow, and return its measurements."""
     program = [sys.executable, long_run.__file__, work, str(trained / "t.txt"), str(run)]
     lines = subprocess.run(program, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     looks = [json.loads(line) for line in lines]
@@ -47,7 +47,7 @@ def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
 
 
 def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
-    """100,000 steps with 100 evaluations, samples and checkpoints: memory and files are those of the first tenth."""
+    """Over 100,000 steps with evaluations, samples and checkpoints, memory and files stay those of the first tenth."""
     looks = watched("recorded", trained, tmp_path / "r")
     assert {look["files"] for look in looks} == {6}  # config.toml, baselines.json, two logs, .lock, .pid
     assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
@@ -58,5 +58,5 @@ def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("work", ["unrecorded", "evaluated", "sampled"])
 def test_nor_does_anything_else(trained: Path, work: str) -> None:
-    """Training without a directory, evaluating under every protocol again and again, a million characters."""
+    """The same holds for training without a directory, 900 evaluations, and a million sampled characters."""
     watched(work, trained, trained / "r")

@@ -1,4 +1,4 @@
-"""A network whose parameters are finite, but so large that its logits are not: whatever reads it says so."""
+"""A network with finite parameters and infinite logits: every command that reads it reports this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERROR = "the network overflows: its parameters are finite, but too large; use an
 
 @pytest.fixture
 def overflowing(trained: Path, call: Call) -> None:
-    """The run `r`, of which every parameter is -3e38 or 3e38."""
+    """Make the run `r`, with parameters of -3e38 and 3e38."""
     craft(trained)
     random = np.random.default_rng(0)
 
@@ -38,7 +38,7 @@ WORDS += ["eval r", "score r t.txt"]
 @pytest.mark.usefixtures("overflowing")
 @pytest.mark.parametrize("words", WORDS)
 def test_every_reader_says_so(call: Call, words: str) -> None:
-    """One line and status 2; of a text no character that the network chose."""
+    """A command prints one line and ends with status 2; it prints no character that the network chose."""
     out, error = call(*words.split(), status=2)
     assert error == f"charrnn: {ERROR}"
     assert words[0] == "e" or len(out.split("\n")[0]) <= len("she")
@@ -46,7 +46,7 @@ def test_every_reader_says_so(call: Call, words: str) -> None:
 
 @pytest.mark.usefixtures("overflowing")
 def test_from_python() -> None:
-    """The same from the API, and also where a text is given out piece by piece."""
+    """The API raises the same error, also where it returns a text piece by piece."""
     model = charrnn.load("r", device="cpu")
     for read in (model.sample, lambda: model.score("she sells"), model.evaluate, lambda: list(model.stream("she"))):
         with pytest.raises(OverflowingError, match=ERROR):
@@ -54,7 +54,7 @@ def test_from_python() -> None:
 
 
 def test_one_that_overflows_on_the_way(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits are looked at where each block begins."""
+    """A network that overflows while it writes ends the text at the next block."""
     model, before, blocks = charrnn.load(trained / "r", device="cpu"), Writer.write, list[int]()
 
     def write(writer: Writer, uniforms: np.ndarray, settings: object) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_one_that_overflows_on_the_way(trained: Path, monkeypatch: pytest.Monkey
 
 
 def test_training_goes_on(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A sample on the way that overflows ends there, and the run does not."""
+    """A sample during training that overflows ends, and the run continues."""
 
     def check(_: Writer) -> None:
         raise OverflowingError

@@ -1,4 +1,4 @@
-"""A run directory or checkpoint from anywhere: nothing of it is executed, followed out of it, or believed in size."""
+"""A run directory or checkpoint of unknown origin: no code of it runs, no link out of it and no size is trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = ["config.toml", "metrics.jsonl", "samples.txt", "baselines.json", LOCK, 
 
 @pytest.fixture
 def theirs(tmp_path: Path, corpus: Path) -> Path:
-    """A run, stopped on its way."""
+    """Return a run that was stopped before its end."""
     run(tmp_path / "r", corpus, FEW, stop_after=3)
     return tmp_path / "r"
 
@@ -42,7 +42,7 @@ def theirs(tmp_path: Path, corpus: Path) -> Path:
 def test_a_link_is_never_written_through(
     tmp_path: Path, corpus: Path, theirs: Path, name: str, option: dict[str, bool]
 ) -> None:
-    """Whatever a file of the run was linked to stays as it is: the link is refused, or replaced by a file."""
+    """The target of a link in a run directory never changes: the link is refused, or replaced by a file."""
     precious = tmp_path / "precious"
     original = (theirs / name).read_bytes() if (theirs / name).exists() else b"precious\n"
     precious.write_bytes(original)
@@ -55,7 +55,7 @@ def test_a_link_is_never_written_through(
 
 
 def test_checkpoints_that_lie_elsewhere(tmp_path: Path, corpus: Path, theirs: Path) -> None:
-    """A folder of checkpoints that is a link, or a checkpoint that is, is neither read nor pruned; one line says so."""
+    """A link to a folder of checkpoints, or to a checkpoint, is neither read nor removed; one line says so."""
     elsewhere = tmp_path / "elsewhere"
     (theirs / "checkpoints").rename(elsewhere)
     (theirs / "checkpoints").symlink_to(elsewhere)
@@ -82,7 +82,7 @@ def test_checkpoints_that_lie_elsewhere(tmp_path: Path, corpus: Path, theirs: Pa
 
 
 def test_a_link_to_itself(theirs: Path) -> None:
-    """A loop of links is no checkpoint, and no reason to look for ever."""
+    """A link to itself is not used as a checkpoint."""
     newest = sorted((theirs / "checkpoints").iterdir())[-1]
     newest.unlink()
     newest.symlink_to(newest.name)
@@ -91,7 +91,7 @@ def test_a_link_to_itself(theirs: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_no_checkpoint(theirs: Path) -> None:
-    """It is not waited for; the checkpoint before is used."""
+    """Nothing waits for a pipe in the place of a checkpoint; the checkpoint before it is used."""
     newest = sorted((theirs / "checkpoints").iterdir())[-1]
     newest.unlink()
     os.mkfifo(newest)
@@ -102,23 +102,23 @@ def test_a_pipe_is_no_checkpoint(theirs: Path) -> None:
 
 
 def bytes_of(header: dict[str, Any], data: bytes = b"") -> bytes:
-    """A safetensors file as somebody may make it up."""
+    """Return a safetensors file with this header."""
     words = json.dumps(header).encode()
     return struct.pack("<Q", len(words)) + words + data
 
 
 def tensor(shape: list[int], end: int) -> dict[str, Any]:
-    """What a header says of a tensor."""
+    """Return the entry of a tensor in a header."""
     return {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}
 
 
 def nested(depth: int) -> str:
-    """A list in a list in a list."""
+    """Return nested lists as JSON."""
     return "[" * depth + "]" * depth
 
 
 def liars(good: bytes) -> dict[str, bytes]:
-    """Small files that claim to be large, and one that is as large as it is useless."""
+    """Return small files that state large sizes."""
     same = dict.fromkeys(["charrnn"])
     config = json.loads(json.loads(good[8 : 8 + int.from_bytes(good[:8], "little")])["__metadata__"]["charrnn"])[
         "config"
@@ -169,7 +169,7 @@ print(json.dumps(said))
 def test_a_file_costs_no_more_than_its_size_justifies(
     tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever sizes it claims, it is refused in one line, with 48 MB and 40 times its own bytes to spare at most."""
+    """A file that states wrong sizes is refused in one line, with 48 MB and 40 times its own size left."""
     monkeypatch.chdir(tmp_path)
     good = checkpoint.find(theirs, "last")[0].read_bytes()
     (tmp_path / "good.safetensors").write_bytes(good)
@@ -185,7 +185,7 @@ def test_a_file_costs_no_more_than_its_size_justifies(
 
 
 def test_a_state_that_fits_no_stream(theirs: Path) -> None:
-    """The streams that a checkpoint claims must be there, as large as they are said to be."""
+    """A tensor of another shape than the metadata imply is an error that names it."""
     good = checkpoint.find(theirs, "last")[0]
     good.write_bytes(rebuilt(good.read_bytes(), lambda tensors: tensors.update({BIAS: np.zeros(2**10, np.float32)})))
     with pytest.raises(CheckpointError, match=r"output\.b_y is float32\[1024\], not"):
@@ -196,7 +196,7 @@ def test_a_state_that_fits_no_stream(theirs: Path) -> None:
 
 
 class Payload:
-    """What a pickle would run."""
+    """An object whose pickle runs code."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, ("open('executed', 'w')",)
@@ -221,7 +221,7 @@ print(sorted(set(seen)))
 
 
 def test_nothing_is_executed(tmp_path: Path, theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading what a pickle, a NumPy object array or a string of code hides in compiles, runs and opens nothing."""
+    """Loading a pickle, a NumPy object array or a string of code compiles, runs and opens nothing."""
     monkeypatch.chdir(tmp_path)
     good, payload = checkpoint.find(theirs, "last")[0].read_bytes(), pickle.dumps(Payload())
     (tmp_path / "good.safetensors").write_bytes(good)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.hostile_inputs import outcome
 from helpers.processes import words
 
 HUMBLE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
@@ -46,7 +47,7 @@ def refused(*command: str) -> str:
 @pytest.fixture
 def ours(place: Path) -> Iterator[Path]:
     """Change to a directory with a text and the run r, which was stopped after four steps."""
-    assert charrnn(*COMMAND, "--out=r", "--stop-after=4")[0] == 0
+    assert outcome([*COMMAND, "--out=r", "--stop-after=4"]).status == 0
     yield place
     for path in place.rglob("*"):
         path.chmod(0o700)

@@ -39,7 +39,7 @@ def check_that_it_stops(events: Iterator[Event], place: Path) -> None:
 
 
 @POSIX
-@pytest.mark.parametrize("upto", range(2, 16, 2))
+@pytest.mark.parametrize("upto", [2, 8, 14, *(pytest.param(upto, marks=pytest.mark.slow) for upto in (4, 6, 10, 12))])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_second_training_is_not_disturbed_by_the_first(place: Path, upto: int, resume: bool) -> None:
     """The second trains in a new directory of the same name, or resumes the run after its lock was removed."""

@@ -15,7 +15,6 @@ from charrnn.run.session import prepare
 
 NEW_LOG = {
     "every": 3,
-    "baselines": False,
     "eval_every": 7,
     "eval_chars": 30,
     "sample_every": 6,

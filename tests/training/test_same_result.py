@@ -25,6 +25,7 @@ SETTINGS = {
     **{"train.device": "cpu", "optimizer.average": 0.9, "optimizer.weight_decay": 0.01},
     **{"log.every": 5, "log.eval_every": 10, "log.sample_every": 10, "log.checkpoint_every": 10, "log.keep": 9},
 }
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LINUX = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no choice of cores here")
 
 
@@ -75,9 +76,9 @@ def first(text: Path) -> dict[str, object]:
     [
         (["--threads=1"], {}),
         (["--threads=2"], {"PYTHONHASHSEED": "1"}),
-        (["--threads=3"], {"PYTHONHASHSEED": "2"}),
-        ([], {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
-        ([], {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}),
+        pytest.param(["--threads=3"], {"PYTHONHASHSEED": "2"}, marks=pytest.mark.slow),
+        pytest.param([], dict.fromkeys(BLAS_THREADS, "1"), marks=pytest.mark.slow),
+        ([], dict.fromkeys(BLAS_THREADS, "4")),
         ([], {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONOPTIMIZE": "2", "PYTHONUNBUFFERED": "1", "COLUMNS": "20"}),
         pytest.param([], {"one_core": True}, marks=LINUX),
     ],

@@ -45,6 +45,7 @@ def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str,
     assert not np.array_equal(there.average, there.vector) or not everything
 
 
+RMSPROP = {"optimizer": {"name": "rmsprop"}}
 WAITS = (
     "__float__",
     "__int__",
@@ -58,7 +59,7 @@ WAITS = (
 )
 
 
-@pytest.mark.parametrize("more", [{}, EVERYTHING, {"optimizer": {"name": "rmsprop"}}])
+@pytest.mark.parametrize("more", [EVERYTHING, *(pytest.param(m, marks=pytest.mark.slow) for m in ({}, RMSPROP))])
 @pytest.mark.parametrize(("cell", "poison"), [("rnn", True), ("gru", False), ("lstm", False), ("lstm", True)])
 def test_a_step_never_waits(
     text: str, monkeypatch: pytest.MonkeyPatch, poison: bool, cell: str, more: config.Table
@@ -86,7 +87,7 @@ def test_a_step_never_waits(
     assert np.isnan(subject.drain()[-1].loss) == poison
 
 
-@pytest.mark.parametrize("more", [{}, EVERYTHING, {"optimizer": {"name": "rmsprop"}}])
+@pytest.mark.parametrize("more", [{}, EVERYTHING, RMSPROP])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_step_changes_nothing_but_the_position(
     text: str, monkeypatch: pytest.MonkeyPatch, bad: float, more: config.Table
