@@ -15,5 +15,5 @@ def test_a_cell_without_a_kernel_uses_its_loop() -> None:
     vars(mine).update(vars(CELLS["rnn"]), NAME="mine")
     backend = fake_gpu()
     assert backend.recurrence(mine) is mine
-    assert backend.recurrence_in_words(mine, 4, 8, "float32") == "one operation after another: this cell has no kernel"
+    assert backend.describe_recurrence(mine, 4, 8, "float32") == "one operation after another: this cell has no kernel"
     assert backend.recurrence(CELLS["rnn"]) is not CELLS["rnn"]

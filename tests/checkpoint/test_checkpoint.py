@@ -138,7 +138,7 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
     ("guard/scale", lambda _: np.array(np.nan), ["guard/scale", "not finite"]),
     ("guard/bad", lambda _: None, ["guard/bad", "missing"]),
     ("evil", lambda _: np.zeros(3), ["evil", "does not belong"]),
-    ("format", 3, ["version 2", "version 1", "update"]),
+    ("format", 3, ["version 3", "versions 1 to 2", "update"]),
     ("vocabulary", None, []),
     ("vocabulary.characters", CHARACTERS[::-1], ["vocabulary"]),
     ("vocabulary.characters", CHARACTERS[0] + CHARACTERS[:-1], ["vocabulary"]),

@@ -13,7 +13,7 @@ from helpers.networks import close, problem
 
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
-from charrnn.model import Chunk, Workspace, build, forward, loss_and_grad, next_state, surprise
+from charrnn.model import Chunk, Workspace, build, forward, loss_and_grad, next_state, prepare, surprise
 
 
 def step(net: SimpleNamespace, scale: float = 0.25) -> float:
@@ -50,15 +50,13 @@ def test_keeping_everything_is_no_mask(net: SimpleNamespace) -> None:
 def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """With so many characters that only some rows of logits fit into memory, nats, loss and gradients are the same."""
     loss, whole = step(net), net.backend.to_host(net.gradient).copy()
-    nats = net.backend.to_host(
-        surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
-    )
-    monkeypatch.setattr("charrnn.model.network.LOGITS_MOST", rows * net.network.vocab_size + 1)
+    nats = net.backend.to_host(surprise(net.network, net.params, net.work.layers[-1].h, net.chunk.targets, net.work))
+    monkeypatch.setattr("charrnn.model.network.MOST_LOGITS", rows * net.network.vocab_size + 1)
     net.work = Workspace(net.network, net.T, net.B)
     assert net.work.logits.shape[0] == max(rows, net.network.hidden_size) < net.T * net.B
     assert step(net) == pytest.approx(loss, rel=net.case.tolerance)
     assert close(net.backend.to_host(net.gradient), whole, net.case.tolerance)
-    again = surprise(net.network, net.params, net.work.layers[-1].after, net.chunk.targets, net.work)
+    again = surprise(net.network, net.params, net.work.layers[-1].h, net.chunk.targets, net.work)
     assert close(net.backend.to_host(again), nats, net.case.tolerance)
 
 
@@ -91,11 +89,13 @@ def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
 def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
     """Reading T characters and then T more from the carried state gives the hidden states of reading 2T."""
     half, n = net.T // 2, net.T // 2 * net.B
+    prepare(net.network, net.params, net.work)
     whole = net.backend.to_host(
         forward(net.network, net.params, net.chunk.inputs, net.chunk.keep, net.state, net.work)
     ).copy()
     state = {name: array + 0.0 for name, array in net.state.items()}
     work, parts = Workspace(net.network, half, net.B), []
+    prepare(net.network, net.params, work)
     for i in range(2):
         keep = net.chunk.keep[i * half : (i + 1) * half, :]
         hidden = forward(net.network, net.params, net.chunk.inputs[i * n : (i + 1) * n], keep, state, work)
@@ -168,7 +168,7 @@ def test_gradients_need_only_what_a_kernel_emits(net: SimpleNamespace) -> None:
     def recurrence_backward(tape: Any, *args: Any, **options: Any) -> None:
         cell.recurrence_backward(tape, *args, **options)
         for name, value in vars(tape).items():
-            if hasattr(value, "shape") and name not in ("z", "z_hidden", "hidden", "half", "lift", "bias"):
+            if hasattr(value, "shape") and name not in ("z", "z_hidden", "hidden", "scale", "shift", "bias"):
                 value[...] = nan
 
     kernel = SimpleNamespace(recurrence_forward=cell.recurrence_forward, recurrence_backward=recurrence_backward)
