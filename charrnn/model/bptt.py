@@ -15,13 +15,19 @@ Where the parts of min-char-rnn.py are:
       dbh, dWxh, dWhh                        `backward`
       np.clip(dparam, -5, 5)                 optim/rules.py, `clip`
     sample                                   sampling/generate.py
-    p, hprev                                 text/streams.py
+    p                                        text/streams.py, `Streams.chunk`
+    hprev                                    `next_state`; set to zero by `Chunk.keep`
     while True, smooth_loss                  training/loop.py; one pass through it: training/step.py
     mem += dparam * dparam; param += ...     optim/rules.py, `Adagrad`
 
 Everything that can be is outside the loop over time. The input projection is a gather of rows for all T·B characters;
 the output projection and every weight gradient are single products over T·B rows. Only h @ W_hh and the elementwise
 part of the cell are inside it (`charrnn.model.cells`).
+
+The arrays that a pass writes are in a `Workspace` (model/network.py). The important ones, for each layer: `layer.z`
+(T·B, G·H), the projected input and later its gradient dz; `layer.h` and `layer.h_before` (T·B, H), h[t] and h[t-1];
+`layer.dropped` (T·B, H), h after dropout. For all layers: `work.table` (V+1, G·H), the rows of W_xh plus b_h;
+`work.dhidden` (T·B, H), the gradient by the output of the current layer; `work.logits` (rows, V).
 """
 
 from __future__ import annotations
@@ -40,7 +46,8 @@ class Chunk(NamedTuple):
         inputs: (T·B,) ids, time-major.
         targets: (T·B,) ids: the character after each input.
         keep: (T, B), 0 where the state of a stream is reset before it reads the character; None for all ones.
-        input_mask: (B, V) booleans, true for a character that the stream does not see; None for no dropout.
+        input_mask: (B, V) booleans, true for a character of the vocabulary that the stream does not see in this chunk;
+            None for no dropout.
         output_masks: (L, B, H), what the output of each layer is multiplied by; None for no dropout.
         recurrent_masks: (L, H, G·H), what the recurrent weights are multiplied by; None for no dropout.
     """
@@ -59,13 +66,14 @@ def loss_and_grad(
     """Compute the loss of a chunk and its gradient: one step of truncated backpropagation through time.
 
     Args:
-        network: the shape of the network.
+        network: the sizes, the cell and the backend.
         params: the weights.
         grads: overwritten with the gradient of `scale` times the summed loss.
         chunk: the characters and masks.
         state: before the chunk; no gradient flows into it.
         work: for (T, B); made with `dropout` if the chunk has masks.
-        scale: 1/B of the whole batch gives the gradient of min-char-rnn: summed over time, averaged over streams.
+        scale: 1/B, for the B of the whole batch and not of a shard: the gradient is summed over time, as in
+            min-char-rnn, and averaged over streams.
 
     Returns:
         The loss (0-d), nats summed over the chunk's T·B characters.
@@ -89,7 +97,7 @@ def loss_and_grad(
 
 
 def prepare(network: Network, params: Views, work: Workspace) -> None:
-    """Compute what `forward` needs of the weights alone. Call it once before it, and again when the weights change."""
+    """Compute what depends on the weights alone. Call it before the first `forward`, and when the weights change."""
     network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
     work.table[network.vocab_size, ...] = params["layer0.b_h"]  # a dropped character adds only the bias
     for i, layer in enumerate(work.layers):
@@ -111,7 +119,7 @@ def forward(
 
     Args:
         network: the shape of the network.
-        params: the weights, as `prepare` got them.
+        params: the same weights that `prepare` got.
         inputs: (T·B,) ids, time-major.
         keep: see `Chunk`.
         state: before the chunk; None continues from the end of the last pass in `work`.
@@ -144,30 +152,22 @@ def next_state(work: Workspace, *, out: State) -> None:
 # -- output layer and loss, a block of rows at a time -----------------------------------------------------------------
 
 
-def surprise(network: Network, params: Views, hidden: Array, targets: Array, work: Workspace) -> Array:
-    """Return -log p(target) in nats (N,) for targets (N,) and the hidden states (N, H) before them; N = T·B."""
-    parts = []
-    for block in work.blocks:
-        logits = project(network, params, hidden[block, :], out=work.logits[: block.stop - block.start, :])
-        parts.append(cross_entropy(logits, targets[block], backend=network.backend)[0])
-    return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]
-
-
 def output_loss_and_grad(
     network: Network, params: Views, grads: Views, hidden: Array, targets: Array, work: Workspace, *, scale: float
 ) -> Array:
-    """Return the sum (0-d) of `surprise`, and compute the gradients of `scale` times it.
+    """Return the summed nats (0-d) of the targets, and compute the gradients of `scale` times the sum.
 
     Those of the output layer go into `grads`, dL/dh (N, H) goes into `work.dhidden`.
     """
     backend, losses = network.backend, list[Array]()
     nats_and_grad = backend.fused("cross_entropy", cross_entropy_and_grad)
-    for block in work.blocks:
-        h, rows, block_grads = hidden[block, :], block.stop - block.start, work.block_grads if losses else grads
+    for i, block in enumerate(work.blocks):
+        h, rows = hidden[block, :], block.stop - block.start
+        block_grads = work.block_grads if i else grads  # the first block writes the gradients, the others are added
         logits = project(network, params, h, out=work.logits[:rows, :])
         nats = nats_and_grad(logits, targets[block], scale, backend=backend)  # overwrites logits with their gradient
         project_backward(network, params, block_grads, h, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
-        if losses:
+        if i:
             for name, gradient in block_grads.items():
                 backend.xp.add(grads[name], gradient, out=grads[name])
         losses.append(backend.total(nats))
@@ -215,7 +215,7 @@ def cross_entropy(logits: Array, targets: Array, *, backend: Backend) -> tuple[A
 def cross_entropy_backward(
     exponentials: Array, sums: Array, targets: Array, scale: float, *, backend: Backend
 ) -> Array:
-    """Compute the gradient of `scale` times the summed nats by the logits: scale * (softmax - one_hot(target)).
+    """The adjoint of `cross_entropy`: compute scale * (softmax - one_hot(target)), the gradient by the logits.
 
     Args:
         exponentials: (N, V), as `cross_entropy` left them; overwritten with the gradient, which is returned.
@@ -224,8 +224,8 @@ def cross_entropy_backward(
         scale: the factor of the loss.
         backend: of the arrays.
     """
-    backend.xp.multiply(exponentials, scale / sums, out=exponentials)  # dy = ps
-    backend.subtract_at(exponentials, targets, scale)  # dy[target] -= 1
+    backend.xp.multiply(exponentials, scale / sums, out=exponentials)  # dy = scale * ps
+    backend.subtract_at(exponentials, targets, scale)  # dy[target] -= scale
     return exponentials
 
 
@@ -251,7 +251,9 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         h_before, dz, dz_hidden = layer.h_before, layer.z, layer.z_hidden
         if keep is not None:
             h_before = backend.xp.multiply(h_before, backend.xp.reshape(keep, (-1, 1)), out=work.kept)
-        backend.matmul(h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])  # dW_hh = sum of h[t-1].T @ dz[t]
+        backend.matmul(
+            h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"]
+        )  # dW_hh = sum of (keep[t] * h[t-1]).T @ dz_hidden[t]
         for name, gate in network.cell.BIASES.items():
             backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
         if i == 0:
@@ -267,3 +269,23 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
             backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])  # db_h = sum of dz
             backend.matmul(x.T, dz, out=grads[f"layer{i}.W_xh"])  # dW_xh = x.T @ dz
             backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)  # dL/dx = dz @ W_xh.T, for the layer below
+
+
+# -- without gradients -------------------------------------------------------------------------------------------------
+
+
+def surprise(network: Network, params: Views, hidden: Array, targets: Array, work: Workspace) -> Array:
+    """Return -log p(target) in nats (N,), without gradients, for evaluation.
+
+    Args:
+        network: the sizes and the backend.
+        params: the weights.
+        hidden: (N, H) the last layer's output, N = T·B.
+        targets: (N,) the ids that it predicts.
+        work: for (T, B).
+    """
+    parts = []
+    for block in work.blocks:
+        logits = project(network, params, hidden[block, :], out=work.logits[: block.stop - block.start, :])
+        parts.append(cross_entropy(logits, targets[block], backend=network.backend)[0])
+    return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]

@@ -4,7 +4,8 @@
 
 An update rule is a class with its settings, the names of the vectors it keeps (`slots`; they start at zero and are
 saved in checkpoints under these names) and `apply`. A skipped step (`ok` is false and its gradient zero) changes
-neither the parameters nor the slots.
+neither the parameters nor the slots. `Backend.blocks` yields matching slices of vectors and a scratch array of the same
+length, so that a chain of operations stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from charrnn.backend import Array, Backend
 from charrnn.config import OptimizerConfig
 
 GUARD_LIMIT = 3
-"""Skipped steps in a row after which the guard stops training."""
+"""Skipped steps in a row after which the guard skips every step, and the loop stops."""
 TRACE_COLUMNS = 4
 """What `apply_update` records of a step: loss, gradient norm, and the guard's `scale` and `bad` after it."""
 
@@ -69,7 +70,7 @@ def apply_update(
     config: OptimizerConfig,
     backend: Backend,
 ) -> None:
-    """Judge a step by its loss and gradient. Unless it is skipped, update the parameters.
+    """Let the guard judge a step by its loss and gradient. Unless it is skipped, update the parameters.
 
     Args:
         arrays: updated in place.
@@ -85,7 +86,7 @@ def apply_update(
     loss, norm = loss / inputs.characters, xp.sqrt(backend.dot(grad, grad))
     ok = guard.judge(loss, norm)
     trace[0], trace[1], trace[2], trace[3] = loss, norm, guard.scale, guard.bad
-    backend.zero_unless(ok, grad)
+    backend.zero_unless(ok, grad)  # of a skipped step; `clip` then leaves it zero, as a norm of NaN is above no bound
     clip(grad, norm, config, backend=backend)
     update = Update(inputs.number, guard.scale * inputs.learning_rate, ok, backend)
     if arrays.decayed is not None:
@@ -117,7 +118,10 @@ class Guard:
         self.bad: Array = backend.zeros((), dtype)
 
     def judge(self, loss: Array, norm: Array) -> Array:
-        """Return whether (0-d boolean) the step counts, from its loss and gradient norm before clipping, both 0-d."""
+        """Update `scale` and `bad`, and return whether (0-d boolean) the step counts.
+
+        `loss` and `norm`, of the gradient before clipping, are 0-d.
+        """
         select, stopped = self.backend.select, self.bad >= self.limit
         finite = self.backend.xp.isfinite(loss + norm)
         self.scale = select(finite | stopped, self.scale, self.scale * 0.5)
@@ -224,7 +228,8 @@ class Adam:
     m += (1 - beta1) * (g - m); v += (1 - beta2) * (g^2 - v);
     p -= rate * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps).
 
-    t counts skipped steps, too; after those the guard lowers the rate.
+    t counts skipped steps, too. After one the correction for the start of the means is slightly too small; the halved
+    rate outweighs that.
     """
 
     beta1: float
@@ -236,7 +241,7 @@ class Adam:
         """See `Rule`."""
         xp, t = update.backend.xp, update.number
         share1, share2 = update.if_ok(1 - self.beta1), update.if_ok(1 - self.beta2)
-        rate = update.if_ok(1 / (1 - self.beta1**t)) * update.rate
+        corrected_rate = update.if_ok(1 / (1 - self.beta1**t)) * update.rate
         correction = (1 - self.beta2**t) ** -0.5
         for p, g, m, v, scratch in update.backend.blocks(params, grad, slots["mean"], slots["square"]):
             xp.multiply(g, g, out=scratch)
@@ -246,8 +251,8 @@ class Adam:
             xp.multiply(scratch, correction, out=scratch)  # sqrt(v / (1 - beta2^t))
             xp.add(scratch, self.eps, out=scratch)
             xp.divide(m, scratch, out=scratch)
-            xp.multiply(scratch, rate, out=scratch)
-            xp.subtract(p, scratch, out=p)  # p -= rate / (1 - beta1^t) * m / (sqrt(...) + eps)
+            xp.multiply(scratch, corrected_rate, out=scratch)
+            xp.subtract(p, scratch, out=p)  # p -= rate / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
 
 
 def rule(config: OptimizerConfig) -> Rule:
@@ -269,19 +274,19 @@ def decay(params: Array, decayed: Array, amount: float, update: Update) -> None:
 
     Only where `decayed` (P,) is 1 (elsewhere it is 0), and not in a skipped step.
     """
-    xp, loss = update.backend.xp, update.if_ok(amount) * update.rate
+    xp, share = update.backend.xp, update.if_ok(amount) * update.rate
     for p, flags, scratch in update.backend.blocks(params, decayed):
-        xp.multiply(flags, loss, out=scratch)
+        xp.multiply(flags, share, out=scratch)
         xp.subtract(1.0, scratch, out=scratch)
-        xp.multiply(p, scratch, out=p)
+        xp.multiply(p, scratch, out=p)  # p *= 1 - rate * amount
 
 
-def average_share(keep: float, number: int) -> float:
-    """Return the share of the new weights in their running mean: 1 - min(keep, t / (t + 9)) at update t; 0 for keep 0.
+def average_share(decay: float, number: int) -> float:
+    """Return the share of the new weights in their running mean: 1 - min(decay, t / (t + 9)) at update t.
 
-    A young mean forgets faster, so that the first weights do not stay in it.
+    A young mean forgets faster, so that the first weights do not stay in it. Without a mean both are 0.
     """
-    return 1 - min(keep, number / (number + 9)) if keep else 0.0
+    return 1 - min(decay, number / (number + 9)) if decay else 0.0
 
 
 def update_average(mean: Array, params: Array, share: float, update: Update) -> None:

@@ -75,7 +75,7 @@ class Loop:
         yield Ended(self.moment(trainer.done), reason or "steps")
 
     def before_training(self, reason: str | None) -> Iterator[Event]:
-        """Evaluate, sample and save the untrained network. A run that is interrupted before its start saves nothing."""
+        """Evaluate, sample and save before the first step. A run that is interrupted here saves nothing."""
         if reason is None and self.config.log.eval_every:
             yield from self.evaluate(scheduled=True)
         if reason is None and self.config.log.sample_every:
@@ -111,7 +111,7 @@ class Loop:
                 self.last = measured
                 self.progress.smooth_loss = smoothing * self.progress.smooth_loss + (1 - smoothing) * measured.loss
                 continue
-            rate = measured.scale * self.trainer.learning_rate(measured.step)
+            rate = measured.scale * self.trainer.learning_rate(measured.step)  # of the next step
             yield Guarded(self.moment(measured.step), measured.loss, measured.grad_norm, measured.bad, rate)
             if measured.bad >= GUARD_LIMIT:
                 self.trainer.done = self.trainer.drained = measured.step
@@ -126,6 +126,9 @@ class Loop:
         log, step, best = self.config.log, self.trainer.done, False
         if is_due(step, log.eval_every):
             best = yield from self.evaluate(scheduled=True)
+            optimizer = self.config.optimizer
+            if optimizer.schedule == "plateau" and self.progress.reduction_is_due(optimizer.decay_patience):
+                self.trainer.lr_reductions += 1
             if self.out_of_patience and reason not in FINISHED:
                 reason = "patience"
         finished = reason in FINISHED
@@ -147,15 +150,13 @@ class Loop:
 
         The additional evaluation at the end of a run (`scheduled` is false) does not affect patience and plateau.
         """
-        step, trainer, optimizer = self.trainer.done, self.trainer, self.config.optimizer
+        step, trainer = self.trainer.done, self.trainer
         if self.validation is None:
             return False
         params = trainer.network.views(trainer.average)
         result = protocols.streams(trainer.network, params, self.validation, trainer.thread_pool, trainer.state())
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.record(step, result.nats_per_char, trained=trained, scheduled=scheduled)
-        if optimizer.schedule == "plateau" and scheduled and self.progress.out_of_patience(optimizer.decay_patience):
-            trainer.lr_reductions += 1
         if math.isfinite(result.nats_per_char):
             yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
         return best
@@ -167,7 +168,7 @@ class Loop:
             trainer.network,
             trainer.network.views(trainer.average),
             self.corpus.vocabulary,
-            prompt=self.corpus.ids[:0],
+            prompt=self.corpus.ids[:0],  # none
             length=self.config.log.sample_length,
             count=1,
             settings=Settings(),
@@ -182,11 +183,11 @@ class Loop:
         return event
 
     def snapshot(self) -> Snapshot:
-        """Return the checkpoint of this step. Waits for the device."""  # sync
-        return Snapshot(self.moment(self.trainer.done), to_checkpoint(self.trainer, self.progress, self.corpus))
+        """Return the checkpoint of this step. Waits for the device."""
+        return Snapshot(self.moment(self.trainer.done), to_checkpoint(self.trainer, self.progress, self.corpus))  # sync
 
     def trained(self, measured: Measured, steps_per_second: float) -> Trained:
-        """Return the event of a step that was not skipped."""
+        """Return the event of the last step, which was not skipped."""
         train = self.config.train
         return Trained(
             self.moment(measured.step),
@@ -199,7 +200,7 @@ class Loop:
         )
 
     def moment(self, step: int) -> Moment:
-        """Return the time at `step`."""
+        """Return `step` with the time now."""
         chars = step * self.config.train.seq_length * self.config.train.batch_size
         return Moment(step, chars, round(self.progress.seconds + time.monotonic() - self.began, 3))
 

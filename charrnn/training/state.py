@@ -49,7 +49,7 @@ class Progress:
             self.best = Best(step, val_loss)
         return better
 
-    def out_of_patience(self, patience: int) -> bool:
+    def reduction_is_due(self, patience: int) -> bool:
         """Return whether another `patience` evaluations have passed without a better one."""
         return self.stale_evaluations > 0 and self.stale_evaluations % patience == 0
 
@@ -71,9 +71,9 @@ def to_checkpoint(trainer: Trainer, progress: Progress, corpus: Corpus) -> Check
     """Return the checkpoint of a run. Waits for the device.
 
     Raise `DivergedError` for a number that is not finite: no run could continue from it.
-    """  # sync
+    """
     host, layout = trainer.network.backend.to_host, trainer.network.layout
-    tensors = {name: host(array) for name, array in arrays(trainer).items()}
+    tensors = {name: host(array) for name, array in arrays(trainer).items()}  # sync
     for name, vector in vectors(trainer).items():
         tensors |= to_tensors(name, host(vector), layout)
     for name, tensor in tensors.items():

@@ -7,7 +7,6 @@ never its bits.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +33,14 @@ CAPACITY = 100
 
 @dataclass
 class Shard:
-    """A slice of the batch: its streams, their state before and after the last chunk, and its gradient."""
+    """A slice of the batch.
+
+    Attributes:
+        columns: its streams.
+        state: (L, b, H) by name, before the next chunk.
+        after: (L, b, H) by name, after the chunk in work; it becomes `state` unless the step is skipped.
+        grad: (P,) its gradient; `grads` are the named views.
+    """
 
     columns: slice
     state: State
@@ -64,7 +70,7 @@ class Measured:
     @property
     def skipped(self) -> bool:
         """Whether the guard skipped the step."""
-        return not math.isfinite(self.loss + self.grad_norm)
+        return self.bad > 0
 
 
 class Trainer:
@@ -75,6 +81,7 @@ class Trainer:
         lr_reductions: how often the plateau schedule has reduced the learning rate.
         vector: (P,) the parameters; `params` are its named views.
         average: (P,) what evaluations and samples use: the running mean of the parameters, or the parameters.
+            `vector` and `average` are zero until a run writes its initial weights into them.
         slots: the vectors (P,) of the update rule.
         guard: skips steps that are not finite.
     """
@@ -120,7 +127,7 @@ class Trainer:
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain` reads them."""
         self.masks.prepare(self.done)
-        self.pool.run(self.compute, self.done)
+        self.pool.run(self.compute, self.done)  # calls compute(part, done) for every shard
         with self.network.backend.quiet():
             self.update()
         self.done += 1
@@ -128,14 +135,14 @@ class Trainer:
     def compute(self, part: int, step: int) -> None:
         """Compute one shard's loss (summed nats), gradient and next state for update number `step` + 1.
 
-        It may run in a worker process: all that it writes is in shared memory.
+        It may run in a worker process: all its results are in shared memory.
         """
         network, backend, shard = self.network, self.network.backend, self.shards[part]
         T, B = self.streams.seq_length, self.streams.ids.shape[1]
-        _, row = self.streams.chunk(step)
-        ids = backend.indices(self.ids.read(row, row + T + 1)[:, shard.columns])
+        _, p = self.streams.chunk(step)  # the chunk starts at position p of each stream
+        ids = backend.indices(self.ids.read(p, p + T + 1)[:, shard.columns])  # (T+1, b)
         inputs, targets = (backend.xp.reshape(a, (-1,)) for a in (ids[:-1, :], ids[1:, :]))
-        chunk = Chunk(inputs, targets, **self.masks.of(step, shard.columns))
+        chunk = Chunk(inputs, targets, **self.masks.of(step, shard.columns))  # keep, and the masks of dropout
         free = self.free.setdefault(shard.columns.stop - shard.columns.start, [])
         try:
             work = free.pop()  # threads share the list: to ask first whether it is empty would be a race
@@ -168,8 +175,9 @@ class Trainer:
         return self.done - self.drained == CAPACITY
 
     def drain(self) -> list[Measured]:
-        """Return what the steps since the last call recorded. Waits for the device."""  # sync
-        rows = self.network.backend.to_host(self.trace)[: self.done - self.drained].astype(np.float64).tolist()
+        """Return what the steps since the last call recorded. Waits for the device."""
+        trace = self.network.backend.to_host(self.trace)  # sync
+        rows = trace[: self.done - self.drained].astype(np.float64).tolist()
         first, self.drained = self.drained + 1, self.done
         return [
             Measured(step, loss, norm, scale, int(bad)) for step, (loss, norm, scale, bad) in enumerate(rows, first)

@@ -38,14 +38,14 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Tape:
-    """The arrays of one layer for a pass over (T, B). The forward pass writes them, the backward pass reads them.
+    """What the forward pass of one layer saves for the backward pass: arrays for T steps of B streams.
 
     Attributes:
         z: (T, B, 3H) the projected input in the order r, y, n. The forward pass overwrites it with the gates' values as
             (T, 3, B, H), each gate contiguous; the backward pass overwrites those with dz.
         z_hidden: (T, B, 3H) where the backward pass leaves the gradient of the recurrent product: dz, its last third
             times r. The forward pass keeps u at the start of each step's memory.
-        hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
+        hidden: (T+1, B, H); hidden[0] is the state before the chunk, hidden[t+1] is h[t] of the formulas.
         bias: (3, B, H) of the recurrent product: 0, 0, b_hn.
         scratch: (3, B, H): the gates being computed; in the backward pass their slopes.
         product: (B, H) scratch.
@@ -90,7 +90,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
     """Compute `tape.hidden[1:]` from `tape.hidden[0]` and `tape.z`.
 
     Args:
-        tape: of this layer.
+        tape: the arrays of this layer.
         keep: (T, B) of the arrays' dtype, 0 where the state of a stream is reset before step t; None for all ones.
         backend: of the arrays.
     """
@@ -120,7 +120,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
 def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
     """Compute dz = dL/dz and dz_hidden from the last step to the first, into `tape.z` and `tape.z_hidden`.
 
-        dh[t] = dL/dh[t] + keep[t+1] * (y[t+1] * dh[t+1] + dz_hidden[t+1] @ W.T)
+        dh[t] = dhidden[t] + keep[t+1] * (y[t+1] * dh[t+1] + dz_hidden[t+1] @ W.T)
         dz_n = (1 - y) * (1 - n^2) * dh
         dz_y = y * (1 - y) * (keep[t] * h[t-1] - n) * dh
         dz_r = r * (1 - r) * u * dz_n
@@ -128,7 +128,7 @@ def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, back
 
     Args:
         tape: as the forward pass left it.
-        dhidden: (T, B, H) the gradient dL/dh[t] from the layer above; overwritten with dh.
+        dhidden: (T, B, H) the gradient by h[t] that comes from the layer above; overwritten with dh.
         keep: as in the forward pass.
         backend: of the arrays.
     """

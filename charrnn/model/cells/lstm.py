@@ -40,12 +40,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Tape:
-    """The arrays of one layer for a pass over (T, B). The forward pass writes them, the backward pass reads them.
+    """What the forward pass of one layer saves for the backward pass: arrays for T steps of B streams.
 
     Attributes:
         z: (T, B, 4H) the projected input in the order i, f, g, o. The forward pass overwrites it with the gates' values
             as (T, 4, B, H), each gate contiguous; the backward pass overwrites those with dz.
-        hidden: (T+1, B, H) h; slot 0 is the state before the chunk, slot t+1 the state after step t.
+        hidden: (T+1, B, H); hidden[0] is the state before the chunk, hidden[t+1] is h[t] of the formulas.
         cell_state: (T+1, B, H) c, in the same way.
         scratch: (4, B, H): the gates being computed; in the backward pass their slopes.
         product: (B, H) scratch.
@@ -102,7 +102,7 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
     """Compute `tape.hidden[1:]` and `tape.cell_state[1:]` from their slots 0 and `tape.z`.
 
     Args:
-        tape: of this layer.
+        tape: the arrays of this layer.
         keep: (T, B) of the arrays' dtype, 0 where the states of a stream are reset before step t; None for all ones.
         backend: of the arrays.
     """
@@ -127,14 +127,14 @@ def recurrence_forward(tape: Tape, keep: Array | None, *, backend: Backend) -> N
 def recurrence_backward(tape: Tape, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
     """Compute dz[t] = dL/da[t] from the last step to the first and write it into `tape.z`.
 
-        dh[t] = dL/dh[t] + keep[t+1] * dz[t+1] @ W.T
+        dh[t] = dhidden[t] + keep[t+1] * dz[t+1] @ W.T
         dc[t] = o * (1 - tanh(c[t])^2) * dh[t] + keep[t+1] * f[t+1] * dc[t+1]
         dz_i = i * (1 - i) * g * dc;    dz_f = f * (1 - f) * keep[t] * c[t-1] * dc
         dz_g = (1 - g^2) * i * dc;      dz_o = o * (1 - o) * tanh(c[t]) * dh
 
     Args:
         tape: as the forward pass left it.
-        dhidden: (T, B, H) the gradient dL/dh[t] from the layer above; overwritten with dh.
+        dhidden: (T, B, H) the gradient by h[t] that comes from the layer above; overwritten with dh.
         keep: as in the forward pass.
         backend: of the arrays.
     """
