@@ -27,6 +27,7 @@ settings.register_profile("explore", max_examples=1000, deadline=None, print_blo
 settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may be missing, as on a machine that only checks its GPU
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return how many processes share the whole suite; a part of it that is named runs in this process."""
     if config.args_source != pytest.Config.ArgsSource.TESTPATHS:
