@@ -165,8 +165,9 @@ class Backend:
         """Return a table (N, B), to be read only, whose rows are read on the device."""
         return Rows(self, table)
 
-    def free_bytes(self) -> int | None:
-        """Return the free bytes of the device's memory; None if they are not known."""
+    def free_bytes(self, *, cached: bool = True) -> int | None:
+        """Return the free bytes of the device's memory, with those `cached` for reuse or without; None if not known."""
+        del cached
         return None
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:

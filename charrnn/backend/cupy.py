@@ -65,11 +65,12 @@ class CupyBackend(Backend):
         """Upload the whole table if it needs at most a quarter of the free memory, else blocks of that size."""
         return Rows(self, table, self.free_bytes() // 4)
 
-    def free_bytes(self) -> int:
-        """Return the free bytes of the driver and of CuPy's pool, within the limit of the pool."""
-        pool = self.cupy.get_default_memory_pool()
-        free = self.cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
-        return int(min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free)
+    def free_bytes(self, *, cached: bool = True) -> int:
+        """Return the driver's free bytes within the limit of CuPy's pool, plus what the pool holds for reuse."""
+        pool, free = self.cupy.get_default_memory_pool(), self.cupy.cuda.runtime.memGetInfo()[0]
+        if limit := pool.get_limit():
+            free = min(free, limit - pool.used_bytes() - pool.free_bytes())
+        return int(free + pool.free_bytes() * cached)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """Download once. Waits for the device."""  # sync

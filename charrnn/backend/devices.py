@@ -71,7 +71,8 @@ def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterato
     try:
         yield
     except MemoryError as error:
-        facts, free = [cupy.first_line(error).removesuffix(".")], backend.free_bytes()
+        # Without cached memory: after the error it includes arrays that were freed on the way to this line.
+        facts, free = [cupy.first_line(error).removesuffix(".")], backend.free_bytes(cached=False)
         if free is not None:
             facts.append(f"{free / 2**20:,.0f} MiB are free")
         advice = "lower train.batch_size or model.hidden_size"

@@ -80,6 +80,11 @@ def test_limit_and_precision_reach_the_library() -> None:
         assert limited.free_bytes() == 2**20
         assert CupyBackend(0).free_bytes() == 2**20
         CupyBackend(0, precision="float32")
+        pool = cupy.get_default_memory_pool()
+        pool.free_bytes, pool.used_bytes = lambda: 1000, lambda: 5000
+        assert [limited.free_bytes(cached=cached) for cached in (True, False)] == [2**20 - 5000, 2**20 - 6000]
+        pool.set_limit(size=0)
+        assert [limited.free_bytes(cached=cached) for cached in (True, False)] == [2**30 + 1000, 2**30]
     assert cupy._core._routines_linalg.chosen == [("float32", 7), ("float32", 1)]
 
 
