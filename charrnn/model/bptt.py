@@ -251,9 +251,8 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         h_before, dz, dz_hidden = layer.h_before, layer.z, layer.z_hidden
         if keep is not None:
             h_before = backend.xp.multiply(h_before, backend.xp.reshape(keep, (-1, 1)), out=work.kept)
-        backend.matmul(
-            h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"]
-        )  # dW_hh = sum of (keep[t] * h[t-1]).T @ dz_hidden[t]
+        # dW_hh = sum of (keep[t] * h[t-1]).T @ dz_hidden[t]
+        backend.matmul(h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
             backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
         if i == 0:
