@@ -23,6 +23,7 @@ NEW_LOG = {
     "sample_length": 17,
     "keep_samples": 5,
     "smoothing": 0.5,
+    "baselines": False,
 }
 
 
