@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import TINY, Call
-from helpers.damage import flipped
-from helpers.example_checkpoint import example, run_of_four
+from helpers.crafted_checkpoints import with_flipped_byte
+from helpers.example_checkpoint import example, run_with_four_checkpoints
 
 from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Best, directory
@@ -22,13 +22,13 @@ BEST = "step-00000002.safetensors"
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run directory with checkpoints of steps 0, 2, 4 and 6, of which 2 is the best."""
-    return run_of_four(tmp_path)
+    return run_with_four_checkpoints(tmp_path)
 
 
 def flip(path: Path) -> None:
     """Change a bit of the tensors."""
     good = path.read_bytes()
-    path.write_bytes(flipped(good, len(good) - 1))
+    path.write_bytes(with_flipped_byte(good, len(good) - 1))
 
 
 SPOILT = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.example_checkpoint import example, run_of_four
+from helpers.example_checkpoint import example, run_with_four_checkpoints
 
 from charrnn import checkpoint as checkpoints
 from charrnn.errors import CheckpointError
@@ -14,7 +14,7 @@ from charrnn.errors import CheckpointError
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run directory with checkpoints of steps 0, 2, 4 and 6, of which 2 is the best."""
-    return run_of_four(tmp_path)
+    return run_with_four_checkpoints(tmp_path)
 
 
 @pytest.mark.parametrize(("which", "step"), [("best", 2), ("last", 6), ("0", 0), ("4", 4), ("0004", 4)])

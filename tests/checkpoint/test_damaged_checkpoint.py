@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from helpers.damage import BIAS, flipped, rebuilt
+from helpers.crafted_checkpoints import BIAS, with_changes, with_flipped_byte
 from helpers.runs import FEW, OFTEN, contents, run
 
 from charrnn import checkpoint, cli
@@ -21,7 +21,7 @@ from charrnn.errors import CheckpointError
 
 def other_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
     """A file of which one tensor is another."""
-    return lambda good: rebuilt(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
+    return lambda good: with_changes(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
 
 
 def header(good: bytes) -> int:
@@ -39,9 +39,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut in the tensors": lambda good: good[: (header(good) + len(good)) // 2],
     "cut before the last byte": lambda good: good[:-1],
     "a byte too long": lambda good: good + b"\0",
-    "flipped in the header": lambda good: flipped(good, header(good) // 2),
-    "flipped in the first tensor": lambda good: flipped(good, header(good)),
-    "flipped in the last tensor": lambda good: flipped(good, len(good) - 1),
+    "flipped in the header": lambda good: with_flipped_byte(good, header(good) // 2),
+    "flipped in the first tensor": lambda good: with_flipped_byte(good, header(good)),
+    "flipped in the last tensor": lambda good: with_flipped_byte(good, len(good) - 1),
     "a header of absurd size": lambda good: (2**62).to_bytes(8, "little") + good[8:],
     "zeros": lambda good: bytes(len(good)),
     "another type": other_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
@@ -51,8 +51,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
         "optimizer/square_sum/output.b_y", lambda tensor: tensor + np.float32("inf")
     ),
     "a state that is NaN": other_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
-    "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
-    "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
+    "a tensor too few": lambda good: with_changes(good, lambda tensors: tensors.pop(BIAS)),
+    "a tensor too many": lambda good: with_changes(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
 }
 
 
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Ca
 
 def later(path: Path) -> None:
     """Make the checkpoint at `path` one of a later version."""
-    path.write_bytes(rebuilt(path.read_bytes(), len, format=FORMAT + 1))
+    path.write_bytes(with_changes(path.read_bytes(), len, format=FORMAT + 1))
 
 
 @pytest.mark.parametrize(("spoil", "words"), [(later, "update charrnn"), (None, "cannot read")])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.networks import close
-from helpers.trainers import text_from, trainer
+from helpers.trainers import one_document, trainer
 
 from charrnn import config, text
 from charrnn.training.step import Trainer
@@ -70,7 +70,7 @@ NAMES = ("layer0.W_xh", "layer0.W_hh", "output.W_hy", "layer0.b_h", "output.b_y"
 
 def test_min_char_rnn_losses_are_the_ancestors(text: str) -> None:
     """The shipped configuration has the ancestor's first ten step losses to 1e-9 relative."""
-    corpus = text_from(text)
+    corpus = one_document(text)
     subject = ancestor(corpus, seed=5)
     for _ in range(10):
         subject.step()
@@ -80,7 +80,7 @@ def test_min_char_rnn_losses_are_the_ancestors(text: str) -> None:
 
 def test_min_char_rnn_gradients_are_the_ancestors_from_equal_states(text: str) -> None:
     """Put into the ancestor's weights and state at each of 50 steps, over two resets, the gradient agrees to 1e-10."""
-    corpus = text_from(text)
+    corpus = one_document(text)
     assert len(corpus.ids) // 25 < 25
     _, history = min_char_rnn(corpus.ids.tolist(), len(corpus.vocabulary), 5, 50)
     subject = ancestor(corpus, seed=5)

@@ -10,7 +10,7 @@ import pytest
 from helpers import textbook
 from helpers.namespaces import Case, StrictBackend, strict
 from helpers.networks import close, problem
-from helpers.trainers import TINY, text_corpus, trainer
+from helpers.trainers import TINY, three_documents, trainer
 
 from charrnn import config
 from charrnn.config import Config
@@ -26,8 +26,8 @@ def dropped(case: Case, cell: str) -> SimpleNamespace:
     """Return the textbook's example with dropout, on a namespace."""
     net = problem(case, cell, dropout=True)
     backend, host = net.backend, net.host
-    outputs, recurrent = (backend.from_host(mask, case.dtype) for mask in (host.drop, host.connections))
-    masks = {"input_mask": backend.from_host(host.hidden), "output_masks": outputs, "recurrent_masks": recurrent}
+    outputs, recurrent = (backend.from_host(mask, case.dtype) for mask in (host.output_masks, host.recurrent_masks))
+    masks = {"input_mask": backend.from_host(host.input_mask), "output_masks": outputs, "recurrent_masks": recurrent}
     net.chunk = net.chunk._replace(**masks)
     net.work = Workspace(net.network, net.T, net.B, dropout=True)
     return net
@@ -47,8 +47,8 @@ def test_dropped_characters_become_v(case: Case) -> None:
     """In each stream exactly the ids of its dropped characters become V, the id of "no character"."""
     backend, host = case.make(), textbook.example("rnn", dropout=True)
     inputs = backend.indices(backend.from_host(host.inputs.reshape(-1)))
-    ids = drop_inputs(inputs, backend.from_host(host.hidden), backend=backend)
-    expected = [[7 if host.hidden[b, n] else n for b, n in enumerate(row)] for row in host.inputs.tolist()]
+    ids = drop_inputs(inputs, backend.from_host(host.input_mask), backend=backend)
+    expected = [[7 if host.input_mask[b, n] else n for b, n in enumerate(row)] for row in host.inputs.tolist()]
     assert backend.to_host(ids).reshape(host.inputs.shape).tolist() == expected
     assert any(7 in row for row in expected)
 
@@ -67,7 +67,7 @@ def copied(subject: Masks, step: int, columns: slice) -> list[np.ndarray]:
 
 def masks_of(text: str, settings: dict[str, Any]) -> Masks:
     """Return the masks of a tiny run on a text."""
-    return trainer(run(settings), text_corpus(text)).masks
+    return trainer(run(settings), three_documents(text)).masks
 
 
 def test_masks_depend_on_seed_step_and_layer_alone(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_masks_drop_their_share_and_keep_the_mean(text: str) -> None:
 def test_dropout_is_the_same_for_any_number_of_workers(text: str, threads: int, shards: int, cell: str) -> None:
     """The bits of training with dropout do not depend on the number of workers."""
     settings = run({"train": {"shards": shards, "batch_size": 8}, "model": {"cell": cell}})
-    one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
+    one, many = (trainer(settings, three_documents(text), threads=n) for n in (1, threads))
     for _ in range(130):  # more than one block of masks
         one.step(), many.step()
         if one.full:
@@ -124,7 +124,7 @@ def test_shards_see_one_batch_of_masks(text: str) -> None:
     """Other shards drop the same characters, outputs and weights of each stream: only the rounding differs."""
     vectors = []
     for shards in (1, 3):
-        subject = trainer(run({"train": {"shards": shards}, "model": {"dtype": "float64"}}), text_corpus(text))
+        subject = trainer(run({"train": {"shards": shards}, "model": {"dtype": "float64"}}), three_documents(text))
         for _ in range(10):
             subject.step()
         vectors.append(subject.vector.copy())
@@ -134,7 +134,7 @@ def test_shards_see_one_batch_of_masks(text: str) -> None:
 def test_masks_are_uploaded_between_steps(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device gets the masks of many steps at a time: only every `count`-th step uploads."""
     uploads = []
-    subject = trainer(run({"model": {"dtype": "float64"}}), text_corpus(text), strict("device1"))
+    subject = trainer(run({"model": {"dtype": "float64"}}), three_documents(text), strict("device1"))
     original = StrictBackend.from_host
     for _ in range(2):
         subject.step()
@@ -150,7 +150,7 @@ def test_masks_are_uploaded_between_steps(text: str, monkeypatch: pytest.MonkeyP
 
 def test_nothing_is_dropped_without_dropout(text: str) -> None:
     """Without dropout there are no masks but those of resets, and no workspace for dropout."""
-    subject = trainer(config.build(TINY), text_corpus(text))
+    subject = trainer(config.build(TINY), three_documents(text))
     subject.step()
     assert set(subject.masks.arrays) == {"keep"}
     assert set(subject.masks.of(0, slice(0, 4))) == {"keep"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.namespaces import Case
 from helpers.networks import close
-from helpers.trainers import TINY, text_corpus, trainer
+from helpers.trainers import TINY, three_documents, trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,7 +134,7 @@ def test_average_is_the_running_mean(case: Case) -> None:
 def test_decay_spares_biases(text: str) -> None:
     """Every matrix shrinks by rate times decay in a step whose gradient is zero, and no bias does."""
     said = {"optimizer": {"weight_decay": 0.5, "learning_rate": 0.1, "clip_value": 0.0, "warmup": 0.0}}
-    subject = trainer(config.build(config.merged(TINY, said)), text_corpus(text))
+    subject = trainer(config.build(config.merged(TINY, said)), three_documents(text))
     subject.vector += 1.0
     before = {name: view.copy() for name, view in subject.params.items()}
     subject.update()  # of gradients that nobody has written to
@@ -145,7 +145,7 @@ def test_decay_spares_biases(text: str) -> None:
 def test_average_is_what_is_evaluated_and_saved(text: str) -> None:
     """With an average, predictions come from it and not from the parameters; without, they are one vector."""
     said = {"optimizer": {"average": 0.9}}
-    subject, plain = (trainer(config.build(config.merged(TINY, more)), text_corpus(text)) for more in (said, {}))
+    subject, plain = (trainer(config.build(config.merged(TINY, more)), three_documents(text)) for more in (said, {}))
     assert np.array_equal(subject.average, subject.vector)
     for _ in range(5):
         subject.step(), plain.step()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.commands import TRAIN, Call
-from helpers.runs import TINY, last_bytes, metrics, run
-from helpers.trainers import poisoning
+from helpers.runs import TINY, metrics, newest_checkpoint, run
+from helpers.trainers import poison_gradients
 
 from charrnn import checkpoint, config
 from charrnn.checkpoint import Checkpoint
@@ -125,7 +125,7 @@ def test_a_bad_gradient_is_skipped_and_three_stop_the_run(
     text: str, monkeypatch: pytest.MonkeyPatch, cell: str, name: str, value: float
 ) -> None:
     """One element that is not finite, or whose square is not, is enough; the third in a row ends the run."""
-    poisoning(monkeypatch, lambda done: done in (5, 10, 11, 21, 22, 23), value)
+    poison_gradients(monkeypatch, lambda done: done in (5, 10, 11, 21, 22, 23), value)
     tables: tuple[Table, ...] = {"model": {"cell": cell}}, {"optimizer": {"name": name, "average": 0.9}}
     reason, guards, saved = same_course(*tables, text=text)
     assert (reason, skips(guards)) == ("diverged", [(6, 1), (11, 1), (12, 2), (22, 1), (23, 2), (24, 3)])
@@ -136,7 +136,7 @@ def test_a_bad_gradient_is_skipped_and_three_stop_the_run(
 
 def test_memory_that_overflows_is_not_saved(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Squares of huge gradients that count add up to infinity: the run ends before a file that nobody could load."""
-    poisoning(monkeypatch, lambda done: done > 10, 1.5e19)
+    poison_gradients(monkeypatch, lambda done: done > 10, 1.5e19)
     clips = {"optimizer": {"name": "adagrad", "clip_norm": 0.0}}
     reason, guards, saved = same_course(clips, text=text)
     assert (reason.split(":")[0], guards) == ("optimizer/square_sum/layer0.W_xh overflows at step 20", [])
@@ -172,7 +172,7 @@ def resumes_from_everywhere(whole: Path, corpus: Path, *tables: Table) -> None:
             if later > step:
                 checkpoint.path_of(again, later).unlink()
         to_the_end(again, corpus, *tables)
-        assert last_bytes(again) == last_bytes(whole)
+        assert newest_checkpoint(again) == newest_checkpoint(whole)
         assert metrics(again) == metrics(whole)
         assert (again / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
 
@@ -188,7 +188,7 @@ def test_a_guarded_run_is_resumed_bit_for_bit(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, bad: tuple[int, ...], stops: int
 ) -> None:
     """Bad steps, also where they stopped it, before, at and after each of its checkpoints leave the same bytes."""
-    poisoning(monkeypatch, lambda done: done in bad)
+    poison_gradients(monkeypatch, lambda done: done in bad)
     assert to_the_end(tmp_path / "whole", corpus, OFTEN) == stops
     resumes_from_everywhere(tmp_path / "whole", corpus, OFTEN)
 
@@ -206,7 +206,7 @@ def test_a_run_with_losses_that_overflow_is_resumed_bit_for_bit(
 
 def test_the_rate_is_halved_alike_down_to_zero(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The 150th halving leaves a float32 nothing: also in the metrics, whether the run went on or was resumed."""
-    poisoning(monkeypatch, lambda done: done % 2 == 0)
+    poison_gradients(monkeypatch, lambda done: done % 2 == 0)
     options = {"train": {"steps": 310}}, {"log": {"eval_every": 0, "sample_every": 0, "checkpoint_every": 305}}
     run(tmp_path / "whole", corpus, *options)
     resumes_from_everywhere(tmp_path / "whole", corpus, *options)

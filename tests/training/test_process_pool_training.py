@@ -9,7 +9,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from helpers.processes import PATIENCE
-from helpers.trainers import poisoning
+from helpers.trainers import poison_gradients
 
 from charrnn import config, text
 from charrnn.backend import Backend, ThreadPool, process_pool
@@ -60,7 +60,7 @@ def test_training_with_workers_has_the_same_bits() -> None:
 
 def test_a_bad_gradient_of_a_worker_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two skipped steps, and the three that shut the guard, are those of one process."""
-    poisoning(monkeypatch, lambda done: done in (4, 9) or done >= 15)
+    poison_gradients(monkeypatch, lambda done: done in (4, 9) or done >= 15)
     alone, crowd = trainer(1), trainer(3)
     for _ in range(20):
         step_both(alone, crowd)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.runs import last_bytes, metrics, run
+from helpers.runs import metrics, newest_checkpoint, run
 from helpers.trainers import EVERYTHING
 
 from charrnn import api, checkpoint, config
@@ -36,7 +36,7 @@ def test_resumed_run_is_the_uninterrupted_one(
     for stop in stops:
         run(parts, corpus, settings, stop_after=stop, resume=True)
     run(parts, corpus, settings, resume=True, files=())
-    assert last_bytes(parts) == last_bytes(whole)
+    assert newest_checkpoint(parts) == newest_checkpoint(whole)
     assert metrics(parts) == metrics(whole)
     rates = {line["learning_rate"] for line in metrics(whole) if line["event"] == "train"}
     assert len(rates) > 2, "the schedule does nothing"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.namespaces import Case, StrictBackend, strict
 from helpers.networks import close
-from helpers.trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
+from helpers.trainers import EVERYTHING, TINY, one_document, three_documents, trainer
 
 import charrnn
 from charrnn import config
@@ -24,7 +24,7 @@ from charrnn.training.step import CAPACITY
 @pytest.mark.parametrize("everything", [False, True])
 def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str, everything: bool) -> None:
     """Twenty steps, over the end of a sweep, give the parameters, losses and states of NumPy in float64."""
-    corpus = text_corpus(text)
+    corpus = three_documents(text)
     here, there = (
         config.build(config.merged(TINY, EVERYTHING if everything else {}, {"model": {"dtype": dtype, "cell": cell}}))
         for dtype in (case.dtype, "float64")
@@ -67,7 +67,7 @@ def test_a_step_never_waits(
     """Not one conversion to a Python number, host index or transfer happens inside a step, a bad one included."""
     backend = strict("device1")
     settings = config.build(config.merged(TINY, {"model": {"dtype": "float64", "cell": cell}}, more))
-    subject = trainer(settings, text_corpus(text), backend)
+    subject = trainer(settings, three_documents(text), backend)
     subject.step()  # the first step makes the workspaces
     if poison:
         subject.params["output.W_hy"][0, 0] = float("nan")
@@ -93,7 +93,7 @@ def test_a_bad_step_changes_nothing_but_the_position(
     text: str, monkeypatch: pytest.MonkeyPatch, bad: float, more: config.Table
 ) -> None:
     """A gradient with one element that is not finite changes no parameter, slot or state; the rate halves."""
-    subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), text_corpus(text))
+    subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), three_documents(text))
     for _ in range(3):
         subject.step()
     kept = [subject.vector, subject.average, *subject.slots.values()]
@@ -120,7 +120,7 @@ def test_a_bad_step_changes_nothing_but_the_position(
 
 def test_a_step_touches_at_most_twelve_files(text: str) -> None:
     """Somebody who reads what a step calls, with everything switched on, opens at most 12 files."""
-    subject = trainer(config.build(config.merged(TINY, EVERYTHING)), text_corpus(text))
+    subject = trainer(config.build(config.merged(TINY, EVERYTHING)), three_documents(text))
     subject.step()  # the first step makes the workspaces
     package, touched = str(Path(charrnn.__file__).parent), set()
 
@@ -151,7 +151,7 @@ def test_threads_that_want_one_workspace_get_two(text: str) -> None:
         def __len__(self) -> int:
             return 1
 
-    one, other = (trainer(config.build(TINY), text_corpus(text)) for _ in range(2))
+    one, other = (trainer(config.build(TINY), three_documents(text)) for _ in range(2))
     width = one.shards[0].columns.stop
     one.free = {width: Contested()}
     one.step(), other.step()
@@ -160,7 +160,7 @@ def test_threads_that_want_one_workspace_get_two(text: str) -> None:
 
 def test_losses_are_kept_until_read(text: str) -> None:
     """`CAPACITY` losses stay on the device, and reading them in pieces or at once gives the same."""
-    corpus = text_from(text)
+    corpus = one_document(text)
     one, other = (trainer(config.build(TINY), corpus) for _ in range(2))
     pieces = []
     for i in range(CAPACITY):
@@ -175,7 +175,7 @@ def test_losses_are_kept_until_read(text: str) -> None:
 def test_steady_state_allocates_nothing_that_grows(text: str, shards: int) -> None:
     """Over 100 steps, sweeps and drained losses included, the memory that Python and NumPy hold stays the same."""
     settings = config.build(config.merged(TINY, {"train": {"shards": shards}, "model": {"hidden_size": 32}}))
-    subject = trainer(settings, text_corpus(text))
+    subject = trainer(settings, three_documents(text))
 
     def held() -> int:
         with one_thread:  # as the training loop does

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import TINY, last_bytes, metrics, run
+from helpers.runs import TINY, metrics, newest_checkpoint, run
 
 from charrnn import checkpoint, config
 from charrnn.backend import ThreadPool
@@ -29,7 +29,7 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, corpus: Path, stop
         run(parts, corpus, model, stop_after=stop, resume=True)
     events = run(parts, corpus, resume=True, files=())
     assert events[-1].reason == "steps"
-    assert last_bytes(parts) == last_bytes(whole)
+    assert newest_checkpoint(parts) == newest_checkpoint(whole)
     assert metrics(parts) == metrics(whole)
     assert (parts / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
     assert (parts / "config.toml").read_bytes() == (whole / "config.toml").read_bytes()
@@ -47,7 +47,7 @@ def test_what_was_written_after_the_checkpoint_is_cut_off(tmp_path: Path, corpus
         stream.write('{"event": "train", "step": 4')
     run(torn, corpus, resume=True)
     assert metrics(torn) == metrics(whole)
-    assert last_bytes(torn) == last_bytes(whole)
+    assert newest_checkpoint(torn) == newest_checkpoint(whole)
     assert (torn / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
 
 
@@ -56,7 +56,7 @@ def test_a_run_repeats_from_its_own_configuration(tmp_path: Path, corpus: Path) 
     run(tmp_path / "first", corpus)
     table = config.read(str(tmp_path / "first" / "config.toml"))
     list(prepare(Request(preset=table, out=tmp_path / "again")).events())
-    assert last_bytes(tmp_path / "first") == last_bytes(tmp_path / "again")
+    assert newest_checkpoint(tmp_path / "first") == newest_checkpoint(tmp_path / "again")
     assert metrics(tmp_path / "first") == metrics(tmp_path / "again")
 
 
@@ -66,7 +66,7 @@ def test_steps_extend_a_finished_run(tmp_path: Path, corpus: Path) -> None:
     run(tmp_path / "short", corpus)
     assert run(tmp_path / "short", corpus, resume=True) == []
     run(tmp_path / "short", corpus, {"train": {"steps": 48}}, resume=True)
-    assert last_bytes(tmp_path / "short") == last_bytes(tmp_path / "long")
+    assert newest_checkpoint(tmp_path / "short") == newest_checkpoint(tmp_path / "long")
 
 
 @pytest.mark.parametrize(
