@@ -21,7 +21,7 @@ from charrnn.checkpoint.file import FORMAT
 RELEASED = Path(__file__).parent.parent / "released"
 TEXT = RELEASED / "text.txt"
 EXACT = 1e-6
-"""The relative error that a later version may have in an evaluation; losses of resumed steps may have ten times more."""
+"""The relative error that a later version may have in an evaluation; resumed losses may have ten times more."""
 
 
 @pytest.fixture(params=sorted(RELEASED.glob("*.safetensors")), ids=lambda path: path.stem)
