@@ -70,7 +70,7 @@ def steps(folder: Path) -> list[Step]:
     sanitizer = shutil.which("compute-sanitizer")
     watched = (sanitizer or "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")
     tour = script("gpu_kernels.py", "tour")
-    few = (str(ROOT / "tests" / "model" / "test_cells.py"), "-k", "float64 and rnn")
+    few = (str(ROOT / "tests" / "model" / "test_bptt.py"), "-k", "float64 and rnn")
     return [
         Step(
             "tests",

@@ -19,11 +19,11 @@ def main() -> None:
 
     del sys.argv[0]
     if sys.argv[0] == "--free":
-        card = cupy_cards.limited(int(sys.argv[1]))
+        card = cupy_cards.with_free_memory(int(sys.argv[1]))
         del sys.argv[:2]
     else:
         card = fake_cupy.installed()
-    with card, cupy_cards.seen():
+    with card, cupy_cards.readable_values():
         if sys.argv[0].endswith(".py"):
             sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
             runpy.run_path(sys.argv[0], run_name="__main__")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.namespaces import fake_gpu
-from helpers.trainers import one_layer, text_corpus, trainer
+from helpers.trainers import one_layer_config, three_documents, trainer
 
 import charrnn
 from charrnn.run.request import Request
@@ -71,7 +71,7 @@ def test_an_interrupted_training_is_freed(alive: list[weakref.ref[object]]) -> N
 def test_kernels_are_freed_with_their_backend(alive: list[weakref.ref[object]], cell: str) -> None:
     """On a GPU the compiled kernels, which own device memory, belong to the backend and are freed with it."""
     backend = fake_gpu()
-    subject = trainer(one_layer(cell, 3), text_corpus(TEXT * 2), backend)
+    subject = trainer(one_layer_config(cell, 3), three_documents(TEXT * 2), backend)
     subject.step()
     (kernel,) = backend.recurrences[cell].kernels.values()
     assert backend.kernels.compiled

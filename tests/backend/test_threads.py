@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from helpers.networks import close
-from helpers.trainers import TINY, text_corpus, trainer
+from helpers.trainers import TINY, three_documents, trainer
 
 from charrnn import config
 from charrnn.backend import one_thread
@@ -18,7 +18,7 @@ from charrnn.backend import one_thread
 def test_any_number_of_threads_gives_the_same_bits(text: str, threads: int, cell: str) -> None:
     """Parameters and losses have the same bits at any number of threads."""
     settings = config.build(config.merged(TINY, {"train": {"shards": 3, "batch_size": 8}, "model": {"cell": cell}}))
-    one, many = (trainer(settings, text_corpus(text), threads=n) for n in (1, threads))
+    one, many = (trainer(settings, three_documents(text), threads=n) for n in (1, threads))
     for _ in range(12):
         one.step()
         many.step()
@@ -34,7 +34,7 @@ def test_shards_change_only_rounding(text: str) -> None:
         settings = config.build(
             config.merged(TINY, {"train": {"shards": shards, "batch_size": 7}, "model": {"dtype": "float64"}})
         )
-        subject = trainer(settings, text_corpus(text))
+        subject = trainer(settings, three_documents(text))
         for _ in range(10):
             subject.step()
         vectors.append(subject.vector.copy())
@@ -50,7 +50,7 @@ def limits(kind: str | None = None) -> list[int]:
 def test_limits_are_restored_after_a_step(text: str) -> None:
     """BLAS has its previous number of threads after a step."""
     before = limits()
-    subject = trainer(config.build(TINY), text_corpus(text), threads=2)
+    subject = trainer(config.build(TINY), three_documents(text), threads=2)
     subject.step()
     subject.close()
     assert limits() == before

@@ -1,6 +1,6 @@
-"""Files of earlier versions: each loads, says what its own version said, and goes on as it went on then.
+"""Checkpoints of earlier versions load, and have the samples and losses that their own version computed.
 
-They lie in `released`, beside the text that they learnt; `released/make.py` makes another.
+The files are in `released`, with the text that the networks learned. `released/make.py` makes a new one.
 """
 
 from __future__ import annotations
@@ -21,68 +21,70 @@ from charrnn.checkpoint.file import FORMAT
 RELEASED = Path(__file__).parent.parent / "released"
 TEXT = RELEASED / "text.txt"
 EXACT = 1e-6
-"""How near a later version must come to an evaluation; losses of steps that go on from it: ten times that."""
+"""The relative error that a later version may have in an evaluation; resumed losses may have ten times more."""
 
 
 @pytest.fixture(params=sorted(RELEASED.glob("*.safetensors")), ids=lambda path: path.stem)
 def file(request: pytest.FixtureRequest) -> Path:
-    """Each checkpoint."""
+    """Return each checkpoint."""
     return request.param
 
 
 @pytest.fixture
-def then(file: Path) -> dict[str, Any]:
-    """What its own version said of it."""
+def expected(file: Path) -> dict[str, Any]:
+    """Return the samples and losses that the checkpoint's own version computed."""
     return json.loads(file.with_suffix(".json").read_text("utf-8"))
 
 
-def test_every_format_is_here() -> None:
-    """There is a file of every version of the format up to the one that is written now."""
-    found = set()
+def test_every_format_has_a_file() -> None:
+    """There is a file of every version of the format, including the current one."""
+    formats = set()
     for path in RELEASED.glob("*.safetensors"):
         with safetensors.safe_open(path, framework="numpy") as file:
-            found.add(json.loads(file.metadata()["charrnn"])["format"])
-    assert found == set(range(1, FORMAT + 1))
+            formats.add(json.loads(file.metadata()["charrnn"])["format"])
+    assert formats == set(range(1, FORMAT + 1))
 
 
-def test_an_old_network_writes_what_it_wrote(call: Call, file: Path, then: dict[str, Any]) -> None:
-    """Its likeliest text, and that of a seed where a seed still means the same, are those of its own version."""
-    words = ["sample", file, "--no-echo", "--prompt", then["prompt"], "--length", len(then["greedy"])]
-    assert call(*words, "--temperature=0")[0] == then["greedy"] + "\n"
-    if "seed" in then:
-        assert call(*words, "--seed", then["seed"])[0] == then["sampled"] + "\n"
+def test_an_old_network_samples_the_same_text(call: Call, file: Path, expected: dict[str, Any]) -> None:
+    """The likeliest text, and the text of a seed if seeds did not change, are those of the file's own version."""
+    words = ["sample", file, "--no-echo", "--prompt", expected["prompt"], "--length", len(expected["greedy"])]
+    assert call(*words, "--temperature=0")[0] == expected["greedy"] + "\n"
+    if "seed" in expected:
+        assert call(*words, "--seed", expected["seed"])[0] == expected["sampled"] + "\n"
 
 
-def test_an_old_network_predicts_as_it_did(call: Call, file: Path, then: dict[str, Any]) -> None:
-    """Its loss under both protocols is that of its own version, and so is its step."""
-    for protocol, words in (("carried", []), ("windows", ["--window", then["window"]])):
+def test_an_old_network_has_the_same_loss(call: Call, file: Path, expected: dict[str, Any]) -> None:
+    """The losses under both protocols, and the step, are those of the file's own version."""
+    for protocol, words in (("carried", []), ("windows", ["--window", expected["window"]])):
         result = json.loads(call("eval", file, TEXT, "--json", *words)[0])
-        assert result["nats_per_char"] == pytest.approx(then[protocol], rel=EXACT)
-    assert checkpoint.load(file).meta.step == then["step"]
+        assert result["nats_per_char"] == pytest.approx(expected[protocol], rel=EXACT)
+    assert checkpoint.load(file).meta.step == expected["step"]
 
 
-def test_an_old_run_goes_on_as_it_did(call: Call, tmp_path: Path, file: Path, then: dict[str, Any]) -> None:
-    """Resumed from nothing but the checkpoint and its text, it has the losses that its own version had."""
-    path = checkpoint.path_of(tmp_path / "r", then["step"])
+def test_an_old_run_resumes_with_the_same_losses(
+    call: Call, tmp_path: Path, file: Path, expected: dict[str, Any]
+) -> None:
+    """Resumed from the checkpoint and its text alone, a run has the losses that the file's own version had."""
+    path = checkpoint.path_of(tmp_path / "r", expected["step"])
     path.parent.mkdir(parents=True)
     shutil.copy(file, path)
     call("train", TEXT, "--resume", "--out=r")
     losses = {m["step"]: m["loss"] for m in metrics(tmp_path / "r") if m["event"] == "train"}
-    assert losses == pytest.approx({int(step): loss for step, loss in then["losses"].items()}, rel=10 * EXACT)
+    assert losses == pytest.approx({int(step): loss for step, loss in expected["losses"].items()}, rel=10 * EXACT)
     last = checkpoint.last(tmp_path / "r")
     assert last is not None
     assert last[1].meta.step == max(losses)
 
 
 def test_an_old_network_is_fine_tuned(call: Call, tmp_path: Path, file: Path) -> None:
-    """`--init-from` takes its weights, bit for bit, and trains on with them."""
+    """`--init-from` starts a run with the weights of the checkpoint, bit for bit."""
     source = checkpoint.load(file)
-    kept, dtype = "average" if source.meta.config.optimizer.average else "parameters", source.meta.config.model.dtype
+    prefix, dtype = "average" if source.meta.config.optimizer.average else "parameters", source.meta.config.model.dtype
     settings = (f"--set=model.dtype={dtype}", "--set=train.seq_length=8")
     call("train", TEXT, "--device=cpu", "--init-from", file, "--steps=2", "--out=r", *settings)
     first = checkpoint.load(checkpoint.path_of(tmp_path / "r", 0))
-    weights = {name: tensor for name, tensor in source.tensors.items() if name.startswith(kept)}
+    weights = {name: tensor for name, tensor in source.tensors.items() if name.startswith(prefix)}
     assert len(weights) >= 5
     for name, tensor in weights.items():
-        assert np.array_equal(first.tensors[name.replace(kept, "parameters")], tensor), name
+        assert np.array_equal(first.tensors[name.replace(prefix, "parameters")], tensor), name
     assert checkpoint.steps(tmp_path / "r") == [0, 2]

@@ -1,4 +1,4 @@
-"""A run whose newest checkpoint is damaged, unknown or not there to read: the last good one is used, none is lost."""
+"""A run with a damaged, unknown or unreadable newest checkpoint: the last good one is used, and no file is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-from helpers.damage import BIAS, flipped, rebuilt
+from helpers.crafted_checkpoints import BIAS, with_changes, with_flipped_byte
 from helpers.runs import FEW, OFTEN, contents, run
 
 from charrnn import checkpoint, cli
@@ -19,13 +19,13 @@ from charrnn.checkpoint.file import FORMAT
 from charrnn.errors import CheckpointError
 
 
-def other_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
-    """A file of which one tensor is another."""
-    return lambda good: rebuilt(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
+def with_tensor(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+    """Return a function that changes one tensor of a file."""
+    return lambda good: with_changes(good, lambda tensors: tensors.update({name: np.array(change(tensors[name]))}))
 
 
 def header(good: bytes) -> int:
-    """The byte behind the header."""
+    """Return the position of the first byte after the header."""
     return 8 + int.from_bytes(good[:8], "little")
 
 
@@ -39,26 +39,26 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut in the tensors": lambda good: good[: (header(good) + len(good)) // 2],
     "cut before the last byte": lambda good: good[:-1],
     "a byte too long": lambda good: good + b"\0",
-    "flipped in the header": lambda good: flipped(good, header(good) // 2),
-    "flipped in the first tensor": lambda good: flipped(good, header(good)),
-    "flipped in the last tensor": lambda good: flipped(good, len(good) - 1),
+    "flipped in the header": lambda good: with_flipped_byte(good, header(good) // 2),
+    "flipped in the first tensor": lambda good: with_flipped_byte(good, header(good)),
+    "flipped in the last tensor": lambda good: with_flipped_byte(good, len(good) - 1),
     "a header of absurd size": lambda good: (2**62).to_bytes(8, "little") + good[8:],
     "zeros": lambda good: bytes(len(good)),
-    "another type": other_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
-    "another shape": other_tensor(BIAS, lambda tensor: tensor[:-1]),
-    "a parameter that is NaN": other_tensor(BIAS, lambda tensor: tensor * np.float32("nan")),
-    "a memory that is infinite": other_tensor(
+    "another type": with_tensor(BIAS, lambda tensor: tensor.astype(np.float64)),
+    "another shape": with_tensor(BIAS, lambda tensor: tensor[:-1]),
+    "a parameter that is NaN": with_tensor(BIAS, lambda tensor: tensor * np.float32("nan")),
+    "a sum of squares that is infinite": with_tensor(
         "optimizer/square_sum/output.b_y", lambda tensor: tensor + np.float32("inf")
     ),
-    "a state that is NaN": other_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
-    "a tensor too few": lambda good: rebuilt(good, lambda tensors: tensors.pop(BIAS)),
-    "a tensor too many": lambda good: rebuilt(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
+    "a state that is NaN": with_tensor("state/hidden", lambda tensor: tensor * np.float32("nan")),
+    "a tensor too few": lambda good: with_changes(good, lambda tensors: tensors.pop(BIAS)),
+    "a tensor too many": lambda good: with_changes(good, lambda tensors: tensors.update(more=np.zeros(2, np.float32))),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Callable[[bytes], bytes]) -> None:
-    """The one before is used, and a line says so; the run ends in the same bytes; the damaged file is kept aside."""
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, corpus: Path, damage: Callable[[bytes], bytes]) -> None:
+    """The checkpoint before it is used, with a notice; the resumed run ends in the same bytes and keeps the file."""
     out = tmp_path / "r"
     run(out, corpus, FEW, OFTEN)
     whole, newest = contents(out), checkpoint.path_of(out, 6)
@@ -69,33 +69,33 @@ def test_a_damaged_checkpoint_gives_way(tmp_path: Path, corpus: Path, damage: Ca
     assert "using an earlier checkpoint" in notice
     assert "\n" not in notice
     run(out, corpus, FEW, OFTEN, resume=True)
-    quarantine_paths = {name: held for name, held in contents(out).items() if not name.endswith(".damaged")}
-    assert quarantine_paths == whole
+    resumed = {name: content for name, content in contents(out).items() if not name.endswith(".damaged")}
+    assert resumed == whole
     assert newest.with_name(newest.name + ".damaged").is_file()
 
 
-def later(path: Path) -> None:
-    """Make the checkpoint at `path` one of a later version."""
-    path.write_bytes(rebuilt(path.read_bytes(), len, format=FORMAT + 1))
+def of_later_version(path: Path) -> None:
+    """Change the format of the checkpoint at `path` to a later one."""
+    path.write_bytes(with_changes(path.read_bytes(), len, format=FORMAT + 1))
 
 
-@pytest.mark.parametrize(("spoil", "words"), [(later, "update charrnn"), (None, "cannot read")])
-def test_what_is_not_damaged_is_not_trained_anew(
-    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None] | None, words: str
+@pytest.mark.parametrize(("change", "words"), [(of_later_version, "update charrnn"), (None, "cannot read")])
+def test_resume_refuses_a_checkpoint_that_is_not_damaged(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None] | None, words: str
 ) -> None:
-    """A checkpoint of a later version, or one that a disk does not give, is passed over by readers, not by --resume."""
+    """Readers pass over a checkpoint of a later version, or one that the disk does not return; --resume refuses it."""
     out = tmp_path / "r"
     run(out, corpus, FEW, OFTEN)
     newest = checkpoint.path_of(out, 6)
-    if spoil is not None:
-        spoil(newest)
+    if change is not None:
+        change(newest)
     else:
-        right = safetensors.safe_open
+        original = safetensors.safe_open
 
         def failing(path: Path, **options: str) -> object:
             if path == newest:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return right(path, **options)
+            return original(path, **options)
 
         monkeypatch.setattr(safetensors, "safe_open", failing)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -105,10 +105,10 @@ def test_what_is_not_damaged_is_not_trained_anew(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_nothing_good_is_left(
+def test_no_checkpoint_can_be_read(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no checkpoint can be read, the newest one's damage is the error, and nothing is written."""
+    """If no checkpoint can be read, the error names the damage of the newest one, and no file changes."""
     out = tmp_path / "r"
     run(out, corpus, FEW, OFTEN)
     for step in checkpoint.steps(out):

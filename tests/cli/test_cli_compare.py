@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import NO_GPU, TEXT, Call
-from helpers.compared import LINES, trained
+from helpers.runs_to_compare import LINES, train_run
 
 import charrnn
 from charrnn import checkpoint
@@ -23,9 +23,9 @@ TRAINED = len(TEXT) - int(len(TEXT) * 0.9)
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with three runs: a and b on one text, c on another."""
     folder = tmp_path_factory.mktemp("runs")
-    trained(folder, "c", text=TEXT + "X" * 50)
-    trained(folder, "b", model_cell="gru", model_num_layers=2)
-    trained(folder, "a", steps=20)
+    train_run(folder, "c", text=TEXT + "X" * 50)
+    train_run(folder, "b", model_cell="gru", model_num_layers=2)
+    train_run(folder, "a", steps=20)
     for name, at in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
         lines = [line | {"seconds": line["seconds"] * at} for line in LINES]
         (folder / name / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -15,7 +15,7 @@ from typing import TextIO
 from unittest import mock
 
 import pytest
-from helpers.commands import BUFFERED, TRAIN, Call, metrics, sampled
+from helpers.commands import BUFFERED, TRAIN, Call, api_samples, metrics
 from helpers.hostile_inputs import outcome
 from helpers.properties import modest
 from hypothesis import given
@@ -220,7 +220,7 @@ def test_pipe_that_is_closed_early(trained: Path) -> None:
     with subprocess.Popen(
         command, cwd=trained, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED
     ) as process:
-        assert process.stdout.read(5).decode() == sampled(trained, "", 1)[0][:5]
+        assert process.stdout.read(5).decode() == api_samples(trained, "", 1)[0][:5]
         process.stdout.close()
         err = process.stderr.read().decode()
     assert (process.returncode, err) == (0, "checkpoint: r/checkpoints/step-00000010.safetensors on cpu\n")

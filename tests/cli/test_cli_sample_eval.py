@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import DASHES, TEXT, TRAIN, Call, sampled
+from helpers.commands import DASHES, TEXT, TRAIN, Call, api_samples
 
 import charrnn
 
@@ -38,7 +38,7 @@ def test_sample_prints_only_the_text(
     """Standard output is the prompt and the text that the API samples with the same options."""
     Path("p.txt").write_text("sea\nshe")
     out, err = call("sample", trained / "r", "--length=30", "--seed=1", *words, stdin="sells ")
-    assert out == form.format(*sampled(trained, prompt, count, **options))
+    assert out == form.format(*api_samples(trained, prompt, count, **options))
     assert err == f"checkpoint: {trained / 'r' / 'checkpoints' / 'step-00000010.safetensors'} on cpu\n"
 
 
@@ -50,7 +50,7 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
     assert call("sample", trained / "r", "--length=30")[0] != out
     monkeypatch.setattr("charrnn.cli.sample.BATCH", 2)
     out, _ = call("sample", trained / "r", "--length=30", "--seed=1", "--count=3", "-0")
-    assert out.split("\0") == [*sampled(trained, "", 2), *sampled(trained, "", 1, batch=1)]
+    assert out.split("\0") == [*api_samples(trained, "", 2), *api_samples(trained, "", 1, batch=1)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from helpers.configurations import CONFIGS, KEYS, filled, words
+from helpers.configurations import CONFIGS, KEYS, with_defaults, words
 from helpers.properties import modest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def test_quickstart_is_the_default() -> None:
     """The preset `quickstart` is the default configuration."""
     values = tomllib.loads((CONFIGS / "quickstart.toml").read_text())
     assert read("quickstart") == values
-    assert values == {name: {k: filled({})[name][k] for k in keys} for name, keys in values.items()}
+    assert values == {name: {k: with_defaults({})[name][k] for k in keys} for name, keys in values.items()}
     assert build(read("quickstart")) == build({}) == Config()
 
 
@@ -63,7 +63,7 @@ def test_presets_are_found_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {"min-char-rnn", "quickstart"} <= set(presets())
     for name in presets():
         values = tomllib.loads((CONFIGS / f"{name}.toml").read_text())
-        assert table(build(read(name))) == filled(values)
+        assert table(build(read(name))) == with_defaults(values)
 
 
 @modest
@@ -74,7 +74,7 @@ def test_configuration_survives_toml(values: dict[str, dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "c.toml")
         path.write_bytes(dump(config).encode())
-        assert table(build(read(str(path)))) == table(config) == filled(values)
+        assert table(build(read(str(path)))) == table(config) == with_defaults(values)
     assert build(table(config)) == config
     assert sorted(KEYS) == sorted(f"{name}.{key}" for name, keys in tomllib.loads(dump(config)).items() for key in keys)
 
@@ -85,7 +85,7 @@ def test_settings_are_toml_values(values: dict[str, dict[str, Any]]) -> None:
     """A TOML value after `--set section.key=` is read as that value."""
     pairs = [(f"{section}.{key}", value) for section, keys in values.items() for key, value in keys.items()]
     lines = [f"{dotted}={tomli_w.dumps({'x': value}).split('=', 1)[1]}" for dotted, value in pairs]
-    assert table(build(parse_settings(lines))) == filled(values)
+    assert table(build(parse_settings(lines))) == with_defaults(values)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from helpers.configurations import CONFIGS, KEYS, filled, words
+from helpers.configurations import CONFIGS, KEYS, with_defaults, words
 from helpers.properties import modest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +95,7 @@ def test_any_file_gives_a_configuration_or_its_error(content: bytes) -> None:
         else:
             message = f"{path} is accepted"
     assert message.startswith(f"{path}")
-    assert table(build(said)) == filled(said)
+    assert table(build(said)) == with_defaults(said)
 
 
 @modest
@@ -110,4 +110,4 @@ def test_any_setting_gives_a_value_or_its_error(setting: str) -> None:
         message = f"--set {setting}: is accepted"
     assert message.startswith(f"--set {setting}: ")
     assert [len(keys) for keys in said.values()] == [1]
-    assert table(build(said)) == filled(said)
+    assert table(build(said)) == with_defaults(said)

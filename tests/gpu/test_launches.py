@@ -7,7 +7,7 @@ import pytest
 from helpers import cuda_cpu, cupy_arrays
 from helpers.namespaces import fake_gpu
 from helpers.networks import close
-from helpers.trainers import EVERYTHING, one_layer, text_corpus, trainer
+from helpers.trainers import EVERYTHING, one_layer_config, three_documents, trainer
 
 from charrnn import config
 from charrnn.training.step import Trainer
@@ -29,7 +29,9 @@ def launches(subject: Trainer, steps: int) -> list[int]:
 def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, name: str) -> None:
     """A step has at most 40 launches for any T, with and without resets inside the chunk, and never waits."""
     counts = [
-        launches(trainer(one_layer(cell, T, optimizer={"name": name}), text_corpus(text), fake_gpu()), 12)[1:]
+        launches(trainer(one_layer_config(cell, T, optimizer={"name": name}), three_documents(text), fake_gpu()), 12)[
+            1:
+        ]
         for T in (3, 17)
     ]
     assert max(map(max, counts)) <= MOST, cupy_arrays.log
@@ -38,7 +40,7 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
 
 def test_the_fake_gpu_refuses_to_wait(text: str) -> None:
     """Every conversion of an array to a Python value raises, so a step that waits fails its test."""
-    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
+    subject = trainer(one_layer_config("rnn", 3), three_documents(text), fake_gpu())
     for wait in (float, int, bool, lambda array: array.item(), lambda array: array.tolist()):
         with pytest.raises(cupy_arrays.WaitError):
             wait(subject.vector[0])
@@ -47,8 +49,8 @@ def test_the_fake_gpu_refuses_to_wait(text: str) -> None:
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table) -> None:
     """Both devices have the same weights, batches and masks: float32 losses agree to 1e-4 over twenty steps."""
-    settings = one_layer(cell, 9, **more)
-    cpu, gpu = trainer(settings, text_corpus(text)), trainer(settings, text_corpus(text), fake_gpu())
+    settings = one_layer_config(cell, 9, **more)
+    cpu, gpu = trainer(settings, three_documents(text)), trainer(settings, three_documents(text), fake_gpu())
     host = gpu.network.backend.to_host
     assert np.array_equal(cpu.vector, host(gpu.vector))
     for _ in range(20):
@@ -61,7 +63,7 @@ def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Tabl
 
 def test_the_guard_skips_bad_steps(text: str) -> None:
     """A gradient that is not finite changes no parameter and halves the rate; three in a row stop all updates."""
-    subject = trainer(one_layer("rnn", 3), text_corpus(text), fake_gpu())
+    subject = trainer(one_layer_config("rnn", 3), three_documents(text), fake_gpu())
     host = subject.network.backend.to_host
     subject.step()
     before, weight = host(subject.vector), subject.params["output.W_hy"]
@@ -82,7 +84,7 @@ def test_a_kernel_that_does_not_fit_is_replaced_by_the_loop(
     text: str, cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If not all blocks of a launch fit on the card at once, the cell's loop runs: more launches, the same weights."""
-    expected, subject = (trainer(one_layer(cell, 3), text_corpus(text), fake_gpu()) for _ in range(2))
+    expected, subject = (trainer(one_layer_config(cell, 3), three_documents(text), fake_gpu()) for _ in range(2))
     few = launches(expected, 2)
     monkeypatch.setattr(cuda_cpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda *_: 0)
     many = launches(subject, 2)

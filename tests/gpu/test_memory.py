@@ -31,7 +31,7 @@ def test_a_full_device_is_one_line(call: Call, tmp_path: Path) -> None:
     """The error says what was asked for, what is free and what to lower; with a smaller batch the run succeeds."""
     (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
     words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
-    with cupy_cards.limited(3 * 2**20):
+    with cupy_cards.with_free_memory(3 * 2**20):
         _, error = call(*words, "--set", "train.batch_size=100", status=2)
         pattern = r"charrnn: cuda:0 is out of memory \(Out of memory allocating \d+ bytes, 3 MiB are free\): "
         assert re.fullmatch(pattern + r"lower train\.batch_size or model\.hidden_size", error.splitlines()[-1])
@@ -42,7 +42,7 @@ def test_a_resumed_run_that_does_not_fit_can_continue_elsewhere(call: Call) -> N
     """A resumed run keeps its batch size, so the advice is another device, and the CPU does continue it."""
     words = ["train", "t.txt", "--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--out", "run"]
     call(*words, "--steps", 4, "--stop-after", 2, "--device", "cpu")
-    with cupy_cards.limited(2**10):
+    with cupy_cards.with_free_memory(2**10):
         _, error = call("train", "t.txt", "--resume", "--out", "run", "--device", "cuda", status=2)
     assert error.endswith("continue on a device with more memory, such as --device cpu")
     call("train", "t.txt", "--resume", "--out", "run", "--device", "cpu")
@@ -62,7 +62,7 @@ def test_a_full_cpu_is_one_line() -> None:
 def test_notices_about_the_device(text: str) -> None:
     """A run on a GPU reports the layout of the recurrence; a run on a CPU, that train.precision has no effect."""
     options = {"model": {"hidden_size": 8}, "train": {"precision": "tf32", "batch_size": 4, "seq_length": 6}}
-    with cupy_cards.limited(2**30):
+    with cupy_cards.with_free_memory(2**30):
         on = {d: prepare(Request(text=text, options=config.merged(options, {"train": {"device": d}}))) for d in DEVICES}
     layout = [[line for line in on[d].notices if line.startswith("recurrence: one kernel")] for d in DEVICES]
     idle = ["train.precision = tf32 does nothing on a CPU" in on[d].notices for d in DEVICES]

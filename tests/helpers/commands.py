@@ -1,4 +1,4 @@
-"""Words, texts and results of commands."""
+"""Words, texts and functions that the tests of the command line share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ TEXT = "she sells sea shells by the sea shore;\nthe shells she sells are sea she
 TINY = ["--device=cpu", *("--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--set", "train.batch_size=2")]
 OFTEN = ["--set=log.every=5", "--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--set=log.sample_length=9"]
 TRAIN = ["train", "t.txt", *TINY, *OFTEN, "--steps=10"]
+FINETUNE = [
+    *("--device=cpu", "--set=train.seq_length=8", "--set=train.batch_size=2", "--set=log.sample_every=0"),
+    *("--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--steps=10"),
+]
+FRENCH = "sèche, l'été, les halles; hé! les elles\n" * 9
 DASHES = "\n" + "-" * 40 + "\n"
 NO_GPU = "no GPU here: buy one"
 
@@ -31,8 +36,8 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def sampled(trained: Path, prompt: str, count: int, **options: Any) -> list[str]:
-    """Return the texts that the API samples from the run."""
+def api_samples(trained: Path, prompt: str, count: int, **options: Any) -> list[str]:
+    """Return `count` texts that the API samples from the run `r` in `trained`."""
     options = {"length": 30, "seed": 1} | options
-    made = charrnn.load(trained / "r", device="cpu").sample_many(prompt, count=count, **options)
-    return ["".join(parts) for parts in zip(*made, strict=True)] or [""] * count
+    pieces = charrnn.load(trained / "r", device="cpu").sample_many(prompt, count=count, **options)
+    return ["".join(parts) for parts in zip(*pieces, strict=True)] or [""] * count

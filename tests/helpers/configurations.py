@@ -1,4 +1,4 @@
-"""The keys of a configuration, its shipped files, and a table with every default filled in."""
+"""The keys of a configuration, the shipped files, and tables with all defaults."""
 
 import dataclasses
 from pathlib import Path
@@ -13,12 +13,12 @@ KEYS = [f"{s.name}.{f.name}" for s in dataclasses.fields(Config) for f in datacl
 words = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
-def filled(said: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return a table of every key: its value in `said`, or its default, in the type of the default."""
+def with_defaults(table: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return every key with its value in `table`, or its default; each has the type of the default."""
     result: dict[str, dict[str, Any]] = {}
     for section in dataclasses.fields(Config):
         result[section.name] = {}
         for field in dataclasses.fields(section.default):
-            value = said.get(section.name, {}).get(field.name, field.default)
+            value = table.get(section.name, {}).get(field.name, field.default)
             result[section.name][field.name] = type(field.default)(value)
     return result

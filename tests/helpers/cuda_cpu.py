@@ -1,6 +1,6 @@
-"""Run CUDA kernels on the CPU: g++ compiles their sources with `cuda/platform.cuh`; they run on NumPy arrays.
+"""CUDA kernels on the CPU: their sources compiled by g++ with `cuda/platform.cuh`, and launched on NumPy arrays.
 
-`RawModule` has the part of CuPy's interface that the package uses, so the code that launches is tested with them.
+`RawModule` has the part of CuPy's interface that the package uses, so the code that launches kernels is tested, too.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ compiler = shutil.which("g++")
 
 
 def on_cpu(code: str) -> str:
-    """Return the complete source of kernels for the CPU's platform, with a launcher for each kernel."""
-    platform, here = inlined(FOLDER / "platform.cuh"), inlined(HERE / "platform.cuh")
-    assert code.count(platform) == 1
+    """Return a kernel's source with the CPU's platform instead of the GPU's, and a launcher for each kernel."""
+    gpu_platform, cpu_platform = inlined(FOLDER / "platform.cuh"), inlined(HERE / "platform.cuh")
+    assert code.count(gpu_platform) == 1
     kernels = re.findall(r"KERNEL void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(", code)
-    return code.replace(platform, here) + "".join(f"LAUNCHER({name})\n" for name in dict.fromkeys(kernels))
+    return code.replace(gpu_platform, cpu_platform) + "".join(f"LAUNCHER({name})\n" for name in dict.fromkeys(kernels))
 
 
 @cache
 def library(code: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Compile a source unless its library is in the temporary directory, and return the library."""
+    """Return the shared library of a kernel's source; it is cached in a file named by its text and flags."""
     assert compiler
     name = hashlib.sha256(repr((code, flags)).encode()).hexdigest()[:20]
     path = Path(tempfile.gettempdir()) / f"charrnn-kernels-{name}.so"
@@ -50,14 +50,14 @@ def library(code: str, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
 
 
 class Function:
-    """A kernel as CuPy's RawKernel."""
+    """A kernel with the interface of CuPy's RawKernel."""
 
     def __init__(self, function: Any) -> None:
         self.function, self.kernel = function, SimpleNamespace(ptr=0)
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: tuple[int], block: tuple[int], args: Iterable[Any], *, shared_mem: int = 0) -> None:
-        """Launch it. Arrays are passed by address, NumPy scalars by value."""
+        """Launch the kernel: arrays are passed by address, NumPy scalars by value."""
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         values = [pointer(a) if isinstance(a, np.ndarray) else a for a in args]
         assert all(isinstance(value, np.generic) for value in values)
@@ -69,7 +69,7 @@ class Function:
 
 
 def pointer(array: np.ndarray) -> np.uint64:
-    """Return the address of an array, which must be contiguous: kernels know no strides."""
+    """Return the address of an array, which must be contiguous because kernels ignore strides."""
     assert array.flags.c_contiguous
     return np.uint64(array.ctypes.data)
 
@@ -79,12 +79,12 @@ driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 1)
 
 
 class RawModule:
-    """Kernels of one source as CuPy's RawModule. `flags` are for the compiler of the CPU."""
+    """The kernels of one source with the interface of CuPy's RawModule. `flags` are for the CPU's compiler."""
 
     def __init__(self, *, code: str, flags: tuple[str, ...] = (), **options: object) -> None:
         assert set(options) <= {"options", "enable_cooperative_groups"}
         self.library = library(code, flags)
 
     def get_function(self, name: str) -> Function:
-        """Return a kernel by its name."""
+        """Return a kernel by name."""
         return Function(getattr(self.library, f"launch_{name}"))

@@ -1,4 +1,4 @@
-"""Fake GPUs in special conditions."""
+"""Fake GPUs under conditions that `fake_cupy` does not have."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from charrnn.backend import cupy
 
 
 @contextmanager
-def seen() -> Iterator[None]:
-    """Let Python read values of the fake GPU, as it does outside of a step."""
-    with patch.multiple(cupy_arrays.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_arrays.WAITING}):
+def readable_values() -> Iterator[None]:
+    """Allow Python to wait for values, as it does outside a step."""
+    with patch.multiple(
+        cupy_arrays.DeviceArray, **{name: getattr(np.ndarray, name) for name in cupy_arrays.WAITING_METHODS}
+    ):
         yield
 
 
 @contextmanager
-def limited(free: int) -> Iterator[None]:
-    """Install a fake GPU that has `free` bytes for arrays."""
-    taken = Counter[int]()
+def with_free_memory(free: int) -> Iterator[None]:
+    """Install a fake GPU that has no more than `free` bytes for arrays."""
+    allocated = Counter[int]()
 
-    def counted(self: cupy.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:
+    def allocate(self: cupy.CupyBackend, shape: tuple[int, ...], dtype: str) -> cupy_arrays.DeviceArray:
         array = np.zeros(shape, dtype)
-        if sum(taken.values()) + array.nbytes > free:
+        if sum(allocated.values()) + array.nbytes > free:
             raise MemoryError(f"Out of memory allocating {array.nbytes} bytes")
-        taken[id(array)] = array.nbytes
-        weakref.finalize(array, taken.pop, id(array))
+        allocated[id(array)] = array.nbytes
+        weakref.finalize(array, allocated.pop, id(array))
         return cupy_arrays.device(array)
 
     usable = patch.object(cupy, "problem", lambda _=None: None)
-    with fake_cupy.installed(free), usable, patch.multiple(cupy.CupyBackend, empty=counted, zeros=counted):
+    with fake_cupy.installed(free), usable, patch.multiple(cupy.CupyBackend, empty=allocate, zeros=allocate):
         yield

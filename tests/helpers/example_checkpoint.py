@@ -1,4 +1,4 @@
-"""A made-up checkpoint of a small network."""
+"""An invented checkpoint of a small network, with every kind of tensor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ META = Meta(7, 4, CONFIG, VOCABULARY, '"the text"\n', "0" * 64, 0.1 + 0.2, Best(
 
 
 def example(**meta: Any) -> Checkpoint:
-    """Return a checkpoint with every kind of tensor, and the parameters 1, 2, 3, ..."""
+    """Return a checkpoint with every kind of tensor; the parameters are 1/7, 2/7, 3/7, ..."""
     vectors = {}
     for prefix in ("parameters", "optimizer/square_sum"):
         for name, shape in LAYOUT.shapes:
@@ -34,8 +34,8 @@ def example(**meta: Any) -> Checkpoint:
     return Checkpoint(replace(META, **meta), vectors | others)
 
 
-def run_of_four(folder: Path) -> Path:
-    """Make a run directory with checkpoints of steps 0, 2 (the best), 4 and 6."""
+def run_with_four_checkpoints(folder: Path) -> Path:
+    """Write checkpoints of steps 0, 2, 4 and 6 into a run directory, of which 2 is the best; return the directory."""
     (folder / "checkpoints").mkdir()
     for step in (0, 2, 4, 6):
         save(path_of(folder, step), example(step=step, best=Best(min(step, 2), 1.0)))

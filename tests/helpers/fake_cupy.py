@@ -1,6 +1,6 @@
 """A fake CuPy for machines without a GPU.
 
-It computes with NumPy, runs kernels on the CPU, counts what a GPU would be asked to do, and refuses what would wait.
+It computes with NumPy, runs kernels on the CPU, counts launches, and raises where CuPy would wait for the device.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from unittest.mock import patch
 import array_api_compat.numpy
 import numpy as np
 from helpers import cuda_cpu
-from helpers.cupy_arrays import born, download, log
+from helpers.cupy_arrays import download, log, on_device
 
 from charrnn.backend import cupy
 
 
 class Function(cuda_cpu.Function):
-    """A kernel whose launches are counted."""
+    """A kernel that counts its launches."""
 
     def __call__(self, *args: Any, **options: Any) -> None:
-        """Record one launch."""
+        """Launch the kernel."""
         log.append("kernel")
         super().__call__(*args, **options)
 
 
 class RawModule(cuda_cpu.RawModule):
-    """A module of such kernels."""
+    """A module of these kernels."""
 
     def get_function(self, name: str) -> Function:
-        """Return a kernel by its name."""
+        """Return a kernel by name."""
         return Function(super().get_function(name).function)
 
 
@@ -44,28 +44,28 @@ class Pool:
     limit = 0
 
     def set_limit(self, *, size: int) -> None:
-        """Set the limit."""
+        """Set how many bytes the pool may allocate."""
         self.limit = size
 
     def get_limit(self) -> int:
-        """Return the limit."""
+        """Return how many bytes the pool may allocate."""
         return self.limit
 
     def free_bytes(self) -> int:
-        """Return 0: the pool holds no free block."""
+        """Return the bytes that no array uses."""
         return 0
 
     def used_bytes(self) -> int:
-        """Return 0: no array is counted."""
+        """Return the bytes that arrays use."""
         return 0
 
 
 class CUDARuntimeError(RuntimeError):
-    """The error of CUDA calls."""
+    """CuPy's error of the CUDA runtime."""
 
 
 class Device(nullcontext[None]):
-    """A small card, and a context that makes it current."""
+    """A small card, as a context manager."""
 
     attributes: ClassVar = {
         "CooperativeLaunch": 1,
@@ -77,26 +77,26 @@ class Device(nullcontext[None]):
     compute_capability = "90"
 
     def use(self) -> None:
-        """Do nothing: it is the only card."""
+        """Do nothing: it is the only device."""
 
 
 class Event:
-    """An event: a point in time."""
+    """A device event, which records the time."""
 
     def record(self) -> None:
-        """Record the time: every launch has ended when it returns."""
+        """Record the time now, because no work is asynchronous."""
         self.at = time.perf_counter()
 
     def synchronize(self) -> None:
-        """Do nothing: every launch has ended."""
+        """Do nothing: all work is done."""
 
 
 def module(
     count: int = 1, failure: Exception | None = None, broken: Exception | None = None, free: int = 2**30
 ) -> ModuleType:
-    """Return a module with the part of CuPy that the package uses, on a card with `free` bytes.
+    """Return a module with CuPy's names, on a card with `free` bytes.
 
-    `failure` is what asking for the devices raises, `broken` what the first kernel raises.
+    Counting the devices raises `failure`, the first kernel raises `broken`.
     """
     cupy = ModuleType("cupy")
 
@@ -118,10 +118,10 @@ def module(
     stream = SimpleNamespace(synchronize=lambda: None)
     cupy.__version__, cupy.ones, cupy.float32, cupy.tanh = "14.0", ones, np.float32, np.tanh
     cupy.RawModule, cupy.asnumpy = RawModule, download
-    cupy.empty, cupy.array = born(np.empty), born(np.array, "upload")
-    cupy.ascontiguousarray = lambda array: array if array.flags.c_contiguous else born(np.array, "copy")(array)
+    cupy.empty, cupy.array = on_device(np.empty), on_device(np.array, "upload")
+    cupy.ascontiguousarray = lambda array: array if array.flags.c_contiguous else on_device(np.array, "copy")(array)
     for name in ("zeros", "arange", "matmul", "dot", "clip", "take"):
-        setattr(cupy, name, born(getattr(np, name), name))
+        setattr(cupy, name, on_device(getattr(np, name), name))
     compute = SimpleNamespace(COMPUTE_TYPE_DEFAULT=1, COMPUTE_TYPE_TF32=7, chosen=[])
     compute.set_compute_type = lambda dtype, kind: compute.chosen.append((str(dtype), kind))
     cupy._core = SimpleNamespace(_routines_linalg=compute)
@@ -136,18 +136,18 @@ def module(
 
 
 def namespace() -> ModuleType:
-    """Return the namespace that array_api_compat makes of it."""
+    """Return a module with the names of `array_api_compat.cupy`."""
     xp = ModuleType("array_api_compat.cupy")
     vars(xp).update({k: v for k, v in vars(array_api_compat.numpy).items() if not k.startswith("__")})
-    xp.empty, xp.asarray = born(np.empty), born(np.asarray, "asarray")
+    xp.empty, xp.asarray = on_device(np.empty), on_device(np.asarray, "asarray")
     for name in ("zeros", "arange"):
-        setattr(xp, name, born(getattr(np, name), name))
+        setattr(xp, name, on_device(getattr(np, name), name))
     return xp
 
 
 @contextmanager
 def installed(free: int = 2**30) -> Iterator[None]:
-    """Let this process import the fake as CuPy, on a machine with one GPU."""
+    """Install the fake as CuPy in this process, on a machine with one GPU."""
     modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
     with patch.dict(sys.modules, modules), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
         yield

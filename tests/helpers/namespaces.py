@@ -1,4 +1,4 @@
-"""The namespaces on which the mathematics is tested, and how closely each agrees with float64."""
+"""The array namespaces on which the mathematics is tested, each as a `Backend`, with its rounding error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.backend.numpy import NumpyBackend
 
 
 class WithOut:
-    """A namespace whose functions accept `out=`, which the standard does not have."""
+    """A namespace whose functions accept `out=`, which the standard does not have: it computes, then copies."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -38,17 +38,17 @@ class WithOut:
 
 
 class StrictBackend(Backend):
-    """array-api-strict. It refuses functions outside of the standard, NumPy arrays, and mixed devices."""
+    """array-api-strict, which raises for what the standard does not promise, NumPy arrays, and mixed devices."""
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """Copy to the CPU device, and then to NumPy."""
+        """Return a NumPy array: transfer to the CPU device, then convert."""
         import array_api_strict
 
         return np.array(array.to_device(array_api_strict.Device("CPU_DEVICE")))
 
 
 class ReadOnlyBackend(NumpyBackend):
-    """NumPy with read-only inputs: code that overwrites an input raises an error."""
+    """NumPy with read-only arrays from the host, so that code which overwrites its input raises."""
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         """Return a read-only copy."""
@@ -64,7 +64,7 @@ def strict(device: str) -> Backend:
 
 
 def torch_cpu() -> Backend:
-    """Return PyTorch on one thread of the CPU: the arrays are small, and idle threads would spin."""
+    """Return PyTorch on the CPU, on one thread, because the arrays are small and idle threads spin."""
     pytest.importorskip("torch").set_num_threads(1)
     import array_api_compat.torch as xp
 
@@ -72,7 +72,7 @@ def torch_cpu() -> Backend:
 
 
 def gpu() -> Backend:
-    """Return CuPy, or skip the test without a GPU. With CHARRNN_REQUIRE_GPU that is a failure."""
+    """Return CuPy. Without a GPU, skip the test, or fail it if CHARRNN_REQUIRE_GPU is set."""
     from charrnn.backend import cupy
 
     trouble = cupy.problem(0)
@@ -82,15 +82,15 @@ def gpu() -> Backend:
 
 
 def fake_gpu() -> Backend:
-    """Return the GPU backend on a fake GPU, with the kernels compiled for the CPU."""
+    """Return the backend of a fake GPU, which runs the kernels on the CPU. Skip the test without g++."""
     if cuda_cpu.compiler is None:
-        pytest.skip("there is no g++")
+        pytest.skip("g++ is not installed")
     return fake_cupy.backend()
 
 
 @dataclass(frozen=True)
 class Case:
-    """A namespace and dtype under test."""
+    """A namespace and a dtype to test."""
 
     name: str
     make: Callable[[], Backend]

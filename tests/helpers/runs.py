@@ -1,4 +1,4 @@
-"""Tiny runs in this process, and the content of run directories."""
+"""Tiny runs in this process, and the files that they write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OFTEN = {"log": {"checkpoint_every": 2, "keep_samples": 2}}
 
 
 def run(out: Path | None, corpus: Path, *tables: dict, **request: object) -> list[object]:
-    """Return all events of a tiny run on one thread."""
+    """Train a tiny run on one thread, and return its events."""
     request = {"files": (str(corpus),), "out": out, "options": config.merged(TINY, *tables), "threads": 1} | request
     return list(prepare(Request(**request)).events())
 
@@ -32,21 +32,21 @@ def metrics(out: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines]
 
 
-def last_bytes(out: Path) -> bytes:
+def newest_checkpoint(out: Path) -> bytes:
     """Return the bytes of the newest checkpoint."""
     return checkpoint.path_of(out, checkpoint.steps(out)[-1]).read_bytes()
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """Return the content of every file of a run, the metrics without times and rates."""
-    found: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
-    lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
-    found["metrics.jsonl"] = [
+    """Return every file of a run by name; the metrics as complete lines without times and rates."""
+    files: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+    lines = [json.loads(line) for line in files["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
+    files["metrics.jsonl"] = [
         {k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines
     ]
-    return found
+    return files
 
 
 def tree(folder: Path) -> dict[Path, bytes]:
-    """Return the content of every file below `folder`."""
+    """Return the bytes of every file below `folder` by path."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""The textbook's network: one stream, one character, one gate at a time, for complex numbers too."""
+"""A textbook implementation of the network, for real and complex numbers: one stream, character and gate at a time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Arrays = dict[str, np.ndarray]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function."""
+    """Return the logistic function of `x`."""
     return 1 / (1 + np.exp(-x))
 
 
-def blocks(weights: Arrays, layer: int, gate: int, H: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """W, U and b of one gate."""
+def gate_weights(weights: Arrays, layer: int, gate: int, H: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return W, U and b of one gate."""
     return tuple(weights[f"layer{layer}.{name}"][..., gate * H : (gate + 1) * H] for name in ("W_xh", "W_hh", "b_h"))
 
 
-def advance(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arrays) -> Arrays:
-    """The state (H,) of one layer after it has read x."""
+def next_state(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arrays) -> Arrays:
+    """Return the state of one layer, arrays (H,), after the input `x`."""
     h = state["hidden"]
-    gates = [(x @ W + b, h @ U) for W, U, b in (blocks(weights, layer, n, len(h)) for n in range(4)) if W.size]
+    gates = [(x @ W + b, h @ U) for W, U, b in (gate_weights(weights, layer, n, len(h)) for n in range(4)) if W.size]
     if cell == "rnn":
         return {"hidden": np.tanh(sum(gates[0]))}
     if cell == "gru":  # PyTorch's documentation of nn.GRU
@@ -36,31 +36,31 @@ def advance(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arrays
 
 
 def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], character: int, b: int) -> np.ndarray:
-    """The logits (V,) of stream b after one more character; the layers' `states` are replaced."""
+    """Return the logits (V,) of stream b after one more character, and replace the `states` of the layers."""
     x = np.zeros(weights["layer0.W_xh"].shape[0])
-    x[character] = not host.hidden[b, character]
+    x[character] = not host.input_mask[b, character]
     for layer, state in enumerate(states):
-        states[layer] = advance(host.cell, weights, layer, x, state)
-        x = states[layer]["hidden"] * host.drop[layer, b]
+        states[layer] = next_state(host.cell, weights, layer, x, state)
+        x = states[layer]["hidden"] * host.output_masks[layer, b]
     return x @ weights["output.W_hy"] + weights["output.b_y"]
 
 
 def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
-    """The summed nats of a problem, times `scale`; complex weights give complex-step gradients."""
+    """Return the sum of all losses of a problem in nats, times `scale`. `weights` may be complex."""
     T, B = host.inputs.shape
-    dropped = {f"layer{n}.W_hh": weights[f"layer{n}.W_hh"] * mask for n, mask in enumerate(host.connections)}
+    dropped = {f"layer{n}.W_hh": weights[f"layer{n}.W_hh"] * mask for n, mask in enumerate(host.recurrent_masks)}
     weights, total = weights | dropped, 0.0
     for b in range(B):
         states = [{name: array[layer, b] for name, array in host.state.items()} for layer in range(host.layers)]
         for t in range(T):
             states = [{name: host.keep[t, b] * array for name, array in state.items()} for state in states]
-            each = np.exp(logits(host, weights, states, host.inputs[t, b], b))
-            total = total - np.log(each[host.targets[t, b]] / np.sum(each))
+            exps = np.exp(logits(host, weights, states, host.inputs[t, b], b))
+            total = total - np.log(exps[host.targets[t, b]] / np.sum(exps))
     return total * scale
 
 
 def gradient(host: SimpleNamespace, scale: float) -> Arrays:
-    """The gradient of `loss` by complex steps, exact to rounding (Squire & Trapp, 1998)."""
+    """Return the gradient of `loss` by complex steps, exact to rounding (Squire & Trapp, 1998)."""
     result = {}
     for name, weight in host.weights.items():
         result[name] = np.empty(weight.shape)
@@ -75,10 +75,9 @@ def gradient(host: SimpleNamespace, scale: float) -> Arrays:
 def example(
     cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H: int = 5, dropout: bool = False
 ) -> SimpleNamespace:
-    """A random problem, the states non-zero, one stream dropped at the start and one on the way.
+    """Return a random problem with non-zero states; one stream is reset at the first time step, one in the middle.
 
-    With `dropout` some characters are hidden from some streams, and half of each layer's outputs and of its recurrent
-    weights are dropped.
+    With `dropout` some characters are dropped in some streams, and half of each layer's outputs and recurrent weights.
     """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {}
@@ -100,19 +99,19 @@ def example(
         inputs=rng.integers(0, V, (T, B)),
         targets=rng.integers(0, V, (T, B)),
         keep=np.ones((T, B)),
-        hidden=np.zeros((B, V), bool),
-        drop=np.ones((layers, B, H)),
-        connections=np.ones((layers, H, G * H)),
+        input_mask=np.zeros((B, V), bool),
+        output_masks=np.ones((layers, B, H)),
+        recurrent_masks=np.ones((layers, H, G * H)),
     )
     if dropout:
-        host.hidden = rng.random((B, V)) < 0.4
-        host.drop = 2.0 * (rng.random((layers, B, H)) < 0.5)
-        host.connections = 2.0 * (rng.random((layers, H, G * H)) < 0.5)
+        host.input_mask = rng.random((B, V)) < 0.4
+        host.output_masks = 2.0 * (rng.random((layers, B, H)) < 0.5)
+        host.recurrent_masks = 2.0 * (rng.random((layers, H, G * H)) < 0.5)
     host.keep[0, 2] = host.keep[T // 2, 1] = 0
     return host
 
 
 @cache
 def example_gradient(cell: str, scale: float, *, dropout: bool = False) -> Arrays:
-    """The gradient of `example`, which every namespace is compared with."""
+    """Return the gradient of `example`, computed once for all namespaces."""
     return gradient(example(cell, dropout=dropout), scale)

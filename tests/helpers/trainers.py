@@ -1,4 +1,4 @@
-"""Trainers of small networks, and their texts."""
+"""Trainers of small networks, their configurations and texts."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def trainer(settings: Config, corpus: text.Corpus, backend: Backend | None = Non
     return start(settings, network, corpus.part(0, len(corpus.ids)), ThreadPool(threads))
 
 
-def settings_for(dtype: str, cell: str) -> Config:
+def tiny_config(dtype: str, cell: str) -> Config:
     """Return the configuration of a tiny network."""
     return config.build(config.merged(TINY, {"model": {"dtype": dtype, "cell": cell}}))
 
 
-def text_corpus(words: str) -> text.Corpus:
-    """Return a corpus of three documents, so that states are reset inside the chunks, too."""
+def three_documents(words: str) -> text.Corpus:
+    """Return a corpus of three documents, so that states are reset inside chunks, too."""
     builder = text.build.Builder()
     for part in (words[:100], words[100:333], words[333:]):
         builder.add_document([text.sources.Piece.from_text(part)])
     return builder.corpus("test")
 
 
-def text_from(words: str) -> text.Corpus:
+def one_document(words: str) -> text.Corpus:
     """Return a corpus of one document."""
     return text.from_text(words)
 
 
-def poisoning(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: float = np.nan) -> None:
-    """Put `value` into the second shard's gradient of every step for which `bad(steps done)` holds."""
+def poison_gradients(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: float = np.nan) -> None:
+    """Write `value` into the last shard's gradient in every step for which `bad(finished steps)` is true."""
     original = Trainer.compute
 
     def compute(self: Trainer, part: int, step: int) -> None:
@@ -70,7 +70,7 @@ def poisoning(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: floa
     patch.setattr(Trainer, "compute", compute)
 
 
-def one_layer(cell: str, T: int, **more: config.Table) -> Config:
+def one_layer_config(cell: str, T: int, **more: config.Table) -> Config:
     """Return the configuration of one layer with the default optimizer."""
     model = {"hidden_size": 8, "cell": cell, "dropout": 0.0, "dtype": "float32"}
     train = {"batch_size": 4, "seq_length": T, "shards": 1, "seed": 3}

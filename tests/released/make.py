@@ -1,12 +1,12 @@
-"""Makes a checkpoint for this folder: a file that some version wrote, and what that version said of it then.
+"""Make a checkpoint for this folder: a file that one version wrote, and that version's samples and losses.
 
-A new version of the format, and a default that old files must not take, each need one. With the commit that wrote it
-checked out at COMMIT (`git worktree add`), in an empty directory, whose path the file will remember:
+Add one for every new version of the format, and for every new default that old files must not use. Check out the
+commit at COMMIT (`git worktree add`), and run this in an empty directory, whose path the file will contain:
 
     PYTHONPATH=COMMIT python .../tests/released/make.py NAME [SECTION.KEY=VALUE ...]
 
-then NAME.safetensors and NAME.json are moved here. It calls nothing that the first version did not have. What a seed
-means is no promise between versions: where that has changed, `seed` and `sampled` are taken out of older NAME.json.
+Then move NAME.safetensors and NAME.json to this folder. The script calls only functions of the first version. A seed
+may mean another text in another version: if so, delete `seed` and `sampled` from the older NAME.json.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ PROMPT, LENGTH, SEED, WINDOW = "Betty ", 80, 7, 16
 
 
 def value(word: str) -> Any:
-    """What a word stands for: a number or boolean, else itself."""
+    """Return the number or boolean that a word stands for, or the word itself."""
     try:
         return json.loads(word)
     except ValueError:
         return word
 
 
-def said(path: Path) -> dict[str, Any]:
-    """What this version says of a checkpoint."""
+def results_of(path: Path) -> dict[str, Any]:
+    """Return the samples and losses of a checkpoint in this version."""
     model, text = api.load(path, device="cpu"), (HERE / "text.txt").read_text("utf-8")
     return {
         "step": model.step,
@@ -52,7 +52,7 @@ def said(path: Path) -> dict[str, Any]:
 
 
 def main(name: str, *options: str) -> None:
-    """Train, take the checkpoint on the way, and keep the losses that followed it."""
+    """Train, copy the checkpoint of step `STEP`, and write its results and the losses of the steps after it."""
     settings = (
         OPTIONS | {"train.device": "cpu"} | {k: value(v) for k, _, v in (word.partition("=") for word in options)}
     )
@@ -66,7 +66,9 @@ def main(name: str, *options: str) -> None:
     charrnn.train(files=["text.txt"], settings=settings, out="run", on_event=listen)
     path = Path(f"{name}.safetensors")
     path.write_bytes(checkpoint.path_of(Path("run"), STEP).read_bytes())
-    Path(f"{name}.json").write_text(json.dumps(said(path) | {"losses": losses}, indent=2, ensure_ascii=False) + "\n")
+    Path(f"{name}.json").write_text(
+        json.dumps(results_of(path) | {"losses": losses}, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import TINY, Call
-from helpers.crafted import NEWEST, craft
+from helpers.crafted_checkpoints import NEWEST, craft
 
 from charrnn import checkpoint
 from charrnn.backend.numpy import NumpyBackend

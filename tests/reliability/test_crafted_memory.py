@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import TEXT
-from helpers.crafted import NEWEST, craft
-from helpers.damage import rebuilt, values_of
+from helpers.crafted_checkpoints import NEWEST, craft, metadata_of, with_changes
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "as it was": {},
@@ -64,10 +63,10 @@ def test_a_run_costs_no_more_than_its_size_justifies(
     (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(bytes(10**8), 1))
     for name, claim in CLAIMS.items():
         craft(trained)
-        config = values_of(NEWEST.read_bytes())["config"]
+        config = metadata_of(NEWEST.read_bytes())["config"]
         claimed = {section: keys | claim.get(section, {}) for section, keys in config.items()}
         claimed["data"]["files"] = [os.path.abspath(file) for file in claimed["data"]["files"]]  # noqa: PTH100
-        NEWEST.write_bytes(rebuilt(NEWEST.read_bytes(), len, config=claimed))
+        NEWEST.write_bytes(with_changes(NEWEST.read_bytes(), len, config=claimed))
         shutil.move("r", f"claims/{name}/r")
     report = subprocess.run(
         [sys.executable, "-c", MEASURE, Path(__file__).parent.parent], capture_output=True, text=True

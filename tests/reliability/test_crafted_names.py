@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.commands import TEXT, TINY, Call
-from helpers.crafted import craft
+from helpers.crafted_checkpoints import craft
 
 from charrnn import config, text
 from charrnn import files as file_system

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from helpers.crafted import mutated
+from helpers.crafted_checkpoints import randomly_changed
 from helpers.hostile_inputs import (
     BASE,
     WRITING,
@@ -195,7 +195,7 @@ def test_any_metadata(here: Path, random: Random, words: str) -> None:
         for path in (here / "fuzzed" / "checkpoints").iterdir():
             if path.name != RUN.name:
                 path.unlink()
-        (here / "fuzzed" / RUN.relative_to("r")).write_bytes(mutated(random, RUN.read_bytes()))
+        (here / "fuzzed" / RUN.relative_to("r")).write_bytes(randomly_changed(random, RUN.read_bytes()))
         try_command([*words.split(), *(["--device=cpu", "--set=train.steps=0"] if "init" in words else [])], here)
     finally:
         shutil.rmtree(here / "fuzzed")

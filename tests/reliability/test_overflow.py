@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import TRAIN, Call, metrics
-from helpers.crafted import NEWEST, craft
-from helpers.damage import rebuilt
+from helpers.crafted_checkpoints import NEWEST, craft, with_changes
 
 import charrnn
 from charrnn.errors import OverflowingError
@@ -28,7 +27,7 @@ def overflowing(trained: Path, call: Call) -> None:
             if name.startswith("parameters/"):
                 tensors[name] = random.choice(np.array([-3e38, 3e38], tensor.dtype), tensor.shape)
 
-    NEWEST.write_bytes(rebuilt(NEWEST.read_bytes(), blown))
+    NEWEST.write_bytes(with_changes(NEWEST.read_bytes(), blown))
 
 
 WORDS = ["sample r", "sample r --prompt=she --temperature=0", "sample r --count=70 --top-k=2"]

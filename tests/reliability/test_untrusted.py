@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers.damage import BIAS, rebuilt
+from helpers.crafted_checkpoints import BIAS, with_changes
 from helpers.runs import run
 
 from charrnn import api, checkpoint
@@ -125,7 +125,7 @@ def liars(good: bytes) -> dict[str, bytes]:
     ]
 
     def configured(section: str, **keys: int) -> bytes:
-        return rebuilt(good, len, config=config | {section: config[section] | keys})
+        return with_changes(good, len, config=config | {section: config[section] | keys})
 
     return {
         "header": struct.pack("<Q", 2**40) + good[8:],
@@ -140,9 +140,9 @@ def liars(good: bytes) -> dict[str, bytes]:
         "units": configured("model", hidden_size=2**40),
         "most units": configured("model", hidden_size=2**20),
         "streams": configured("train", batch_size=2**30),
-        "steps": rebuilt(good, len, step=2**200),
-        "vocabulary": rebuilt(good, len, vocabulary={"characters": "ab", "counts": [10**400] * 2}),
-        "most vocabulary": rebuilt(good, len, vocabulary={"characters": "a" * 10**6, "counts": [1] * 10**6}),
+        "steps": with_changes(good, len, step=2**200),
+        "vocabulary": with_changes(good, len, vocabulary={"characters": "ab", "counts": [10**400] * 2}),
+        "most vocabulary": with_changes(good, len, vocabulary={"characters": "a" * 10**6, "counts": [1] * 10**6}),
     }
 
 
@@ -187,7 +187,9 @@ def test_a_file_costs_no_more_than_its_size_justifies(
 def test_a_state_that_fits_no_stream(theirs: Path) -> None:
     """A tensor of another shape than the metadata imply is an error that names it."""
     good = checkpoint.find(theirs, "last")[0]
-    good.write_bytes(rebuilt(good.read_bytes(), lambda tensors: tensors.update({BIAS: np.zeros(2**10, np.float32)})))
+    good.write_bytes(
+        with_changes(good.read_bytes(), lambda tensors: tensors.update({BIAS: np.zeros(2**10, np.float32)}))
+    )
     with pytest.raises(CheckpointError, match=r"output\.b_y is float32\[1024\], not"):
         checkpoint.load(good)
 
@@ -229,7 +231,7 @@ def test_nothing_is_executed(tmp_path: Path, theirs: Path, monkeypatch: pytest.M
     np.save(tmp_path / "evil" / "objects.npy", np.array([Payload()], object))
     (tmp_path / "evil" / "pickle").write_bytes(payload)
     code = "__import__('os').system('touch executed')"
-    (tmp_path / "evil" / "inside").write_bytes(rebuilt(good, len, corpus=code, vocabulary=code))
+    (tmp_path / "evil" / "inside").write_bytes(with_changes(good, len, corpus=code, vocabulary=code))
     (tmp_path / "evil" / "tensor").write_bytes(
         safetensors.numpy.save({code: np.frombuffer(payload, np.uint8)}, {"charrnn": code})
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.commands import TRAIN, Call
-from helpers.finetuning import FRENCH
+from helpers.commands import FRENCH, TRAIN, Call
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import TEXT, TINY, TRAIN, Call
-from helpers.finetuning import FRENCH, TUNE
+from helpers.commands import FINETUNE, FRENCH, TEXT, TINY, TRAIN, Call
 
 import charrnn
 from charrnn import checkpoint, seeds
@@ -29,7 +28,7 @@ def tensors(run: Path, step: int) -> dict[str, np.ndarray]:
 
 def test_at_step_0_the_network_is_that_of_the_source(call: Call, source: Path) -> None:
     """Without new characters, all weights equal those of the source's best checkpoint, and so does the evaluation."""
-    out, err = call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
+    out, err = call("train", "old.txt", *FINETUNE, "--init-from=old", "--out=new")
     best = charrnn.load("old", device="cpu")
     known, absent = len(set(TEXT)), len(set(TEXT) - set("he sells bells\n"))
     words = f"weights: from old at step {best.step}; vocabulary: {known} known, {absent} of them not in this text"
@@ -49,7 +48,7 @@ def test_at_step_0_the_network_is_that_of_the_source(call: Call, source: Path) -
 
 def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
     """Rows of new characters are the seed's initial weights. Other weights, and their log-odds, are the source's."""
-    _, err = call("train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--seed=5", "--out=new")
+    _, err = call("train", "new.txt", *FINETUNE, "--init-from=old", "--grow-vocabulary", "--seed=5", "--out=new")
     shown = " ".join(map(repr, STRANGE))
     assert f", {len(set(TEXT) - set(FRENCH))} of them not in this text, {len(STRANGE)} new ({shown})" in err
     before, after = charrnn.load("old", device="cpu"), charrnn.load("new", checkpoint=0, device="cpu")
@@ -80,14 +79,14 @@ def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
 
 def test_new_characters_need_permission(call: Call, source: Path) -> None:
     """Without --grow-vocabulary, the error lists at most ten new characters with counts; nothing is written."""
-    _, err = call("train", "new.txt", *TUNE, "--init-from=old", "--out=new", status=2)
+    _, err = call("train", "new.txt", *FINETUNE, "--init-from=old", "--out=new", status=2)
     shown = ", ".join(f"{c!r} ({FRENCH.count(c)})" for c in STRANGE)
     assert err == (
         f"charrnn: new.txt has characters that the network of old never saw: {shown}; "
         "add --grow-vocabulary to teach it these, or leave them out of the text"
     )
     (source / "many.txt").write_text("ABCDEFGHIJKL" * 9 + "LLL")
-    _, err = call("train", "many.txt", *TUNE, "--init-from=old", "--out=new", status=2)
+    _, err = call("train", "many.txt", *FINETUNE, "--init-from=old", "--out=new", status=2)
     assert "never saw: 'L' (12), 'A' (9), " in err
     assert "'I' (9), the 10 commonest of 12; add" in err
     assert not (source / "new").exists()
@@ -137,15 +136,17 @@ def test_a_source_that_does_not_fit_is_an_error(call: Call, source: Path) -> Non
     before = {p: p.read_bytes() for p in source.rglob("*") if p.is_file()}
     for words, message in ERRORS:
         out = [] if any("--out" in word for word in words) else ["--out=x"]
-        assert message in call("train", "old.txt", *TUNE, *words, *out, status=2)[1]
+        assert message in call("train", "old.txt", *FINETUNE, *words, *out, status=2)[1]
     assert {p: p.read_bytes() for p in source.rglob("*") if p.is_file()} == before
 
 
 def test_weights_of_another_dtype(call: Call, source: Path) -> None:
     """Weights are converted to the dtype of the run, and a notice says so."""
-    _, err = call("train", "old.txt", *TUNE, "--init-from=old", "--out=double", "--set=model.dtype=float64")
+    _, err = call("train", "old.txt", *FINETUNE, "--init-from=old", "--out=double", "--set=model.dtype=float64")
     assert "weights: from old at step 40, as float64; " in err
-    _, err = call("train", "old.txt", *TUNE, "--init-from=double/checkpoints/step-00000000.safetensors", "--out=single")
+    _, err = call(
+        "train", "old.txt", *FINETUNE, "--init-from=double/checkpoints/step-00000000.safetensors", "--out=single"
+    )
     assert "at step 0, rounded from float64 to float32; " in err
     old, double, single = tensors(source / "old", 40), tensors(source / "double", 0), tensors(source / "single", 0)
     for name, array in old.items():
@@ -156,9 +157,9 @@ def test_weights_of_another_dtype(call: Call, source: Path) -> None:
 
 def test_the_weights_of_the_source_can_be_the_best(call: Call, source: Path) -> None:
     """If training makes the source's weights worse, step 0 is the best; without a source, step 0 never is."""
-    call(*TRAIN[:2], *TUNE, "--init-from=old", "--out=worse", "--set=optimizer.learning_rate=9")
+    call(*TRAIN[:2], *FINETUNE, "--init-from=old", "--out=worse", "--set=optimizer.learning_rate=9")
     assert charrnn.load("worse", device="cpu").step == 0
-    call(*TRAIN[:2], *TUNE, *TINY, "--out=scratch", "--set=optimizer.learning_rate=1e-30")
+    call(*TRAIN[:2], *FINETUNE, *TINY, "--out=scratch", "--set=optimizer.learning_rate=1e-30")
     assert charrnn.load("scratch", device="cpu").step > 0
 
 

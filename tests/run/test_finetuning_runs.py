@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.commands import Call
-from helpers.finetuning import FRENCH, TUNE
+from helpers.commands import FINETUNE, FRENCH, Call
 
 import charrnn
 from charrnn import checkpoint
@@ -25,7 +24,7 @@ def content(run: Path, step: int) -> tuple[object, ...]:
 
 def test_resume_needs_no_source(call: Call, source: Path) -> None:
     """A run that is resumed after its source is gone, or repeated from its configuration, gives equal checkpoints."""
-    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary"]
+    words = ["train", "new.txt", *FINETUNE, "--init-from=old", "--grow-vocabulary"]
     call(*words, "--out=whole")
     call(*words, "--out=parts", "--stop-after=3")
     call("train", "--config=whole/config.toml", "--out=again")
@@ -46,7 +45,7 @@ def test_resume_needs_no_source(call: Call, source: Path) -> None:
 
 def test_resume_ignores_another_source(call: Call, source: Path) -> None:
     """A notice says so. An error about another text compares only characters that occur in the texts."""
-    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new", "--stop-after=5")
+    call("train", "old.txt", *FINETUNE, "--init-from=old", "--out=new", "--stop-after=5")
     _, err = call("train", "--resume", "--out=new", "--init-from=t.txt")
     assert "--init-from t.txt is passed over: the run goes on from its own checkpoint" in err.splitlines()
     (source / "other.txt").write_text("he tells bells\n" * 30)
@@ -57,7 +56,7 @@ def test_resume_ignores_another_source(call: Call, source: Path) -> None:
 
 def test_resume_before_the_first_checkpoint_reads_the_source(call: Call, source: Path) -> None:
     """The source can be named again, or only be recorded in config.toml."""
-    words = ["train", "old.txt", *TUNE, "--init-from=old"]
+    words = ["train", "old.txt", *FINETUNE, "--init-from=old"]
     call(*words, "--out=whole")
     for run, command in (("a", [*words, "--resume"]), ("b", ["train", "--resume"])):
         (source / run).mkdir()
@@ -68,7 +67,7 @@ def test_resume_before_the_first_checkpoint_reads_the_source(call: Call, source:
 
 def test_a_configuration_records_the_hash_of_its_source(call: Call, source: Path) -> None:
     """If the source has changed, the configuration is refused, unless --init-from names the source again."""
-    call("train", "old.txt", *TUNE, "--init-from=old", "--out=new")
+    call("train", "old.txt", *FINETUNE, "--init-from=old", "--out=new")
     call("train", "--resume", "--out=old", "--steps=45")
     best = charrnn.load("old", device="cpu")
     assert best.step == 45
@@ -82,7 +81,7 @@ def test_a_configuration_records_the_hash_of_its_source(call: Call, source: Path
 
 def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run on a text in the cache equals the run on the same text in memory, after a resume and in `eval`, too."""
-    words = ["train", "new.txt", *TUNE, "--init-from=old", "--grow-vocabulary", "--document-separator", r"\n"]
+    words = ["train", "new.txt", *FINETUNE, "--init-from=old", "--grow-vocabulary", "--document-separator", r"\n"]
     call(*words, "--out=memory")
     monkeypatch.setenv("XDG_CACHE_HOME", str(source / "home"))
     monkeypatch.setattr(cache, "SMALL", 100)
@@ -97,5 +96,5 @@ def test_large_texts_are_mapped_in_the_union(call: Call, source: Path, monkeypat
 
 def test_tune_measures_the_shape_of_the_source(call: Call, source: Path) -> None:
     """`tune` measures the network that `train` would make."""
-    out, _ = call("tune", "old.txt", *TUNE[:3], "--set=train.init_from=old", "--seconds=0.01")
+    out, _ = call("tune", "old.txt", *FINETUNE[:3], "--set=train.init_from=old", "--seconds=0.01")
     assert "through gru, 2 x 8, float32" in out

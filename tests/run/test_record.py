@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.runs import TINY, last_bytes, run
+from helpers.runs import TINY, newest_checkpoint, run
 
 from charrnn import api, checkpoint, config
 from charrnn.errors import CheckpointError
@@ -85,7 +85,7 @@ def test_an_interrupted_start_can_be_resumed(tmp_path: Path, corpus: Path, left:
         (tmp_path / "cut" / name).write_bytes(source.read_bytes() if source.exists() else b"[tra")
     run(tmp_path / "cut", corpus, resume=True)
     assert not [path.name for path in (tmp_path / "cut").iterdir() if path.name.startswith(".")]
-    assert last_bytes(tmp_path / "cut") == last_bytes(tmp_path / "whole")
+    assert newest_checkpoint(tmp_path / "cut") == newest_checkpoint(tmp_path / "whole")
     assert (tmp_path / "cut" / "metrics.jsonl").read_text().count("\n") == (
         (tmp_path / "whole" / "metrics.jsonl").read_text().count("\n")
     )
@@ -108,7 +108,7 @@ def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path, corpus: P
     (tmp_path / "old" / "notes.md").write_text("mine")
     run(tmp_path / "old", corpus, overwrite=True)
     assert checkpoint.steps(tmp_path / "old") == checkpoint.steps(tmp_path / "new")
-    assert last_bytes(tmp_path / "old") == last_bytes(tmp_path / "new")
+    assert newest_checkpoint(tmp_path / "old") == newest_checkpoint(tmp_path / "new")
     assert (tmp_path / "old" / "samples.txt").read_bytes() == (tmp_path / "new" / "samples.txt").read_bytes()
     assert (tmp_path / "old" / "notes.md").read_text() == "mine"
 

@@ -1,4 +1,4 @@
-"""The choice of a character against exact arithmetic."""
+"""The choice of a character from logits, against exact arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPERATURE = st.floats(1e-300, 1e300) | st.sampled_from([1e-300, 0.8, 1.0, 1e30
 
 
 def chosen(logits: list[float], u: float, **settings: Any) -> int:
-    """The one id that `choose` gives for one stream."""
+    """Return the id that `choose` returns for one stream."""
     with np.errstate(over="ignore"):
         ids = choose(np.array([logits]), np.array([u]), Settings(**settings))
     assert ids.shape == (1,)
@@ -32,18 +32,18 @@ def chosen(logits: list[float], u: float, **settings: Any) -> int:
 
 
 def intervals(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[tuple[int, Decimal, Decimal]]:
-    """For each id that may be chosen the stretch of u that chooses it, in 28 digits: softmax, top-k, then top-p."""
+    """Return for each possible id the interval of u that chooses it, in 28 digits: softmax, top-k, then top-p."""
     weights = [(Decimal(z) / Decimal(temperature)).exp() for z in logits]
     ranked = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: top_k or None]
-    total, above, kept = sum(weights[i] for i in ranked), Decimal(0), []
+    total, above, possible = sum(weights[i] for i in ranked), Decimal(0), []
     for i in ranked:
         share = above / total
         assume(top_p == 1 or share == Decimal(top_p) or abs(share - Decimal(top_p)) > 1e-9)  # else rounding decides
         if share < Decimal(top_p) or top_p == 1:
-            kept.append(i)
+            possible.append(i)
         above += weights[i]
-    total, end = sum(weights[i] for i in kept), Decimal(0)
-    return [(i, end, end := end + weights[i] / total) for i in sorted(kept)]
+    total, end = sum(weights[i] for i in possible), Decimal(0)
+    return [(i, end, end := end + weights[i] / total) for i in sorted(possible)]
 
 
 @given(HUGE, UNIFORM, TEMPERATURE, st.integers(0, 8), st.floats(0, 1, exclude_min=True))
@@ -51,10 +51,10 @@ def intervals(logits: list[float], temperature: float, top_k: int, top_p: float)
 @example([1.0, 2.0], 0.0, 1e300, 1, 1.0)
 @example([0.0, 2.0**53, -1.0, 0.0], 0.875, 2.0**52, 3, 1.0)
 @example([-1.0, 0.0, -1.0], BELOW_ONE, 0.8, 0, 5e-324)
-def test_choice_is_never_impossible(
+def test_the_choice_is_never_impossible(
     logits: list[float], u: float, temperature: float, top_k: int, top_p: float
 ) -> None:
-    """For any finite logits and any settings the weights are finite and the chosen character is among the possible."""
+    """For any finite logits and any settings the weights are finite, and the chosen character is possible."""
     settings = Settings(temperature, top_k, top_p)
     with np.errstate(over="ignore"):
         weights = truncated(np.array([logits]), np.array([max(logits)]), settings)[0]
@@ -72,8 +72,8 @@ def test_choice_is_never_impossible(
 @example([0.0, 1.0, 2.0], 1.0, 0, 0.7)
 @example([0.0, 0.0, 0.0, 0.0], 1.0, 0, 0.5)
 @example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 0.5)
-def test_choice_is_the_inverse_cdf(logits: list[float], temperature: float, top_k: int, top_p: float) -> None:
-    """u in the stretch that exact softmax, top-k and top-p give a character chooses this one, from edge to edge."""
+def test_the_choice_is_the_inverse_cdf(logits: list[float], temperature: float, top_k: int, top_p: float) -> None:
+    """Every u in a character's interval, by exact softmax, top-k and top-p, chooses this character."""
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     expected = intervals(logits, temperature, top_k, top_p)
     for i, first, last in expected:
@@ -86,7 +86,7 @@ def test_choice_is_the_inverse_cdf(logits: list[float], temperature: float, top_
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_frequencies_follow_the_softmax(temperature: float) -> None:
-    """Of N evenly spread uniforms each of several streams gives a character its share of the softmax, to one of N."""
+    """With N evenly spaced u, each of several streams chooses a character N times its probability, to within one."""
     logits, N = [[0.3, -1.2, 2.0, 0.0], [5.0, 4.9, -3.0, 4.0]], 1009
     us = [(n + 0.5) / N for n in range(N)]
     drawn = [choose(np.array(logits), np.array([u, u]), Settings(temperature)) for u in us]
@@ -101,13 +101,13 @@ def test_frequencies_follow_the_softmax(temperature: float) -> None:
 
 @given(HUGE, UNIFORM)
 def test_temperature_zero_is_the_first_maximum(logits: list[float], u: float) -> None:
-    """Temperature 0 takes the likeliest character, of equals the first, whatever the uniform number."""
+    """Temperature 0 chooses the likeliest character, the first one of several, for any u."""
     assert chosen(logits, u, temperature=0) == logits.index(max(logits))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_numbers_of_an_overflown_network_are_no_obstacle(temperature: float) -> None:
-    """NaN is the least likely, infinity the likeliest, also when they are all there is; other streams do not notice."""
+def test_logits_that_are_not_finite(temperature: float) -> None:
+    """NaN is the least likely, infinity the likeliest, also if no logit is finite; other streams are not affected."""
     nan, inf, sure = math.nan, math.inf, {"temperature": temperature}
     assert chosen([nan, 3.0, nan], 0.5, **sure) == 1
     assert chosen([5.0, inf, nan, -inf], 0.5, **sure) == 1
@@ -125,7 +125,7 @@ def test_numbers_of_an_overflown_network_are_no_obstacle(temperature: float) -> 
     + [("top_k", -1)]
     + [("top_p", v) for v in (math.nan, math.inf, -0.5, 0.0, 1.0000001)],
 )
-def test_settings_refuse(option: str, value: float) -> None:
-    """A setting that is not finite, negative or out of its bounds is an error naming option and value."""
+def test_invalid_settings_are_errors(option: str, value: float) -> None:
+    """A setting that is not finite, or outside of its bounds, is an error that names the option and the value."""
     with pytest.raises(ConfigError, match=f"^--{option.replace('_', '-')} must be .*not {value}$"):
         Settings(**{option: value})

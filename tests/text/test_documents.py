@@ -12,7 +12,7 @@ import pytest
 from helpers.commands import TEXT, TINY, Call
 from helpers.properties import modest
 from helpers.texts import split_text
-from helpers.trainers import settings_for
+from helpers.trainers import tiny_config
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -34,7 +34,7 @@ BOOK = "".join(f"chapter {n}: {TEXT[n : n + 40]}\n\n" for n in range(20))
 def test_masks_made_in_advance_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks for one step at a time or for many give the same steps, and other ones than no documents."""
     corpus, vectors = from_text(BOOK, separator="\n\n"), []
-    settings = settings_for("float32", "lstm")
+    settings = tiny_config("float32", "lstm")
     network = build(settings.model, len(corpus.vocabulary), NumpyBackend())
     for ahead, separated in ((masks.ELEMENTS, True), (0, True), (0, False)):
         monkeypatch.setattr(masks, "ELEMENTS", ahead)

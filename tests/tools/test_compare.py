@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import TEXT
-from helpers.compared import LINES, trained
+from helpers.runs_to_compare import LINES, train_run
 
 import charrnn
 from charrnn import checkpoint
@@ -24,7 +24,7 @@ from charrnn.tools.compare import Row, Text, mark_best
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run r, which tests must not change."""
-    return trained(tmp_path_factory.mktemp("comparison"), "r")
+    return train_run(tmp_path_factory.mktemp("comparison"), "r")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_row_describes_the_run(shared: Path, tmp_path: Path) -> None:
     best = checkpoint.find(shared)[1].meta
     assert (row.step, row.checkpoint) == (best.step, str(checkpoint.path_of(shared, best.step)))
     assert (row.input_dropout, row.recurrent_dropout) == (0.0, 0.0)
-    lstm = trained(tmp_path, "lstm", model_cell="lstm", model_num_layers=2, model_recurrent_dropout=0.25)
+    lstm = train_run(tmp_path, "lstm", model_cell="lstm", model_num_layers=2, model_recurrent_dropout=0.25)
     (row,) = charrnn.compare([lstm], evaluate=False)
     assert (row.dropout, row.input_dropout, row.recurrent_dropout) == (0.1, 0.0, 0.25)
     gates = lambda inputs: 4 * (inputs * H + H * H + H)  # noqa: E731
@@ -66,7 +66,7 @@ def test_losses_equal_those_of_evaluate(shared: Path) -> None:
 
 def test_other_documents_are_another_text(shared: Path, tmp_path: Path) -> None:
     """A run that resets its state between documents is not compared with one that does not."""
-    parted = trained(tmp_path, "parted", data_document_separator=" ")
+    parted = train_run(tmp_path, "parted", data_document_separator=" ")
     for text, words in ((None, "documents ending in ' '"), ("she sells shells", "in 3 documents")):
         one, other = charrnn.compare([shared, parted], text, window=4, device="cpu")
         assert one.text is not None
@@ -109,8 +109,8 @@ def test_missing_losses_have_a_reason(run: Path, shared: Path, tmp_path: Path) -
     (row,) = charrnn.compare([shared], "she sells")
     assert (row.losses["carried"] > 0, row.losses["windows:256"]) == (True, None)
     assert row.missing == {"windows:256": "the text has 9 characters, too few for one window of 256"}
-    unsplit = trained(tmp_path, "whole", data_val_fraction=0.0)
-    moved = trained(tmp_path, "moved")
+    unsplit = train_run(tmp_path, "whole", data_val_fraction=0.0)
+    moved = train_run(tmp_path, "moved")
     (tmp_path / "t.txt").write_text("another text")
     for path, reason in ((unsplit, "no validation split"), (moved, "not the text that the run was trained on")):
         (row,) = charrnn.compare([path], window=8)
@@ -127,12 +127,12 @@ def test_missing_losses_have_a_reason(run: Path, shared: Path, tmp_path: Path) -
 
 def test_text_of_the_losses(shared: Path, tmp_path: Path) -> None:
     """Equal characters are the same text, whatever the file name; another split, part or corpus is another text."""
-    run = trained(tmp_path, "same")
+    run = train_run(tmp_path, "same")
     (tmp_path / "t.txt").rename(tmp_path / "u.txt")
     renamed = charrnn.compare([shared, run], evaluate=False)
     assert renamed[0].text == renamed[1].text
-    others = [trained(tmp_path, "a", data_val_fraction=0.2), trained(tmp_path, "b", log_eval_chars=20)]
-    others.append(trained(tmp_path, "c", text=TEXT.replace("shore", "Shore")))
+    others = [train_run(tmp_path, "a", data_val_fraction=0.2), train_run(tmp_path, "b", log_eval_chars=20)]
+    others.append(train_run(tmp_path, "c", text=TEXT.replace("shore", "Shore")))
     texts = [row.text for row in charrnn.compare([shared, *others], evaluate=False)]
     assert len(set(texts)) == 4
     first, held = int(len(TEXT) * 0.9), len(TEXT) - int(len(TEXT) * 0.9)
@@ -149,7 +149,7 @@ def test_text_of_the_losses(shared: Path, tmp_path: Path) -> None:
 
 def test_unknown_characters_make_another_text(shared: Path, tmp_path: Path) -> None:
     """A network that skips or replaces characters reads another text."""
-    other = trained(tmp_path, "other", text=TEXT + "X" * 20)
+    other = train_run(tmp_path, "other", text=TEXT + "X" * 20)
     text = "she X sells"
     for unknown, read in (("skip", "she  sells"), ("replace", "she   sells")):
         rows = charrnn.compare([shared, other], text, window=2, unknown=unknown)

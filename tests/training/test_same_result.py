@@ -37,29 +37,29 @@ runpy.run_module("charrnn", run_name="__main__", alter_sys=True)
 
 
 def charrnn_in(folder: Path, *words: str | Path, one_core: bool = False, **environment: str) -> bytes:
-    """Run a command in a process of its own; what it writes on standard output."""
+    """Run a command in a process, and return what it writes to standard output."""
     program = [sys.executable, *(("-c", NARROW) if one_core else ("-m", "charrnn")), *map(str, words)]
     environment = os.environ | environment
     return subprocess.run(program, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE).stdout
 
 
 def train(text: Path, folder: Path, *words: str, one_core: bool = False, **environment: str) -> dict[str, object]:
-    """What the command writes into the run directory `folder`, without times and the baselines."""
+    """Train in a process with the current directory `folder`, and return the files of the run `r`."""
     settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     folder.mkdir(parents=True)
     charrnn_in(folder, "train", text, *settings, *words, "--out=r", one_core=one_core, **environment)
-    return written(folder / "r")
+    return files_of(folder / "r")
 
 
-def written(run: Path) -> dict[str, object]:
-    """The files of a run directory by name, the metrics without times."""
+def files_of(run: Path) -> dict[str, object]:
+    """Return the files of a run directory by name, without the baselines; the metrics are without times."""
     files = [*(run / "checkpoints").iterdir(), run / "config.toml", run / "samples.txt"]
     return {path.name: path.read_bytes() for path in files} | {"metrics": metrics(run)}
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text file."""
+    """Return a text file."""
     path = tmp_path_factory.mktemp("same") / "t.txt"
     path.write_text(TEXT + "Où ?\n", "utf-8")
     return path
@@ -67,7 +67,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(text: Path) -> dict[str, object]:
-    """What the command wrote."""
+    """Return the files of the run with which all others are compared."""
     return train(text, text.parent / "first")
 
 
@@ -87,54 +87,56 @@ def first(text: Path) -> dict[str, object]:
 def test_training_writes_the_same_bytes(
     tmp_path: Path, text: Path, first: dict[str, object], words: list[str], environment: dict[str, str]
 ) -> None:
-    """In another process, directory and environment, at any number of threads and cores: every file, every byte."""
+    """Another process, directory, environment or number of threads and cores writes the same bytes in every file."""
     assert len(first) == 7
     assert train(text, tmp_path / "a" / "b", *words, **environment) == first
 
 
 def test_the_api_writes_the_same_bytes(tmp_path: Path, text: Path, first: dict[str, object]) -> None:
-    """In a process that has done other things before."""
+    """`charrnn.train` writes the same bytes, in a process that did other work before."""
     charrnn.train(files=[text], settings=SETTINGS, out=tmp_path / "r", threads=2)
-    assert written(tmp_path / "r") == first
+    assert files_of(tmp_path / "r") == first
 
 
 def test_the_first_weights_come_from_one_thread(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their decompositions are made by one thread of BLAS, whose bits may depend on how many there are."""
-    qr, seen = np.linalg.qr, []
+    """BLAS runs on one thread while it decomposes initial weights, because its bits may depend on the threads."""
+    qr, counts = np.linalg.qr, []
 
-    def watched(matrix: np.ndarray) -> object:
-        seen.extend(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas")
+    def counting_qr(matrix: np.ndarray) -> object:
+        counts.extend(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas")
         return qr(matrix)
 
-    monkeypatch.setattr(np.linalg, "qr", watched)
+    monkeypatch.setattr(np.linalg, "qr", counting_qr)
     with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
         prepare(Request(files=(str(text),), options={"train": {"device": "cpu"}}, threads=1)).loop.trainer.close()
-    assert set(seen) == {1}
+    assert set(counts) == {1}
 
 
 @pytest.mark.parametrize(
     "off", [["eval_every"], ["sample_every"], ["every", "eval_every", "sample_every", "checkpoint_every"]]
 )
-def test_looking_does_not_disturb(tmp_path: Path, text: Path, first: dict[str, object], off: list[str]) -> None:
-    """Without evaluations, samples or logs on the way tensors, the place in the text and losses are the same."""
+def test_evaluations_and_samples_do_not_change_training(
+    tmp_path: Path, text: Path, first: dict[str, object], off: list[str]
+) -> None:
+    """Without evaluations, samples or logs a run has the same tensors, positions in the text and losses."""
     charrnn.train(files=[text], settings=SETTINGS | {f"log.{key}": 0 for key in off}, out=tmp_path / "r", threads=1)
     runs = text.parent / "first" / "r", tmp_path / "r"
     assert checkpoint.steps(runs[1])[-1] == 30
     for step in checkpoint.steps(runs[1]):
-        looked, blind = (checkpoint.load(checkpoint.path_of(run, step)) for run in runs)
-        assert checkpoint.digest_of(looked.tensors) == checkpoint.digest_of(blind.tensors)
-        assert (looked.meta.chunk, looked.meta.smooth_loss) == (blind.meta.chunk, blind.meta.smooth_loss)
+        observed, silent = (checkpoint.load(checkpoint.path_of(run, step)) for run in runs)
+        assert checkpoint.digest_of(observed.tensors) == checkpoint.digest_of(silent.tensors)
+        assert (observed.meta.chunk, observed.meta.smooth_loss) == (silent.meta.chunk, silent.meta.smooth_loss)
 
 
-def test_what_minutes_resolve_to_repeats(tmp_path: Path, text: Path) -> None:
-    """The configuration that a time budget became makes the same bytes each time, and those of the run itself."""
+def test_the_configuration_of_a_time_budget_repeats_the_run(tmp_path: Path, text: Path) -> None:
+    """The configuration that a run with a time budget wrote gives the bytes of that run, every time."""
     quiet = {"log.eval_every": 0, "log.sample_every": 0, "log.keep": 1000}
     settings = {key: value for key, value in (SETTINGS | quiet).items() if key != "train.steps"}
     charrnn.train(files=[text], settings=settings, out=tmp_path / "minutes", minutes=0.02)
     for name, threads in (("one", 1), ("other", 2)):
         table = config.read(str(tmp_path / "minutes" / "config.toml"))
         list(prepare(Request(preset=table, out=tmp_path / name, threads=threads)).events())
-    assert written(tmp_path / "one") == written(tmp_path / "other")
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "other")
     before, again = (
         {p.name: p.read_bytes() for p in (tmp_path / n / "checkpoints").iterdir()} for n in ("minutes", "one")
     )
@@ -155,7 +157,7 @@ def test_what_minutes_resolve_to_repeats(tmp_path: Path, text: Path) -> None:
 def test_sampling_writes_the_same_bytes(
     tmp_path: Path, text: Path, first: dict[str, object], environment: dict[str, str]
 ) -> None:
-    """More texts than one group, in another process, directory and environment: those that the API makes, in UTF-8."""
+    """A command in another process and environment writes the texts that the API samples, in UTF-8, several groups."""
     run, words = (
         text.parent / "first" / "r",
         ("--device=cpu", "--seed=9", "--count=66", "--length=40", "--prompt=she ", "-0"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.namespaces import Case, StrictBackend, strict
 from helpers.networks import close
-from helpers.trainers import EVERYTHING, TINY, text_corpus, text_from, trainer
+from helpers.trainers import EVERYTHING, TINY, one_document, three_documents, trainer
 
 import charrnn
 from charrnn import config
@@ -23,26 +23,26 @@ from charrnn.training.step import CAPACITY
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_steps_are_the_same_on_every_namespace(case: Case, cell: str, text: str, everything: bool) -> None:
-    """Twenty steps, over the end of a sweep, give the parameters, losses and states of NumPy in float64."""
-    corpus = text_corpus(text)
-    here, there = (
+    """Steps beyond the end of a sweep give the parameters, losses and states of NumPy in float64."""
+    corpus = three_documents(text)
+    tested, float64 = (
         config.build(config.merged(TINY, EVERYTHING if everything else {}, {"model": {"dtype": dtype, "cell": cell}}))
         for dtype in (case.dtype, "float64")
     )
-    here, there = trainer(here, corpus, case.make()), trainer(there, corpus)
-    for _ in range(there.streams.chunks + 3):
-        here.step()
-        there.step()
-    host = here.network.backend.to_host
+    subject, reference = trainer(tested, corpus, case.make()), trainer(float64, corpus)
+    for _ in range(reference.streams.chunks + 3):
+        subject.step()
+        reference.step()
+    host = subject.network.backend.to_host
     tolerance = case.tolerance * 50
-    assert close(host(here.vector), there.vector, tolerance)
-    assert close(host(here.average), there.average, tolerance)
-    for name, state in there.state().items():
-        assert close(host(here.state()[name]), state, tolerance), name
-    losses = [[m.loss for m in t.drain()] for t in (here, there)]
+    assert close(host(subject.vector), reference.vector, tolerance)
+    assert close(host(subject.average), reference.average, tolerance)
+    for name, state in reference.state().items():
+        assert close(host(subject.state()[name]), state, tolerance), name
+    losses = [[m.loss for m in t.drain()] for t in (subject, reference)]
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
     assert everything or losses[1][-1] < losses[1][0] - 0.1
-    assert not np.array_equal(there.average, there.vector) or not everything
+    assert not np.array_equal(reference.average, reference.vector) or not everything
 
 
 RMSPROP = {"optimizer": {"name": "rmsprop"}}
@@ -64,10 +64,10 @@ WAITS = (
 def test_a_step_never_waits(
     text: str, monkeypatch: pytest.MonkeyPatch, poison: bool, cell: str, more: config.Table
 ) -> None:
-    """Not one conversion to a Python number, host index or transfer happens inside a step, a bad one included."""
+    """No step, not even a bad one, converts a value to a Python number or transfers one to or from the host."""
     backend = strict("device1")
     settings = config.build(config.merged(TINY, {"model": {"dtype": "float64", "cell": cell}}, more))
-    subject = trainer(settings, text_corpus(text), backend)
+    subject = trainer(settings, three_documents(text), backend)
     subject.step()  # the first step makes the workspaces
     if poison:
         subject.params["output.W_hy"][0, 0] = float("nan")
@@ -92,12 +92,12 @@ def test_a_step_never_waits(
 def test_a_bad_step_changes_nothing_but_the_position(
     text: str, monkeypatch: pytest.MonkeyPatch, bad: float, more: config.Table
 ) -> None:
-    """A gradient with one element that is not finite changes no parameter, slot or state; the rate halves."""
-    subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), text_corpus(text))
+    """A gradient with one element that is not finite changes no parameter, slot or state, and halves the rate."""
+    subject = trainer(config.build(config.merged(TINY, {"model": {"cell": "lstm"}}, more)), three_documents(text))
     for _ in range(3):
         subject.step()
-    kept = [subject.vector, subject.average, *subject.slots.values()]
-    before = [array.copy() for array in kept], subject.state()
+    arrays = [subject.vector, subject.average, *subject.slots.values()]
+    before = [array.copy() for array in arrays], subject.state()
     original = subject.compute
 
     def poisoned(part: int, step: int) -> None:
@@ -107,7 +107,7 @@ def test_a_bad_step_changes_nothing_but_the_position(
     with monkeypatch.context() as patch:
         patch.setattr(subject, "compute", poisoned)
         subject.step()
-    assert all(np.array_equal(old, new) for old, new in zip(before[0], kept, strict=True))
+    assert all(np.array_equal(old, new) for old, new in zip(before[0], arrays, strict=True))
     for name, state in subject.state().items():
         assert np.array_equal(before[1][name], state), name
         assert np.any(state)
@@ -120,7 +120,7 @@ def test_a_bad_step_changes_nothing_but_the_position(
 
 def test_a_step_touches_at_most_twelve_files(text: str) -> None:
     """Somebody who reads what a step calls, with everything switched on, opens at most 12 files."""
-    subject = trainer(config.build(config.merged(TINY, EVERYTHING)), text_corpus(text))
+    subject = trainer(config.build(config.merged(TINY, EVERYTHING)), three_documents(text))
     subject.step()  # the first step makes the workspaces
     package, touched = str(Path(charrnn.__file__).parent), set()
 
@@ -139,11 +139,11 @@ def test_a_step_touches_at_most_twelve_files(text: str) -> None:
     assert len(touched) <= 12, sorted(touched)
 
 
-def test_threads_that_want_one_workspace_get_two(text: str) -> None:
-    """The last free workspace may be taken by another thread after it was seen: then a new one is made."""
+def test_a_thread_that_finds_no_free_workspace_makes_one(text: str) -> None:
+    """If another thread uses the last free workspace between the check and the `pop`, a new one is made."""
 
     class Contested(list):
-        """A list that is not empty when it is asked, and empty when something is taken from it."""
+        """A list that claims to have an element, but is empty when `pop` is called."""
 
         def __bool__(self) -> bool:
             return True
@@ -151,7 +151,7 @@ def test_threads_that_want_one_workspace_get_two(text: str) -> None:
         def __len__(self) -> int:
             return 1
 
-    one, other = (trainer(config.build(TINY), text_corpus(text)) for _ in range(2))
+    one, other = (trainer(config.build(TINY), three_documents(text)) for _ in range(2))
     width = one.shards[0].columns.stop
     one.free = {width: Contested()}
     one.step(), other.step()
@@ -159,8 +159,8 @@ def test_threads_that_want_one_workspace_get_two(text: str) -> None:
 
 
 def test_losses_are_kept_until_read(text: str) -> None:
-    """`CAPACITY` losses stay on the device, and reading them in pieces or at once gives the same."""
-    corpus = text_from(text)
+    """The device keeps `CAPACITY` losses; reading them all at once or in pieces gives the same values."""
+    corpus = one_document(text)
     one, other = (trainer(config.build(TINY), corpus) for _ in range(2))
     pieces = []
     for i in range(CAPACITY):
@@ -172,12 +172,12 @@ def test_losses_are_kept_until_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-def test_steady_state_allocates_nothing_that_grows(text: str, shards: int) -> None:
-    """Over 100 steps, sweeps and drained losses included, the memory that Python and NumPy hold stays the same."""
+def test_memory_does_not_grow_with_the_steps(text: str, shards: int) -> None:
+    """After every 100 steps, with sweeps and drained losses, Python and NumPy use the same amount of memory."""
     settings = config.build(config.merged(TINY, {"train": {"shards": shards}, "model": {"hidden_size": 32}}))
-    subject = trainer(settings, text_corpus(text))
+    subject = trainer(settings, three_documents(text))
 
-    def held() -> int:
+    def bytes_after_100_steps() -> int:
         with one_thread:  # as the training loop does
             for _ in range(100):
                 subject.step()
@@ -185,11 +185,11 @@ def test_steady_state_allocates_nothing_that_grows(text: str, shards: int) -> No
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
-    held()
+    bytes_after_100_steps()
     tracemalloc.start()
     try:
-        levels = [held() for _ in range(5)]
+        levels = [bytes_after_100_steps() for _ in range(5)]
     finally:
         tracemalloc.stop()
-    # A loss, an id or a view kept at each step would be 2,400 bytes at least, each time.
+    # A loss, an id or a view that is kept at each step would need at least 2,400 bytes for 100 steps.
     assert min(after - before for before, after in pairwise(levels[1:])) < 1024

@@ -1,4 +1,4 @@
-"""The shipped configuration `min-char-rnn` against the ancestor's loop, written again in an own hand."""
+"""The shipped configuration `min-char-rnn` against an independent implementation of min-char-rnn's loop."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.networks import close
-from helpers.trainers import text_from, trainer
+from helpers.trainers import one_document, trainer
 
 from charrnn import config, text
 from charrnn.training.step import Trainer
 
 
 def min_char_rnn(data: list[int], V: int, seed: int, steps: int, lr: float = 0.1) -> tuple[list[float], list[dict]]:
-    """min-char-rnn's loop in an own hand: column vectors, one character at a time; step losses and gradients.
+    """Return the loss of each step of min-char-rnn, and its weights, gradients and hidden state.
 
-    After A. Karpathy, 2015: forward, backward and Adagrad exactly, with the weights drawn as the configuration says.
+    An independent implementation of A. Karpathy's program of 2015, with column vectors, one character at a time. The
+    forward pass, the backward pass and Adagrad are his; the weights are drawn as the configuration defines.
     """
     H, T = 100, 25
     rng = np.random.default_rng(seed)
@@ -59,8 +60,8 @@ def min_char_rnn(data: list[int], V: int, seed: int, steps: int, lr: float = 0.1
     return losses, history
 
 
-def ancestor(corpus: text.Corpus, **train: int) -> Trainer:
-    """The configuration `min-char-rnn` as it ships."""
+def shipped(corpus: text.Corpus, **train: int) -> Trainer:
+    """Return a trainer of the shipped configuration `min-char-rnn`."""
     settings = config.build(config.read("min-char-rnn"))
     return trainer(replace(settings, train=replace(settings.train, **train)), corpus)
 
@@ -68,29 +69,29 @@ def ancestor(corpus: text.Corpus, **train: int) -> Trainer:
 NAMES = ("layer0.W_xh", "layer0.W_hh", "output.W_hy", "layer0.b_h", "output.b_y")
 
 
-def test_min_char_rnn_losses_are_the_ancestors(text: str) -> None:
-    """The shipped configuration has the ancestor's first ten step losses to 1e-9 relative."""
-    corpus = text_from(text)
-    subject = ancestor(corpus, seed=5)
+def test_losses_are_those_of_min_char_rnn(text: str) -> None:
+    """The first ten losses of the shipped configuration are those of min-char-rnn, to 1e-9 relative."""
+    corpus = one_document(text)
+    subject = shipped(corpus, seed=5)
     for _ in range(10):
         subject.step()
     expected, _ = min_char_rnn(corpus.ids.tolist(), len(corpus.vocabulary), 5, 10)
     assert [m.loss for m in subject.drain()] == pytest.approx(expected, rel=1e-9)
 
 
-def test_min_char_rnn_gradients_are_the_ancestors_from_equal_states(text: str) -> None:
-    """Put into the ancestor's weights and state at each of 50 steps, over two resets, the gradient agrees to 1e-10."""
-    corpus = text_from(text)
+def test_gradients_are_those_of_min_char_rnn(text: str) -> None:
+    """From min-char-rnn's weights and state at each of 50 steps, with two resets, the gradient agrees to 1e-10."""
+    corpus = one_document(text)
     assert len(corpus.ids) // 25 < 25
     _, history = min_char_rnn(corpus.ids.tolist(), len(corpus.vocabulary), 5, 50)
-    subject = ancestor(corpus, seed=5)
-    for step, then in enumerate(history):
-        for name, weight in zip(NAMES, then["weights"], strict=True):
+    subject = shipped(corpus, seed=5)
+    for step, expected in enumerate(history):
+        for name, weight in zip(NAMES, expected["weights"], strict=True):
             subject.params[name][...] = weight.T.reshape(subject.params[name].shape)
         subject.done = subject.drained = step
-        subject.shards[0].state["hidden"][0, 0, :] = then["h"][:, 0]
+        subject.shards[0].state["hidden"][0, 0, :] = expected["h"][:, 0]
         subject.masks.prepare(step)
         subject.compute(0, subject.done)
-        for name, gradient in zip(NAMES, then["grads"], strict=True):
+        for name, gradient in zip(NAMES, expected["grads"], strict=True):
             actual = subject.shards[0].grads[name]
             assert close(actual, gradient.T.reshape(actual.shape), 1e-10), (step, name)

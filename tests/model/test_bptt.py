@@ -1,34 +1,58 @@
-"""Every cell on every namespace: loss and gradients are those of a textbook loop (`textbook.py`), states carry on."""
+"""Loss and gradients of every cell on every namespace, against a textbook loop (`helpers/textbook.py`)."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import textbook
-from helpers.namespaces import CASES
+from helpers.namespaces import CASES, Case
 from helpers.networks import close, problem
 
 from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build, forward, loss_and_grad, next_state, prepare, surprise
+from charrnn.model.bptt import cross_entropy, cross_entropy_and_grad
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_cross_entropy_of_huge_logits_is_finite_and_exact(case: Case, size: float) -> None:
+    """Logits of ±1e4 have finite losses and gradients that equal the mathematical definition."""
+    backend, rng = case.make(), np.random.default_rng(3)
+    logits = rng.choice([-1.0, 0.5, 1.0], (5, 7)) * size
+    logits[4] = -size
+    targets = np.array([0, 6, 2, 1, 1])
+    exact = [[Decimal(z).exp() for z in row] for row in logits]
+    expected = [float((sum(row) / row[t]).ln()) for row, t in zip(exact, targets, strict=True)]
+    on_device, ids = backend.from_host(logits, case.dtype) + 0.0, backend.indices(backend.from_host(targets))
+    loss_and_gradient, gradient = backend.fused("cross_entropy", cross_entropy_and_grad), on_device + 0.0
+    for nats in (
+        cross_entropy(on_device, ids, backend=backend)[0],
+        loss_and_gradient(gradient, ids, 0.5, backend=backend),
+    ):
+        assert np.allclose(backend.to_host(nats), expected, rtol=1e-5, atol=1e-6)
+    gradient = backend.to_host(gradient)
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = shifted / shifted.sum(1, keepdims=True)
+    assert np.allclose(gradient, 0.5 * (probabilities - np.eye(7)[targets]), rtol=1e-5, atol=1e-7)
 
 
 def step(net: SimpleNamespace, scale: float = 0.25) -> float:
-    """Loss of one pass; the gradient is left in `net.grads`."""
+    """Return the loss of one pass, which writes the gradient to `net.grads`."""
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=scale)
     return float(net.backend.to_host(loss))
 
 
 def test_loss_agrees_with_the_textbook(net: SimpleNamespace) -> None:
-    """Two layers, a non-zero state and a dropped stream give the loss of a loop over single characters."""
+    """With two layers, a non-zero state and reset streams, the loss equals that of a loop over single characters."""
     assert step(net) == pytest.approx(textbook.loss(net.host, net.host.weights, 1.0), rel=net.case.tolerance)
 
 
 def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
-    """Each named gradient equals the complex-step derivative of the textbook loss, and none is zero."""
+    """Each gradient equals the complex-step derivative of the textbook loss, and none is zero."""
     step(net)
     for name, expected in textbook.example_gradient(net.host.cell, 0.25).items():
         actual = net.backend.to_host(net.grads[name])
@@ -36,8 +60,8 @@ def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
         assert np.max(np.abs(expected)) > 1e-3, name
 
 
-def test_keeping_everything_is_no_mask(net: SimpleNamespace) -> None:
-    """A mask of ones and no mask give the same loss and gradients."""
+def test_a_mask_of_ones_equals_no_mask(net: SimpleNamespace) -> None:
+    """A `keep` of ones and no `keep` give the same loss and gradients."""
     results = []
     for keep in (net.chunk.keep * 0 + 1, None):
         net.chunk = net.chunk._replace(keep=keep)
@@ -47,8 +71,8 @@ def test_keeping_everything_is_no_mask(net: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 6, 7])
-def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """With so many characters that only some rows of logits fit into memory, nats, loss and gradients are the same."""
+def test_blocks_of_logits_change_nothing(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """If the logits are computed for a block of rows at a time, the losses and gradients are the same."""
     loss, whole = step(net), net.backend.to_host(net.gradient).copy()
     nats = net.backend.to_host(surprise(net.network, net.params, net.work.layers[-1].h, net.chunk.targets, net.work))
     monkeypatch.setattr("charrnn.model.network.MOST_LOGITS", rows * net.network.vocab_size + 1)
@@ -60,8 +84,8 @@ def test_logits_in_blocks_change_nothing(net: SimpleNamespace, monkeypatch: pyte
     assert close(net.backend.to_host(again), nats, net.case.tolerance)
 
 
-def test_gradient_is_written_not_added(net: SimpleNamespace) -> None:
-    """A second pass over the same workspace and gradient vector gives the same bits; the padding stays zero."""
+def test_a_pass_overwrites_the_gradient(net: SimpleNamespace) -> None:
+    """A second pass with the same workspace and gradient vector gives the same bits, and the padding stays zero."""
     step(net)
     first = net.backend.to_host(net.gradient)
     step(net)
@@ -74,20 +98,20 @@ def test_gradient_is_written_not_added(net: SimpleNamespace) -> None:
 
 
 def test_namespace_device_and_dtype_are_kept(net: SimpleNamespace) -> None:
-    """Whatever comes in goes out: the loss, the gradients and the state are of the network's kind."""
+    """The loss, the gradients and the state have the namespace, device and dtype of the parameters."""
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
-    wanted = net.params["output.b_y"]
+    parameter = net.params["output.b_y"]
     state = net.network.zero_state(net.B)
     next_state(net.work, out=state)
     assert set(state) == set(net.host.state)
     for array in (loss, net.grads["layer0.W_xh"], *state.values(), net.work.logits):
-        assert array.dtype == wanted.dtype
+        assert array.dtype == parameter.dtype
         if not isinstance(array, np.generic):  # a scalar of an older NumPy has no device
-            assert getattr(array, "device", None) == getattr(wanted, "device", None)
+            assert getattr(array, "device", None) == getattr(parameter, "device", None)
 
 
-def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
-    """Reading T characters and then T more from the carried state gives the hidden states of reading 2T."""
+def test_two_chunks_with_a_carried_state_equal_one(net: SimpleNamespace) -> None:
+    """Two chunks of T/2 characters with a carried state have the hidden states of one chunk of T characters."""
     half, n = net.T // 2, net.T // 2 * net.B
     prepare(net.network, net.params, net.work)
     whole = net.backend.to_host(
@@ -104,8 +128,8 @@ def test_two_chunks_with_carried_state_equal_one(net: SimpleNamespace) -> None:
     assert close(np.concatenate(parts), whole, net.case.tolerance)
 
 
-def test_kept_state_is_no_view_of_the_workspace(net: SimpleNamespace) -> None:
-    """Nothing that a step returns or keeps changes when the workspace is written again."""
+def test_no_result_is_a_view_of_the_workspace(net: SimpleNamespace) -> None:
+    """The returned loss and the next state do not change when the workspace is overwritten."""
     loss = loss_and_grad(net.network, net.params, net.grads, net.chunk, net.state, net.work, scale=1.0)
     state = net.network.zero_state(net.B)
     next_state(net.work, out=state)
@@ -122,15 +146,15 @@ def test_kept_state_is_no_view_of_the_workspace(net: SimpleNamespace) -> None:
 
 
 def test_float32_agrees_with_float64(cell: str) -> None:
-    """The same network in float32 has the loss and gradients of float64 to single precision."""
+    """In float32 a network has the loss and gradients of float64, to single precision."""
     double, single = (problem(next(c for c in CASES if c.name == f"numpy-{d}"), cell) for d in ("float64", "float32"))
     assert step(single) == pytest.approx(step(double), rel=1e-6)
     for name in double.grads:
         assert close(single.grads[name], double.grads[name], 1e-5), name
 
 
-def test_gates_saturate_without_a_warning(cell: str) -> None:
-    """Weights so large that every gate is 0 or 1 give a finite loss and gradient, and no overflow on the way."""
+def test_saturated_gates_do_not_overflow(cell: str) -> None:
+    """With weights so large that every gate is 0 or 1, loss and gradient are finite, and no operation overflows."""
     net = problem(next(c for c in CASES if c.name == "numpy-float32"), cell)
     net.network.backend.quiet = lambda: np.errstate(all="raise", under="ignore")
     for name, weights in net.params.items():
@@ -141,8 +165,8 @@ def test_gates_saturate_without_a_warning(cell: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [5, 8])
-def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """A recurrent product in panels of gates, as for large layers, gives the gradient of the whole product."""
+def test_panels_change_only_rounding(cell: str, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """A recurrent product in panels of columns, as for large layers, gives the gradient of the whole product."""
     monkeypatch.setattr("charrnn.backend.numpy.blas_kernel", lambda: "SkylakeX")
     network = build(ModelConfig(cell=cell, hidden_size=48, dtype="float64"), 9, NumpyBackend())
     rng, T = np.random.default_rng(4), 5
@@ -159,8 +183,8 @@ def test_panels_of_gates_change_only_rounding(cell: str, monkeypatch: pytest.Mon
     assert close(gradients[1], gradients[0], 1e-12)
 
 
-def test_gradients_need_only_what_a_kernel_emits(net: SimpleNamespace) -> None:
-    """With the rest of the tape poisoned after the adjoint, z, z_hidden and h alone give every gradient."""
+def test_gradients_need_only_the_outputs_of_a_kernel(net: SimpleNamespace) -> None:
+    """With every other array of the tape set to NaN after the backward pass, z, z_hidden and h give all gradients."""
     step(net)
     expected, nan = net.backend.to_host(net.gradient), float("nan")
     cell = net.backend.recurrence(net.network.cell)
@@ -173,6 +197,6 @@ def test_gradients_need_only_what_a_kernel_emits(net: SimpleNamespace) -> None:
 
     kernel = SimpleNamespace(recurrence_forward=cell.recurrence_forward, recurrence_backward=recurrence_backward)
     net.backend.recurrence = lambda _: kernel
-    for _ in range(2):  # nothing of the scratch is read before it is written
+    for _ in range(2):  # the second pass begins with NaN: no scratch memory is read before it is written
         step(net)
         assert np.array_equal(net.backend.to_host(net.gradient), expected)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import TINY, last_bytes, metrics, run
+from helpers.runs import TINY, metrics, newest_checkpoint, run
 
 from charrnn import checkpoint, config
 from charrnn.backend import ThreadPool
@@ -22,21 +22,21 @@ from charrnn.training.events import Evaluated, Sampled, Snapshot
     [((1,), "rnn"), ((8,), "rnn"), ((13, 7), "lstm"), ((13, 7), "gru"), ((3, 3, 3, 3, 20), "rnn"), ((39,), "rnn")],
 )
 def test_resumed_run_is_the_uninterrupted_one(tmp_path: Path, corpus: Path, stops: tuple[int, ...], cell: str) -> None:
-    """However often a run is stopped and resumed, weights, memory, state, metrics and samples are the same bytes."""
+    """A run that is stopped and resumed has the same bytes in weights, optimizer state, state, metrics and samples."""
     whole, parts, model = tmp_path / "whole", tmp_path / "parts", {"model": {"cell": cell}}
     run(whole, corpus, model)
     for stop in stops:
         run(parts, corpus, model, stop_after=stop, resume=True)
     events = run(parts, corpus, resume=True, files=())
     assert events[-1].reason == "steps"
-    assert last_bytes(parts) == last_bytes(whole)
+    assert newest_checkpoint(parts) == newest_checkpoint(whole)
     assert metrics(parts) == metrics(whole)
     assert (parts / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
     assert (parts / "config.toml").read_bytes() == (whole / "config.toml").read_bytes()
 
 
-def test_what_was_written_after_the_checkpoint_is_cut_off(tmp_path: Path, corpus: Path) -> None:
-    """A run killed between two checkpoints, in the middle of a line, resumes to the bytes of an uninterrupted one."""
+def test_resume_cuts_off_logs_after_the_checkpoint(tmp_path: Path, corpus: Path) -> None:
+    """A run that was killed between two checkpoints, while it wrote a line, resumes to the same bytes."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     run(whole, corpus)
     run(torn, corpus)
@@ -47,26 +47,26 @@ def test_what_was_written_after_the_checkpoint_is_cut_off(tmp_path: Path, corpus
         stream.write('{"event": "train", "step": 4')
     run(torn, corpus, resume=True)
     assert metrics(torn) == metrics(whole)
-    assert last_bytes(torn) == last_bytes(whole)
+    assert newest_checkpoint(torn) == newest_checkpoint(whole)
     assert (torn / "samples.txt").read_bytes() == (whole / "samples.txt").read_bytes()
 
 
 def test_a_run_repeats_from_its_own_configuration(tmp_path: Path, corpus: Path) -> None:
-    """The config.toml that a run wrote makes the same run."""
+    """The config.toml that a run wrote gives the same run."""
     run(tmp_path / "first", corpus)
     table = config.read(str(tmp_path / "first" / "config.toml"))
     list(prepare(Request(preset=table, out=tmp_path / "again")).events())
-    assert last_bytes(tmp_path / "first") == last_bytes(tmp_path / "again")
+    assert newest_checkpoint(tmp_path / "first") == newest_checkpoint(tmp_path / "again")
     assert metrics(tmp_path / "first") == metrics(tmp_path / "again")
 
 
-def test_steps_extend_a_finished_run(tmp_path: Path, corpus: Path) -> None:
-    """A finished run does nothing when resumed; with more steps it goes on to the bytes of a longer run."""
+def test_more_steps_extend_a_finished_run(tmp_path: Path, corpus: Path) -> None:
+    """A finished run does nothing if it is resumed; with more steps it continues to the bytes of a longer run."""
     run(tmp_path / "long", corpus, {"train": {"steps": 48}})
     run(tmp_path / "short", corpus)
     assert run(tmp_path / "short", corpus, resume=True) == []
     run(tmp_path / "short", corpus, {"train": {"steps": 48}}, resume=True)
-    assert last_bytes(tmp_path / "short") == last_bytes(tmp_path / "long")
+    assert newest_checkpoint(tmp_path / "short") == newest_checkpoint(tmp_path / "long")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_steps_extend_a_finished_run(tmp_path: Path, corpus: Path) -> None:
         ({"data": {"val_fraction": 0.2}}, "data.val_fraction"),
     ],
 )
-def test_resume_refuses_a_change_by_name(tmp_path: Path, corpus: Path, change: dict, key: str) -> None:
-    """Whatever would make it another run is refused, by name, and nothing is written."""
+def test_resume_refuses_changed_keys(tmp_path: Path, corpus: Path, change: dict, key: str) -> None:
+    """A changed key that would make it another run is an error that names the key, and nothing is written."""
     run(tmp_path / "a", corpus, stop_after=9)
     before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
     with pytest.raises(ConfigError, match=key):
@@ -88,7 +88,7 @@ def test_resume_refuses_a_change_by_name(tmp_path: Path, corpus: Path, change: d
 
 
 def test_resume_refuses_another_text(tmp_path: Path, corpus: Path, text: str) -> None:
-    """Another corpus is an error that says what differs; the same text under another name is accepted."""
+    """Another text is an error that names the differences; the same text under another file name is accepted."""
     run(tmp_path / "a", corpus, stop_after=9)
     corpus.write_text(text + "Z")
     with pytest.raises(CheckpointError, match=r"517.*new: 'Z'"):
@@ -98,7 +98,7 @@ def test_resume_refuses_another_text(tmp_path: Path, corpus: Path, text: str) ->
 
 
 def test_the_best_checkpoint_is_kept(tmp_path: Path, corpus: Path) -> None:
-    """Of many checkpoints step 0, the last `keep` and the best remain, and the best is the lowest evaluation."""
+    """Step 0, the last `keep` checkpoints and the best remain, and the best has the lowest validation loss."""
     run(tmp_path / "a", corpus, {"log": {"keep": 2, "checkpoint_every": 3}, "optimizer": {"learning_rate": 0.3}})
     evaluations = {line["step"]: line["val_loss"] for line in metrics(tmp_path / "a") if line["event"] == "eval"}
     best = min(evaluations, key=evaluations.__getitem__)
@@ -107,23 +107,23 @@ def test_the_best_checkpoint_is_kept(tmp_path: Path, corpus: Path) -> None:
 
 
 def test_training_evaluation_agrees_with_the_carried_pass(tmp_path: Path, text: str) -> None:
-    """The val_loss of training, from warmed-up streams, is what one carried pass says, for every evaluation."""
+    """The val_loss of training, from warmed-up streams, equals that of one carried pass at every evaluation."""
     path = tmp_path / "long.txt"
     path.write_text(text * 40)
     session = prepare(
         Request(files=(str(path),), options=config.merged(TINY, {"data": {"val_fraction": 0.4}}), threads=1)
     )
-    seen = 0
+    count = 0
     for event in session.events():
         if isinstance(event, Evaluated):
-            trainer, seen = session.loop.trainer, seen + 1
+            trainer, count = session.loop.trainer, count + 1
             exact = protocols.carried(trainer.network, trainer.params, session.loop.validation, ThreadPool(1))
             assert event.val_loss == pytest.approx(exact.nats_per_char, rel=1e-5)
-    assert seen == 5
+    assert count == 5
 
 
 def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a warm-up of one character each of four streams still hears the state that it was given, and its own."""
+    """With a warm-up of one character the loss depends on the initial state of every stream but the first."""
     monkeypatch.setattr(protocols, "WARM_UP", 1)
     monkeypatch.setattr(protocols, "STREAMS", 4)
     session = prepare(Request(files=(str(corpus),), options=TINY, threads=1))
@@ -138,8 +138,8 @@ def test_the_warm_up_begins_with_the_training_state(corpus: Path, monkeypatch: p
     assert len(set(losses)) == 4
 
 
-def test_a_tiny_network_learns_a_short_text_by_heart(tmp_path: Path, corpus: Path) -> None:
-    """The loss starts at ln V and falls below 0.1 nats/char on a text that repeats."""
+def test_a_tiny_network_memorizes_a_short_text(tmp_path: Path, corpus: Path) -> None:
+    """On a text that repeats, the loss starts at ln V and falls below 0.1 nats/char."""
     options = {
         "model": {"hidden_size": 64, "num_layers": 1, "dropout": 0.0, "input_std": 0.1},
         "train": {"steps": 400},
@@ -153,8 +153,8 @@ def test_a_tiny_network_learns_a_short_text_by_heart(tmp_path: Path, corpus: Pat
     assert "over the lazy dog; pack my box" in [event.text for event in events if isinstance(event, Sampled)][-1]
 
 
-def test_events_carry_snapshots_in_order(tmp_path: Path, corpus: Path) -> None:
-    """Steps never go back, step 0 is saved first, and the last event says why the run ended."""
+def test_events_are_in_order(tmp_path: Path, corpus: Path) -> None:
+    """The steps of events never decrease, step 0 is saved first, and the last event has the reason of the end."""
     events = run(None, corpus)
     steps = [event.at.step for event in events]
     assert steps == sorted(steps)

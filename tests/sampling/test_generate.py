@@ -1,4 +1,4 @@
-"""Sampling: stop strings, and whole texts against a plain loop."""
+"""Sampled texts against a plain loop, and stop strings."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from charrnn.text import Vocabulary
 @given(st.text("ab", max_size=40), st.text("ab", max_size=5), st.lists(st.integers(1, 7), max_size=40))
 @example("aab", "ab", [1, 1, 1])
 @example("abab", "abb", [4])
-def test_stopper_is_split(text: str, stop: str, cuts: list[int]) -> None:
-    """Whatever pieces a text comes in, what is given out is the text before the stop string, and at once."""
+def test_the_stopper_equals_split(text: str, stop: str, cuts: list[int]) -> None:
+    """For any pieces of a text the stopper returns the text before the stop string, without delay."""
     expected = text.split(stop)[0] if stop else text
     stopper, out, fed = Stopper(stop), "", 0
     for size in [*cuts, len(text)]:
@@ -38,7 +38,7 @@ def test_stopper_is_split(text: str, stop: str, cuts: list[int]) -> None:
 
 @pytest.fixture(scope="module")
 def net() -> SimpleNamespace:
-    """A random two-layer network in float64, and its weights by name."""
+    """Return a random two-layer network in float64, and its weights by name."""
     backend, rng = NumpyBackend(), np.random.default_rng(2)
     vocabulary = Vocabulary(" abcdef", (5, 0, 1, 2, 3, 4, 1))
     network = build(ModelConfig(hidden_size=6, num_layers=2, dtype="float64"), len(vocabulary), backend)
@@ -48,16 +48,16 @@ def net() -> SimpleNamespace:
 
 
 def texts(net: SimpleNamespace, prompt: str = "", *, rng: Any = 0, count: int = 3, **options: Any) -> list[str]:
-    """The whole texts that `pieces` makes; `rng` may be a seed."""
+    """Return the whole texts of `pieces`; `rng` may be a seed."""
     settings = Settings(options.pop("temperature", 1.0))
     options = {"length": 30, "stop": "", "prompt": net.vocabulary.encode(prompt)} | options
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    made = pieces(net.network, net.params, net.vocabulary, count=count, settings=settings, rng=rng, **options)
-    return ["".join(parts) for parts in zip(*made, strict=True)] or [""] * count
+    parts_of_all = pieces(net.network, net.params, net.vocabulary, count=count, settings=settings, rng=rng, **options)
+    return ["".join(parts) for parts in zip(*parts_of_all, strict=True)] or [""] * count
 
 
 def greedy(net: SimpleNamespace, prompt: str, length: int) -> str:
-    """The likeliest continuation, one character and one neuron layer at a time."""
+    """Return the likeliest continuation, computed one character and one layer at a time."""
     h, text = [np.zeros(6), np.zeros(6)], prompt
     for n in range(len(prompt) + length - 1):
         x = net.params["layer0.W_xh"][net.vocabulary.characters.index(text[n])]
@@ -71,30 +71,30 @@ def greedy(net: SimpleNamespace, prompt: str, length: int) -> str:
 
 
 @pytest.mark.parametrize("prompt", ["a", "fade", ("bad cafe " * 29)[:258]])
-def test_text_continues_the_prompt(net: SimpleNamespace, prompt: str) -> None:
-    """At temperature 0 the text is the plain loop's continuation of the prompt, which is not repeated."""
+def test_the_text_continues_the_prompt(net: SimpleNamespace, prompt: str) -> None:
+    """At temperature 0 the text is the plain loop's continuation of the prompt, without the prompt."""
     assert texts(net, prompt, temperature=0.0) == [greedy(net, prompt, 30)] * 3
     assert len(set(greedy(net, prompt, 30))) > 2
 
 
 @pytest.mark.parametrize("prompt", ["", "abc"])
 @pytest.mark.parametrize("length", [0, 1, 2, 17])
-def test_length_is_respected(net: SimpleNamespace, prompt: str, length: int) -> None:
-    """Each text has the length asked for, and a longer one made with the same seed begins with it."""
-    made, longer = texts(net, prompt, length=length), texts(net, prompt, length=20)
-    assert [len(text) for text in made] == [length] * 3
-    assert made == [text[:length] for text in longer]
+def test_texts_have_the_requested_length(net: SimpleNamespace, prompt: str, length: int) -> None:
+    """Each text has the requested length, and a longer text of the same seed begins with it."""
+    short, longer = texts(net, prompt, length=length), texts(net, prompt, length=20)
+    assert [len(text) for text in short] == [length] * 3
+    assert short == [text[:length] for text in longer]
     assert len(set(longer)) == 3
 
 
-def test_first_character_follows_the_frequencies(net: SimpleNamespace) -> None:
-    """Without a prompt the first character is drawn from the corpus's counts; one never counted never comes."""
+def test_the_first_character_follows_the_frequencies(net: SimpleNamespace) -> None:
+    """Without a prompt the first character is drawn by the counts of the corpus; one with count 0 is never drawn."""
     sixteenths = SimpleNamespace(random=lambda n: np.arange(n) / n)
     assert "".join(texts(net, rng=sixteenths, count=16, length=1)) == "     bccdddeeeef"
 
 
-def test_stop_string_ends_each_text_alone(net: SimpleNamespace) -> None:
-    """With a stop string every text is the text without one, up to the string, which is not printed."""
+def test_a_stop_string_ends_each_text(net: SimpleNamespace) -> None:
+    """With a stop string each text ends before the string, and is otherwise the same."""
     free = texts(net, "a", count=6, length=60, rng=3)
     stop = free[0][20:22]
     expected = [text.split(stop)[0] for text in free]
@@ -102,26 +102,26 @@ def test_stop_string_ends_each_text_alone(net: SimpleNamespace) -> None:
     assert len(set(map(len, expected))) > 2
 
 
-def test_seed_decides_the_text(net: SimpleNamespace) -> None:
-    """The same seed gives the same texts, another seed others."""
+def test_the_seed_determines_the_texts(net: SimpleNamespace) -> None:
+    """The same seed gives the same texts, and another seed gives other texts."""
     assert texts(net, rng=5) == texts(net, rng=5)
     assert texts(net, rng=5) != texts(net, rng=6)
 
 
-def test_any_number_of_workers_writes_the_same(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams in several groups are the same texts on one core and on three, and as those of a single group."""
-    made, threads = [texts(net, "abc", count=11, rng=4)], threading.active_count()
+def test_any_number_of_workers_samples_the_same(net: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several groups of streams sample the texts of a single group, on one core and on three."""
+    results, threads = [texts(net, "abc", count=11, rng=4)], threading.active_count()
     module = sys.modules["charrnn.sampling.generate"]
     monkeypatch.setattr(module, "GROUP", 3)
     for count in (1, 3):
-        monkeypatch.setattr(module, "cores", lambda: count)  # noqa: B023 (now)
-        made.append(texts(net, "abc", count=11, rng=4))
-    assert made[0] == made[1] == made[2]
+        monkeypatch.setattr(module, "cores", lambda: count)  # noqa: B023 (called inside this iteration)
+        results.append(texts(net, "abc", count=11, rng=4))
+    assert results[0] == results[1] == results[2]
     assert threading.active_count() == threads
 
 
-def test_pieces_come_at_once_and_then_in_larger_blocks(net: SimpleNamespace) -> None:
-    """The first piece is a single character; the later ones grow, and large networks give few at a time."""
+def test_pieces_grow_from_one_character(net: SimpleNamespace) -> None:
+    """The first piece is one character, and the next ones are longer; those of a large network stay short."""
     stream = lambda: pieces(  # noqa: E731
         net.network,
         net.params,

@@ -1,4 +1,4 @@
-"""Checkpoints: the round trip, every kind of damage, writes that fail, and choosing and keeping few."""
+"""The checkpoint file: the round trip, every kind of damage, and writes that fail."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from charrnn.errors import CheckpointError
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The bytes of a checkpoint file."""
+    """Return the bytes of a checkpoint file."""
     path = tmp_path_factory.mktemp("good") / "a.safetensors"
     checkpoints.save(path, example())
     return path.read_bytes()
 
 
-def refused(path: Path, *fragments: str) -> None:
-    """Loading `path` must fail with one line that names the file and holds the fragments."""
+def assert_refused(path: Path, *fragments: str) -> None:
+    """Assert that loading `path` raises an error of one line that contains the file's name and the fragments."""
     with pytest.raises(CheckpointError) as raised:
         api.load(path, device="cpu")
     line = str(raised.value)
@@ -50,7 +50,7 @@ def refused(path: Path, *fragments: str) -> None:
 
 @pytest.mark.parametrize("best", [None, Best(5, 1 / 3)])
 def test_round_trip(tmp_path: Path, best: Best | None) -> None:
-    """Loading gives the metadata and, bit for bit, every tensor that was saved; `to_vector` inverts `to_tensors`."""
+    """Loading returns the saved metadata and every saved tensor, bit for bit; `vector` inverts `to_tensors`."""
     path, saved = tmp_path / "a.safetensors", example(best=best)
     checkpoints.save(path, saved)
     loaded = checkpoints.load(path)
@@ -65,8 +65,8 @@ def test_round_trip(tmp_path: Path, best: Best | None) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_same_run_makes_the_same_bytes(tmp_path: Path) -> None:
-    """Two processes with different hash seeds write identical checkpoints: nothing has a random order or a time."""
+def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
+    """Two processes with different hash seeds write identical checkpoints, without times or a random order."""
     (tmp_path / "t.txt").write_text("to be or not to be, that is the question\n" * 9)
     words = ["train", "t.txt", "--device=cpu", "--steps=3", "--set=model.hidden_size=8", "--set=train.seq_length=8"]
     contents = []
@@ -81,29 +81,29 @@ def test_same_run_makes_the_same_bytes(tmp_path: Path) -> None:
 # -- damage ---
 
 
-def test_truncated_at_any_byte(good: bytes, tmp_path: Path) -> None:
-    """A file cut anywhere is refused."""
+def test_a_truncated_file_is_refused(good: bytes, tmp_path: Path) -> None:
+    """A file that is cut at any byte is refused."""
     path = tmp_path / "cut.safetensors"
     for length in [*range(0, len(good), 7), len(good) - 1]:
         path.write_bytes(good[:length])
-        refused(path)
+        assert_refused(path)
 
 
 @pytest.mark.parametrize("position", range(8))
-def test_damaged_header_size(good: bytes, tmp_path: Path, position: int) -> None:
-    """A header size with any bit flipped is refused, be it absurd or only wrong."""
+def test_a_damaged_header_size_is_refused(good: bytes, tmp_path: Path, position: int) -> None:
+    """A file is refused if any bit of its header size is flipped."""
     path = tmp_path / "size.safetensors"
     for bit in range(8):
         path.write_bytes(good[:position] + bytes([good[position] ^ 1 << bit]) + good[position + 1 :])
-        refused(path)
+        assert_refused(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
-@given(where=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
-def test_damaged_header_byte(good: bytes, tmp_path: Path, where: float, byte: int) -> None:
-    """A changed byte of the header is refused in one line, or harmless: the network still reads and writes text."""
+@given(share=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_a_damaged_header_is_refused_or_harmless(good: bytes, tmp_path: Path, share: float, byte: int) -> None:
+    """A file with a changed byte in its header is refused in one line, or its network still samples text."""
     path, size = tmp_path / "header.safetensors", int.from_bytes(good[:8], "little")
-    position = 8 + int(where * size)
+    position = 8 + int(share * size)
     path.write_bytes(good[:position] + bytes([byte]) + good[position + 1 :])
     try:
         model = api.load(path, device="cpu")
@@ -116,8 +116,8 @@ def test_damaged_header_byte(good: bytes, tmp_path: Path, where: float, byte: in
     assert model.step >= 0
 
 
-def last(value: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A change of a tensor's last element to `value`."""
+def last_element(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that replaces the last element of a tensor by `value`."""
     return lambda array: np.append(array.ravel()[:-1], value).reshape(array.shape)
 
 
@@ -128,13 +128,13 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
     ("parameters/output.W_hy", lambda a: a.T.copy(), ["output.W_hy", "float64[10, 3], not float64[3, 10]"]),
     (W, lambda _: None, [W, "missing"]),
     (B, lambda _: np.zeros(3), [B, "does not belong"]),
-    (W, last(np.nan), [W, "not finite"]),
-    ("parameters/output.b_y", last(-np.inf), ["parameters/output.b_y", "not finite"]),
-    ("optimizer/square_sum/output.b_y", last(np.nan), ["optimizer/square_sum/output.b_y", "not finite"]),
+    (W, last_element(np.nan), [W, "not finite"]),
+    ("parameters/output.b_y", last_element(-np.inf), ["parameters/output.b_y", "not finite"]),
+    ("optimizer/square_sum/output.b_y", last_element(np.nan), ["optimizer/square_sum/output.b_y", "not finite"]),
     ("optimizer/square_sum/output.b_y", lambda _: None, ["optimizer/square_sum/output.b_y", "missing"]),
     ("average/output.b_y", lambda _: np.zeros(10), ["average/output.b_y", "does not belong"]),
     ("state/hidden", lambda a: a[:, :1].copy(), ["state/hidden", "float64[2, 1, 3], not float64[2, 2, 3]"]),
-    ("state/hidden", last(np.inf), ["state/hidden", "not finite"]),
+    ("state/hidden", last_element(np.inf), ["state/hidden", "not finite"]),
     ("guard/scale", lambda _: np.array(np.nan), ["guard/scale", "not finite"]),
     ("guard/bad", lambda _: None, ["guard/bad", "missing"]),
     ("evil", lambda _: np.zeros(3), ["evil", "does not belong"]),
@@ -167,31 +167,31 @@ DAMAGES: list[tuple[str, Any, list[str]]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "words"), DAMAGES, ids=[f"{n}-{d[0]}" for n, d in enumerate(DAMAGES)])
-def test_damaged_content(good: bytes, tmp_path: Path, name: str, change: Any, words: list[str]) -> None:
-    """A well-formed file whose content does not fit is refused, and the line names what does not fit."""
+def test_wrong_content_is_refused(good: bytes, tmp_path: Path, name: str, change: Any, words: list[str]) -> None:
+    """A well-formed file with a wrong tensor or wrong metadata is refused, and the error names it."""
     path, tensors = tmp_path / "damaged.safetensors", safetensors.numpy.load(good)
     values = json.loads(json.loads(good[8 : 8 + int.from_bytes(good[:8], "little")])["__metadata__"]["charrnn"])
     if "/" in name or name == "evil":
         changed = change(tensors.pop(name, None))
         tensors |= {} if changed is None else {name: changed}
     else:
-        *places, key = name.split(".")
-        functools.reduce(operator.getitem, places, values)[key] = change
+        *sections, key = name.split(".")
+        functools.reduce(operator.getitem, sections, values)[key] = change
     values["content"] = digest_of(tensors)
     path.write_bytes(safetensors.numpy.save(tensors, {"charrnn": json.dumps(values)}))
-    refused(path, *words)
+    assert_refused(path, *words)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
-def test_a_flipped_bit_of_a_tensor_is_found(good: bytes, tmp_path: Path, where: float, bit: int) -> None:
-    """Whichever bit of the arrays flips on the disk, the file is refused."""
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_a_tensor_is_detected(good: bytes, tmp_path: Path, share: float, bit: int) -> None:
+    """A file with any flipped bit in its tensors is refused."""
     header = 8 + int.from_bytes(good[:8], "little")
-    position = header + int(where * (len(good) - header))
+    position = header + int(share * (len(good) - header))
     damaged = bytearray(good)
     damaged[position] ^= 1 << bit
     (tmp_path / "flipped.safetensors").write_bytes(damaged)
-    refused(tmp_path / "flipped.safetensors", "damaged")
+    assert_refused(tmp_path / "flipped.safetensors", "damaged")
 
 
 NO_CHECKPOINTS = {
@@ -206,17 +206,17 @@ NO_CHECKPOINTS = {
 
 
 @pytest.mark.parametrize("content", NO_CHECKPOINTS.values(), ids=NO_CHECKPOINTS)
-def test_not_a_checkpoint(tmp_path: Path, content: bytes) -> None:
-    """A file that never was a checkpoint is refused, and so is a directory."""
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    """A file that is no checkpoint is refused, and so is a directory."""
     (tmp_path / "other.bin").write_bytes(content)
-    refused(tmp_path / "other.bin")
+    assert_refused(tmp_path / "other.bin")
     with pytest.raises(CheckpointError, match=r"^[^\n]*: it is not a file$"):
         checkpoints.load(tmp_path)
 
 
 @pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace", "charrnn.files.write_whole"])
-def test_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """Where the disk is full the error says so, the file that was there stays as it was, and nothing is left over."""
+def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """If the disk is full, the error says so, the old file does not change, and no other file remains."""
     path = tmp_path / "a.safetensors"
     checkpoints.save(path, example())
     before = path.read_bytes()

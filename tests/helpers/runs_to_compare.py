@@ -1,4 +1,4 @@
-"""Runs to compare, and metrics of a run."""
+"""Runs to compare, and the metrics of an invented run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES = [
 ]
 
 
-def trained(folder: Path, name: str, steps: int = 10, text: str = TEXT, **keys: Any) -> Path:
+def train_run(folder: Path, name: str, steps: int = 10, text: str = TEXT, **keys: Any) -> Path:
     """Train the run `name` in `folder` on the file t.txt, which this function writes; return the run directory."""
     (folder / "t.txt").write_text(text)
     settings = KEYS | OFTEN | {"train.steps": steps} | {k.replace("_", ".", 1): v for k, v in keys.items()}
