@@ -78,9 +78,9 @@ def by_hand(cell: str, name: str, T: int, rate: float) -> float:
             inputs=IDS[rows][:, None],
             targets=IDS[rows + 1][:, None],
             keep=(rows != START)[:, None] * 1.0,
-            hidden=np.zeros((1, V), bool),
-            drop=np.ones((1, 1, H)),
-            connections=np.ones((1, H, 1)),
+            input_mask=np.zeros((1, V), bool),
+            output_masks=np.ones((1, 1, H)),
+            recurrent_masks=np.ones((1, H, 1)),
         )
         host.weights = weights
         total += textbook.loss(host, weights, 1.0).real
