@@ -27,7 +27,7 @@ Run = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Work:
-    """The work: `kind` is training, workers, sampling or encoding (of the file `text`). DESIGN.md explains the letters."""
+    """The work: `kind` is training, workers, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
 
     kind: str
     cell: str = "rnn"
