@@ -1,8 +1,8 @@
-"""The benchmark: `python benchmarks/bench.py [--rows WORD] [--device cpu|cuda] [--rounds 5] [--json FILE] [--gate]`.
+"""Compare speeds: `python benchmarks/bench.py [--rows WORD] [--device cpu|cuda] [--rounds 5] [--json FILE] [--gate]`.
 
-Peers stand side by side in one run: every system at every thread count is a process of its own, they take turns
-within each round, and a figure is the median of the rounds at the system's better thread count. Peers come from
-`pip install '.[bench]'`; one that is missing is a row that says so.
+Each system runs in one process for every number of threads. The processes take turns in every round. A figure is the
+median of the rounds, with the faster number of threads. `pip install '.[bench]'` installs the peers. The row of a
+missing peer contains the reason.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ TORCH = ("PyTorch one-hot", "PyTorch embedding")
 ENCODED = {"ASCII": corpus.ASCII, "UTF-8": corpus.MIXED}
 ENCODED_BYTES = 4_000_000
 GATE = 2.0
-"""In CI a training step at 100, 25, 1 must be this many times as fast as the min-char-rnn loop in the same run."""
+"""With `--gate` a training step at H, T, B = 100, 25, 1 must be so many times as fast as the loop of min-char-rnn."""
 
 
 def floor_flops(work: Work) -> float:
-    """Floating-point operations of a training step of one layer that no system can avoid."""
+    """Return the floating-point operations that a training step of one layer needs at least."""
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[work.cell]
     return 6.0 * work.T * work.B * (gates * work.H * work.H + work.H * V)
 
 
 def floor_bytes(work: Work) -> float:
-    """Bytes that a training step of one layer moves at least, if only its inputs and results leave the chip.
+    """Return the bytes that a training step of one layer moves at least, if only inputs and results leave the chip.
 
-    The optimiser reads parameters, gradient and memory and writes the first and the last; each pass reads the weights
-    once; the gates, states and logits of the forward pass are written and read again.
+    The optimizer reads parameters, gradient and sum of squares, and writes the first and the last. Each pass reads the
+    weights once. The forward pass writes gates, states and logits, and the backward pass reads them.
     """
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[work.cell]
     parameters = gates * work.H * (work.H + V + 1) + work.H * V + V
@@ -50,7 +50,7 @@ def floor_bytes(work: Work) -> float:
 
 
 def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
-    """Every work with the systems that do it; texts to encode are in `folder`."""
+    """Return every work with the systems that do it. The texts to encode are in `folder`."""
     result: list[tuple[Work, tuple[str, ...]]] = []
     for cell, H, T, B in [*(("rnn", *shape) for shape in TRAINING), *GATED]:
         ancestor = ("min-char-rnn",) if B == 1 and device == "cpu" else ()
@@ -68,7 +68,7 @@ def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
 
 
 def name_of(work: Work) -> str:
-    """A row's name."""
+    """Return the name of a row."""
     if work.kind == "encoding":
         return f"encoding {Path(work.text).name}"
     shape = f"{work.H}, {work.T}, {work.B}" if work.kind != "sampling" else f"H={work.H}, {work.B} streams"
@@ -76,14 +76,22 @@ def name_of(work: Work) -> str:
 
 
 def best_rate(system: str, device: str, threads: int) -> float:
-    """What the cores or the memory can do: the fastest round, whatever else the machine does."""
+    """Return the rate of the fastest round, which other work on the machine disturbs least."""
     return max(compete([system], Work(system, device=device), [threads], 7)[system].rates)
 
 
 def figures(
     work: Work, contender: Contender, ours: Contender, gemm: dict[int, float], bandwidth: float | None
 ) -> dict[str, object]:
-    """One line of the table; floors are in operations a second by threads, and a GPU's in bytes a second besides."""
+    """Return one line of the table.
+
+    Args:
+        work: the work of the row.
+        contender: the measured system.
+        ours: the measurement of charrnn in the same row.
+        gemm: for each number of threads the operations a second of a matrix product.
+        bandwidth: bytes a second of a GPU's memory; None on a CPU.
+    """
     rate, peak = contender.median, contender.peak_mib
     line: dict[str, object] = {"row": name_of(work), "device": work.device, "system": contender.system}
     if not contender.rates:
@@ -117,7 +125,7 @@ def show(line: dict[str, object]) -> None:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+    """Return the processor, the devices and the versions of the packages."""
     from charrnn import backend
 
     versions = {}
@@ -142,7 +150,7 @@ def machine() -> dict[str, object]:
 
 
 def main() -> int:
-    """Measure, print, write."""
+    """Measure the rows, print them, and write them to the JSON file. Return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda on a machine with CuPy, PyTorch and JAX for it")

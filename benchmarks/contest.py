@@ -1,4 +1,4 @@
-"""Systems side by side: every one at every thread count in a process of its own, in turns."""
+"""Measure systems in turns: each in one process for every number of threads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from systems import Work
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 SLICE = 0.4
-"""Seconds that one system works in one round."""
+"""Seconds of work of one system in one round."""
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-"""Nobody takes a whole GPU for itself."""
+"""Environment variables that keep a system from allocating a whole GPU."""
 
 
 @contextmanager
 def limited(patience: float | None, give_up: Callable[[str], None]) -> Iterator[None]:
-    """What takes longer than so many seconds makes `give_up` be called."""
+    """Call `give_up` if the block takes longer than `patience` seconds."""
     if patience is None:
         yield
         return
@@ -39,7 +39,7 @@ def limited(patience: float | None, give_up: Callable[[str], None]) -> Iterator[
 
 @dataclass
 class Contender:
-    """A system at a thread count, in a process of its own."""
+    """A system with a number of threads, measured in its own process."""
 
     system: str
     work: Work
@@ -52,7 +52,7 @@ class Contender:
     patience: float | None = None
 
     def start(self) -> None:
-        """Start the process, held to the cores it may use; who drives a GPU may use all."""
+        """Start the process on as many cores as it has threads, or on all cores for a GPU."""
         threads = str(self.work.threads)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
         environment = os.environ | dict.fromkeys(names, threads) | SHARED
@@ -69,26 +69,26 @@ class Contender:
             os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[: self.work.threads])
 
     def prepare(self) -> None:
-        """Wait until the process is ready, and find how many units fill a slice."""
+        """Wait until the process is ready, and find how many units take `SLICE` seconds."""
         self.answer()
         while self.missing is None and (seconds := self.measure()) < SLICE / 2:
             self.units = max(self.units + 1, int(self.units * min(10.0, SLICE / max(seconds, 1e-9))))
 
     def answer(self) -> dict[str, float]:
-        """The process's next line; {} once there is a reason why there are no more, which is kept."""
+        """Return the next answer of the process, or {} if it ended or gave up; `missing` is then the reason."""
         assert self.process is not None
         assert self.process.stdout is not None
         with limited(self.patience, self.give_up):
             line = self.process.stdout.readline()
-        said = json.loads(line) if line else {"missing": f"ended with status {self.process.wait()}"}
-        self.missing = self.missing or said.get("missing")
-        return {} if self.missing else said
+        answer = json.loads(line) if line else {"missing": f"ended with status {self.process.wait()}"}
+        self.missing = self.missing or answer.get("missing")
+        return {} if self.missing else answer
 
     def measure(self) -> float:
-        """Seconds for `units`; infinitely many where the process ended."""
+        """Return the seconds for `units`, or infinity if the process ended."""
         assert self.process is not None
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # the answer says that it ended
+        with suppress(BrokenPipeError):  # `answer` reports that the process ended
             self.process.stdin.write(f"{self.units}\n")
             self.process.stdin.flush()
         answer = self.answer()
@@ -96,17 +96,17 @@ class Contender:
         return answer.get("seconds", math.inf)
 
     def round(self) -> None:
-        """One slice."""
+        """Measure one slice of work."""
         if self.missing is None and (seconds := self.measure()) < math.inf:
             self.rates.append(self.units / seconds)
 
     @property
     def median(self) -> float:
-        """Units a second."""
+        """Return the median of the rates, in units a second."""
         return statistics.median(self.rates) if self.rates else 0.0
 
     def give_up(self, reason: str) -> None:
-        """Have the process end in the middle of something: who waits for its answer is told so."""
+        """Kill the process, which also ends the wait for its answer. `reason` becomes `missing`."""
         assert self.process is not None
         self.missing = self.missing or reason
         self.process.kill()
@@ -118,27 +118,27 @@ class Contender:
             self.process.communicate()
 
 
-def take_turns(everyone: list[Contender], rounds: int) -> None:
-    """Measure all, one at a time, once everyone is ready."""
+def take_turns(contenders: list[Contender], rounds: int) -> None:
+    """Measure all contenders in turns, after all of them are ready."""
     try:
-        for contender in everyone:
+        for contender in contenders:
             contender.start()
-        for contender in everyone:
+        for contender in contenders:
             contender.prepare()
         for _ in range(rounds):
-            for contender in everyone:
+            for contender in contenders:
                 contender.round()
     finally:
-        for contender in everyone:
+        for contender in contenders:
             contender.stop()
 
 
 def compete(systems: Iterable[str], work: Work, threads: Iterable[int], rounds: int) -> dict[str, Contender]:
-    """The better thread count of each system, measured in turns."""
-    everyone = [Contender(name, replace(work, threads=n)) for name in systems for n in threads]
-    take_turns(everyone, rounds)
+    """Measure all systems in turns, and return each with its faster number of threads."""
+    contenders = [Contender(name, replace(work, threads=n)) for name in systems for n in threads]
+    take_turns(contenders, rounds)
     best: dict[str, Contender] = {}
-    for contender in everyone:
+    for contender in contenders:
         if contender.system not in best or contender.median > best[contender.system].median:
             best[contender.system] = contender
     return best

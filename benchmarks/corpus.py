@@ -1,8 +1,7 @@
-"""The rows "corpus": reading a text of some size, from nothing and again from the cache, and training on it.
+"""The rows "corpus": read a text of some size, without and with its entry in the cache, and train on it.
 
-`python corpus.py FILE` is a process of its own that reads FILE, makes a few steps, and prints the seconds and the most
-anonymous memory on the way. `measure` makes such a file in a temporary directory, beside a cache of its own, and runs
-it twice; both are removed, however it ends.
+`python corpus.py FILE` reads FILE, makes a few training steps, and prints the seconds and the peak of anonymous memory.
+`measure` writes a text to a temporary directory, and runs this command twice with a cache in the same directory.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 
 SIZES = {"corpus 10 MB": 10**7, "corpus 100 MB": 10**8, "corpus 1 GB": 10**9}
 OPT_IN = "corpus 1 GB"
-"""Takes half a minute and 2 GB of disk, so it is measured where `--rows` names it."""
+"""This row needs half a minute and 2 GB of disk, so it is measured only if `--rows` names it."""
 STEPS = 20
 ASCII = "The quick brown fox jumps over the lazy dog; pack my box with 57 liquor jugs! "
 MIXED = (
@@ -29,7 +28,7 @@ MIXED = (
 
 
 def write_text(path: Path, size: int, prose: str) -> None:
-    """A text of at least `size` bytes of UTF-8 on one line: random pieces of `prose`, written block by block."""
+    """Write a text of at least `size` bytes of UTF-8 on one line: random pieces of `prose`."""
     pieces = [prose[i : i + 5].encode() for i in range(len(prose))]
     rng, written = np.random.default_rng(0), 0
     with path.open("wb") as stream:
@@ -39,14 +38,14 @@ def write_text(path: Path, size: int, prose: str) -> None:
 
 
 def anonymous_mib() -> float:
-    """The anonymous memory of this process: what it holds beside files that are mapped; 0 where nobody tells."""
+    """Return the anonymous memory of this process, without mapped files; 0 if the system does not report it."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return max((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:")), default=0.0)
 
 
 def measure(name: str) -> list[dict[str, object]]:
-    """The lines of a row: `cold` encodes and writes the cache, `warm` is the same command again."""
+    """Return the lines of a row: `cold` encodes the text and writes the cache, `warm` reads the cache."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "text.txt")
@@ -70,7 +69,7 @@ def show(line: dict[str, object]) -> None:
 
 
 def main() -> None:
-    """Read the file, train for a few steps, and print what it took."""
+    """Read the file, train for a few steps, and print the seconds and the peak of memory."""
     peak, ended = [anonymous_mib()], threading.Event()
 
     def watch() -> None:

@@ -1,8 +1,8 @@
-"""Is the GPU right? `python benchmarks/gpu_check.py [--device cuda] [--json FILE]`, on a machine that has one.
+"""Check the results of a GPU: `python benchmarks/gpu_check.py [--device cuda] [--json FILE]`, on a machine with a GPU.
 
-For each cell, in float32 and float64, by its kernels: gradients, twenty losses beside the CPU's, a bad step, a run that
-moves to the CPU and back. Exit status 1 if a check fails. With `--device cpu` it checks itself; `--tiny` is for a GPU
-that is none.
+Each cell runs with its kernels in float32 and float64. Its gradients and twenty losses are compared with the CPU's, a
+bad step must be skipped, and a run must move to the CPU and back. The exit status is 1 if a check fails. `--device cpu`
+checks this program itself; `--tiny` is for a fake GPU.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from charrnn.run.session import prepare
 from charrnn.training.step import Trainer
 
 AGREE = {"float32": 1e-4, "float64": 1e-8}
-"""How much losses and gradients may differ from the CPU's, relative to their size."""
+"""The relative difference to the CPU that losses and gradients may have."""
 FINITE_DIFFERENCES = 1e-6
 PLAIN: Table = {"train": {"shards": 1}, "optimizer": {"learning_rate": 0.005}}
-"""One shard, as a GPU has; a moderate rate, at which rounding does not grow."""
+"""One shard, as on a GPU, and a moderate learning rate, with which rounding errors do not grow."""
 
 
 class Extent(NamedTuple):
-    """How much is done: on which network, how many steps of it, and how many elements of a parameter's gradient."""
+    """The extent of a check: changed keys, number of steps, and number of checked elements of each gradient."""
 
     table: Table
     steps: int
@@ -49,7 +49,7 @@ TINY = Extent(
 
 
 def trainer(device: Backend, *tables: Table) -> Trainer:
-    """The default network, or what `tables` say, on the embedded corpus at step 0."""
+    """Return a trainer of the default network, changed by `tables`, on the embedded corpus at step 0."""
     corpus = text.from_files(())
     settings = config.build(config.merged(PLAIN, *tables))
     network = build(settings.model, len(corpus.vocabulary), device)
@@ -57,20 +57,20 @@ def trainer(device: Backend, *tables: Table) -> Trainer:
 
 
 def losses(subject: Trainer, steps: int) -> list[float]:
-    """The losses of the next steps."""
+    """Make `steps` steps and return their losses."""
     for _ in range(steps):
         subject.step()
     return [measured.loss for measured in subject.drain()]
 
 
 def in_words(subject: Trainer) -> str:
-    """What runs the recurrence of a trainer."""
+    """Describe how the recurrence of a trainer runs."""
     network, train = subject.network, subject.config.train
     return network.backend.describe_recurrence(network.cell, train.batch_size, network.hidden_size, network.dtype)
 
 
 def agreement(device: Backend, cpu: Backend, table: Table, dtype: str, steps: int) -> dict[str, Any]:
-    """The worst relative differences to the CPU: of the first gradient (to that in float64), and of losses."""
+    """Return the largest relative differences to the CPU: of the first gradient (to float64), and of the losses."""
 
     def gradient(where: Backend, dtype: str) -> np.ndarray:
         subject = trainer(where, table, {"model": {"dtype": dtype}})
@@ -87,21 +87,21 @@ def agreement(device: Backend, cpu: Backend, table: Table, dtype: str, steps: in
 
 
 def guarded(device: Backend, table: Table) -> bool:
-    """Whether a NaN in the gradient leaves the parameters and the next step goes on."""
+    """Return whether a step with a NaN keeps the parameters, and the next step changes them."""
     subject = trainer(device, table)
     losses(subject, 2)
     host = device.to_host
     before = host(subject.vector)
     subject.shards[0].state["hidden"][0, 0, 0] = float("nan")
     losses(subject, 1)
-    kept = np.array_equal(before, host(subject.vector)) and float(host(subject.guard.scale)) == 0.5
+    skipped = np.array_equal(before, host(subject.vector)) and float(host(subject.guard.scale)) == 0.5
     subject.set_state(subject.network.zero_state(subject.config.train.batch_size))
     losses(subject, 1)
-    return bool(kept and not np.array_equal(before, host(subject.vector)))
+    return bool(skipped and not np.array_equal(before, host(subject.vector)))
 
 
 def moves(name: str, table: Table, steps: int) -> bool:
-    """Whether a run goes from the device to the CPU and back by `resume`."""
+    """Return whether `resume` moves a run from the device to the CPU and back."""
     with tempfile.TemporaryDirectory() as folder:
         out, step = Path(folder) / "run", 0
         for device in (name, "cpu", name):
@@ -113,7 +113,7 @@ def moves(name: str, table: Table, steps: int) -> bool:
 
 
 def check(device: Backend, cpu: Backend, cell: str, dtype: str, extent: Extent) -> dict[str, Any]:
-    """Everything about one cell in one dtype; `passed` says whether all is well."""
+    """Run all checks of one cell in one dtype. `passed` is true if all of them succeed."""
     table = config.merged(extent.table, {"model": {"cell": cell, "dtype": dtype}})
     result = {"cell": cell, "dtype": dtype} | agreement(device, cpu, table, dtype, extent.steps)
     result |= {"guard": guarded(device, table), "moves": moves(device.name, table, extent.steps)}
@@ -128,7 +128,7 @@ def check(device: Backend, cpu: Backend, cell: str, dtype: str, extent: Extent) 
 
 
 def main() -> int:
-    """Run the checks, print them, write them."""
+    """Run the checks, print the results, and write them to the JSON file. Return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a small network, few steps")

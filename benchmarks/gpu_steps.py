@@ -1,4 +1,4 @@
-"""The steps of `gpu_check.sh`: each a process of its own, whose outcome goes to summary.json; none stops the next."""
+"""The steps of `gpu_check.sh`: each is one process. Its outcome goes to summary.json, and a failure stops no other."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from table import report
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOTAL = 465.0
-"""Seconds of all steps together: eight minutes, less what it takes to end."""
+"""Seconds of all steps together: eight minutes, minus the time to clean up."""
 TABLE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to run.
+    """A command to run.
 
     Attributes:
-        name: also that of the log.
-        command: on a machine with a GPU.
-        dry: in its place on one without.
-        seconds: after which it has failed.
-        lacking: why it cannot run here, for all that is known before.
-        timed: whether `--seconds` tells the command when to end.
+        name: the name of the step and of its log.
+        command: the command on a machine with a GPU.
+        dry: the command of a dry run, without a GPU.
+        seconds: the limit, after which the step has failed.
+        lacking: what the machine lacks for this step; None if the step can run.
+        timed: whether the command accepts `--seconds`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Step:
 
 @dataclass
 class Outcome:
-    """How a step went: ok, failed or skipped; why; and how long it took."""
+    """The outcome of a step: ok, failed or skipped; the reason; and its seconds."""
 
     name: str
     outcome: str
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def steps(folder: Path) -> list[Step]:
-    """All of them, in order: what takes whatever time is left comes last."""
+    """Return all steps in order. The last one uses the remaining time."""
 
     def script(name: str, *words: str) -> tuple[str, ...]:
         return (sys.executable, str(HERE / name), *words)
@@ -65,7 +65,7 @@ def steps(folder: Path) -> list[Step]:
     def on_cpu(name: str, *words: str) -> tuple[str, ...]:
         return script("standin.py", name if name == "pytest" else str(HERE / name), *words)
 
-    pytest = ("-m", "gpu", "-p", "no:cacheprovider", "-o", "addopts=-q")  # one process has the GPU
+    pytest = ("-m", "gpu", "-p", "no:cacheprovider", "-o", "addopts=-q")  # one process, because all share the GPU
     checks, table = ("--json", str(folder / "checks.json")), ("--json", str(folder / "table.json"))
     sanitizer = shutil.which("compute-sanitizer")
     watched = (sanitizer or "compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")
@@ -109,15 +109,15 @@ def steps(folder: Path) -> list[Step]:
 
 
 def unreadable() -> list[str]:
-    """Options that leave out the tests which cannot be imported here, for want of hypothesis."""
+    """Return the options that ignore the tests that need hypothesis, if it is not installed."""
     tests = (ROOT / "tests").rglob("test_*.py") if find_spec("hypothesis") is None else ()
     return [f"--ignore={path}" for path in tests if "from hypothesis" in path.read_text(encoding="utf-8")]
 
 
 def run(step: Step, log: Path, left: float, *, dry: bool) -> Outcome:
-    """One step, with all it prints in its log."""
+    """Run one step, with its output in the log, and return the outcome."""
     command = list(step.dry if dry else step.command)
-    limit = left if dry else min(step.seconds, left)  # how busy a CPU is says nothing about a GPU
+    limit = left if dry else min(step.seconds, left)  # a slow CPU is no failure of a GPU
     if step.timed:
         command += ["--seconds", f"{max(min(limit, step.seconds) - 30, 0):.0f}"]
     print(f"{step.name}: {shlex.join(step.command)}", flush=True)
@@ -148,20 +148,20 @@ def run(step: Step, log: Path, left: float, *, dry: bool) -> Outcome:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that is still there, with those that it started."""
+    """Kill a process that is still running, and all processes that it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """Return the last line of a log that is not empty."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""
 
 
 def main() -> int:
-    """All steps; the summary is written after each. Status 1 if one failed."""
+    """Run all steps, and write the summary after each. Return the exit status: 1 if one failed."""
     parser = argparse.ArgumentParser(prog="gpu_check.sh", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where JSON and logs go; made if need be")
     parser.add_argument("--dry-run", action="store_true", help="every step on the CPU, in tiny sizes")

@@ -1,9 +1,9 @@
-"""How fast is a GPU? `python benchmarks/gpu_table.py --json FILE [--seconds 300]`, on a machine that has one.
+"""Measure the speed of a GPU: `python benchmarks/gpu_table.py --json FILE [--seconds 300]`, on a machine with a GPU.
 
-Training steps a second in float32: this package, the same without its kernels, PyTorch's cuDNN in float32 and in TF32,
-JAX, and this package on the same machine's CPU. As in `bench.py` each is a process of its own, they take turns, and a
-figure is the median. The most important rows come first; those that did not fit into the time are named. FILE is
-written after every row; `table.py FILE` makes the table.
+The figures are training steps a second in float32 of this package, of this package without its kernels, of PyTorch's
+cuDNN in float32 and in TF32, of JAX, and of this package on the CPU of the machine. As in `bench.py`, each is one
+process, they take turns, and a figure is the median. The most important rows come first. Rows that did not fit into the
+time are listed. FILE is written after every row; `table.py FILE` prints the table.
 """
 
 from __future__ import annotations
@@ -45,40 +45,40 @@ ROWS = [
     ("rnn", 2048, 25, 32),
     ("gru", 128, 50, 1),
 ]
-"""Cell, H, T, B: the most important first."""
+"""Cell, H, T, B; the most important rows first."""
 TINY = [("rnn", 8, 4, 3)]
 OURS = ("charrnn", "charrnn, plain loop")
 PEERS = ("PyTorch one-hot", "PyTorch TF32", "JAX jit")
 PATIENCE = 25.0
-"""Seconds for a system to be ready, and for a slice of its work."""
+"""Seconds that a system has to become ready, and for each slice of its work."""
 
 
 def contenders(work: Work, *, standing_in: bool) -> list[Contender]:
-    """Everyone who does this work; with a stand-in for the GPU, peers use the CPU."""
+    """Return all systems that do this work. With a fake GPU the peers use the CPU."""
     program = (str(Path(__file__).with_name("standin.py")), WORKER) if standing_in else (WORKER,)
     cpu = replace(work, device="cpu")
     theirs = cpu if standing_in else work
-    everyone = [Contender(name, work, program=program) for name in OURS]
-    everyone += [Contender(name, theirs) for name in PEERS]
-    everyone.append(Contender("charrnn, CPU", replace(cpu, threads=backend.cores())))
-    return [replace(contender, patience=None if standing_in else PATIENCE) for contender in everyone]
+    entrants = [Contender(name, work, program=program) for name in OURS]
+    entrants += [Contender(name, theirs) for name in PEERS]
+    entrants.append(Contender("charrnn, CPU", replace(cpu, threads=backend.cores())))
+    return [replace(contender, patience=None if standing_in else PATIENCE) for contender in entrants]
 
 
 def row(work: Work, rounds: int, floors: tuple[float, float] | None, *, standing_in: bool) -> list[dict[str, object]]:
-    """A line for each system; `floors` are the card's operations and bytes a second."""
-    everyone = contenders(work, standing_in=standing_in)
-    take_turns(everyone, rounds)
+    """Measure a row, and return a line for each system. `floors` are the card's operations and bytes a second."""
+    entrants = contenders(work, standing_in=standing_in)
+    take_turns(entrants, rounds)
     lines = []
-    for contender in everyone:
+    for contender in entrants:
         on_card = floors if contender.work.device != "cpu" else None
         gemm, bandwidth = ({1: on_card[0]}, on_card[1]) if on_card else ({}, None)
-        lines.append(figures(contender.work, contender, everyone[0], gemm, bandwidth))
+        lines.append(figures(contender.work, contender, entrants[0], gemm, bandwidth))
         show(lines[-1])
     return lines
 
 
 def card(device: Backend, *, standing_in: bool) -> str:
-    """The card's name, driver and clock as the driver says them, or else as CuPy does."""
+    """Return the card's name, driver, memory and clock by nvidia-smi, or its name by CuPy."""
     tool = shutil.which("nvidia-smi")
     if tool is None or standing_in:
         return device.label
@@ -88,7 +88,7 @@ def card(device: Backend, *, standing_in: bool) -> str:
 
 
 def main() -> int:
-    """Measure, print, write; status 1 if this package lacks a figure in a row that was begun."""
+    """Measure, print and write the rows. Return the exit status: 1 if a figure of this package is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=300.0, help="no row begins that would not end within these")

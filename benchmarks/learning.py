@@ -1,8 +1,8 @@
-"""How well presets, or cells of several sizes, learn a text.
+"""Measure how well presets, or cells of several sizes, learn a text.
 
-`python benchmarks/learning.py TEXT --presets rnn lstm --minutes 5 --json FILE`: for every seed each of them is trained
-by `charrnn train` and judged by `charrnn eval`, one after another. FILE keeps the results, and the same command goes on
-where it was interrupted. `--table FILE` prints them again, `--plot FILE OUT.svg` draws them.
+`python benchmarks/learning.py TEXT --presets rnn lstm --minutes 5 --json FILE`: `charrnn train` trains each preset with
+each seed, and `charrnn eval` evaluates it. FILE stores the results; the same command continues an interrupted series.
+`--table FILE` prints the results again, `--plot FILE OUT.svg` draws them.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from charrnn.run import logs
 
 @dataclass(frozen=True)
 class Job:
-    """A training run to come.
+    """A planned training run.
 
     Attributes:
-        name: of the preset, or cell and size.
-        budget: in words.
-        command: what `charrnn` is called with, but for `--out`; the seed is its last word.
-        config: the SHA-256 of what the preset and its settings say, comments apart.
+        name: the name of the preset, or the cell and its size.
+        budget: the budget in words.
+        command: the arguments of `charrnn`, without `--out`; the seed is the last one.
+        config: the SHA-256 of the preset with the changed keys, without comments.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Job:
     config: str
 
     @property
-    def said(self) -> list[str]:
-        """The command as the results have it: with the text's name alone, wherever it lies."""
+    def stored_command(self) -> list[str]:
+        """Return the command as it is stored in the results, with the name of the text instead of its path."""
         return [self.command[0], Path(self.command[1]).name, *self.command[2:]]
 
     @property
     def folder(self) -> str:
-        """The name of its run directory."""
+        """Return the name of the run directory."""
         return re.sub(r"[^\w.-]+", "-", f"{self.name}-seed{self.command[-1]}")
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments, checked. Ends the program with status 2 for what does not fit."""
+    """Return the checked arguments. Wrong arguments end the program with status 2."""
     first, rest = (__doc__ or "").split("\n\n")
     parser = argparse.ArgumentParser(description=first, epilog=rest.replace("`", ""))
     parser.add_argument("text", nargs="?", help="the text to learn; it comes first")
@@ -93,7 +93,10 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def jobs(arguments: argparse.Namespace, characters: int) -> Iterator[Job]:
-    """Every run, seed by seed, so that an interrupted series has something of each. `characters`: of the text."""
+    """Yield every run, seed by seed, so that an interrupted series has results of each preset.
+
+    `characters` is the length of the text.
+    """
     runs = [(Path(preset).stem, preset, list(arguments.set)) for preset in arguments.presets]
     for cell in arguments.cells:
         for size in arguments.sizes:
@@ -109,12 +112,12 @@ def jobs(arguments: argparse.Namespace, characters: int) -> Iterator[Job]:
 
 
 def digest_of(table: config.Table) -> str:
-    """The SHA-256 of a configuration's table."""
+    """Return the SHA-256 of a configuration's table."""
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def budget_of(arguments: argparse.Namespace, settings: config.Config, characters: int) -> tuple[list[str], str]:
-    """How long a run takes, as options of `charrnn train` and in words."""
+    """Return the budget of a run as options of `charrnn train`, and in words."""
     if arguments.minutes is not None:
         return ["--minutes", f"{arguments.minutes:g}"], f"{arguments.minutes:g} min"
     if arguments.steps is not None:
@@ -125,13 +128,13 @@ def budget_of(arguments: argparse.Namespace, settings: config.Config, characters
 
 
 def program(*words: object) -> str:
-    """What `charrnn` prints on standard output. Raises `CalledProcessError`, with its last word, where it fails."""
+    """Run `charrnn` and return its standard output. Raise `CalledProcessError`, with standard error, if it fails."""
     command = [sys.executable, "-m", "charrnn", *map(str, words)]
     return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
 
 
 def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
-    """Run a job and say what it came to; `machine` is its number in the JSON file."""
+    """Run a job and return its results. `machine` is the number of the machine in the JSON file."""
     run, began = folder / job.folder, time.perf_counter()
     program(*job.command, "--out", run, "--overwrite")
     seconds = time.perf_counter() - began
@@ -142,7 +145,7 @@ def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
         "name": job.name,
         "budget": job.budget,
         "seed": int(job.command[-1]),
-        "command": job.said,
+        "command": job.stored_command,
         "config": job.config,
         "commit": commit,
         "machine": machine,
@@ -157,13 +160,13 @@ def measured(job: Job, folder: Path, commit: str, machine: int) -> Measured:
 
 
 def planned(run: Path) -> int | None:
-    """The steps that a run set out to do; None where it wrote nothing down."""
+    """Return the planned steps of a run; None if it has no config.toml."""
     path = run / "config.toml"
     return config.build(config.read(str(path))).train.steps if path.exists() else None
 
 
 def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
-    """The results in `path` so far. Raises `TextError` where they are of another text."""
+    """Return the results in `path`. Raise `TextError` if they are of another text."""
     data = {"text": text, "machines": [], "rows": []}
     if path is not None and path.exists():
         data = json.loads(path.read_text())
@@ -173,19 +176,19 @@ def stored(path: Path | None, text: dict[str, Any]) -> dict[str, Any]:
 
 
 def has(rows: Sequence[Measured], job: Job) -> bool:
-    """Whether a job is done: the same command, the same configuration; the table says at which commit."""
-    return any((row["command"], row["config"]) == (job.said, job.config) for row in rows)
+    """Return whether the rows contain the same command with the same configuration, at any commit."""
+    return any((row["command"], row["config"]) == (job.stored_command, job.config) for row in rows)
 
 
 def updated(rows: Sequence[Measured], row: Measured) -> list[Measured]:
-    """`rows` with `row` in the place of an earlier result of its command, or at the end."""
-    places = [n for n, each in enumerate(rows) if each["command"] == row["command"]] or [len(rows)]
-    kept = [each for each in rows if each["command"] != row["command"]]
-    return [*kept[: places[0]], row, *kept[places[0] :]]
+    """Return `rows` with `row` instead of the earlier result of its command, or at the end."""
+    positions = [n for n, each in enumerate(rows) if each["command"] == row["command"]] or [len(rows)]
+    others = [each for each in rows if each["command"] != row["command"]]
+    return [*others[: positions[0]], row, *others[positions[0] :]]
 
 
 def commit() -> str:
-    """The commit of the charrnn that runs, `-dirty` where files differ from it; else its version."""
+    """Return the commit of charrnn, with `-dirty` if files differ from it; outside of git its version."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
     try:
         answer = subprocess.run(command, cwd=Path(charrnn.__file__).parent, capture_output=True, check=True, text=True)
@@ -195,15 +198,15 @@ def commit() -> str:
 
 
 def series(arguments: argparse.Namespace) -> int:
-    """Run what is not done yet; the status to end with."""
+    """Run all jobs without results. Return the exit status: 1 if a job failed."""
     corpus = texts.from_files([arguments.text])
     content = hashlib.sha256(Path(arguments.text).read_bytes()).hexdigest()
     about = {"name": Path(arguments.text).name, "sha256": content, "characters": len(corpus.ids)}
     data, version, status = stored(arguments.json, about), commit(), 0
     todo = list(jobs(arguments, len(corpus.ids)))
-    here = {key: value for key, value in machine().items() if key != "devices"} | {"blas": backend.blas()}
-    if here not in data["machines"]:
-        data["machines"].append(here)
+    this_machine = {key: value for key, value in machine().items() if key != "devices"} | {"blas": backend.blas()}
+    if this_machine not in data["machines"]:
+        data["machines"].append(this_machine)
     for job in todo:
         label = f"{job.name}, {job.budget}, seed {job.command[-1]}"
         if not arguments.again and has(data["rows"], job):
@@ -211,7 +214,7 @@ def series(arguments: argparse.Namespace) -> int:
             continue
         print(f"{label}: ", end="", flush=True)
         try:
-            row = measured(job, arguments.out, version, data["machines"].index(here))
+            row = measured(job, arguments.out, version, data["machines"].index(this_machine))
         except subprocess.CalledProcessError as error:
             last = (error.stderr.splitlines() or [""])[-1]
             print(f"left out: charrnn {error.cmd[3]} ended with status {error.returncode}: {last}", flush=True)
@@ -228,7 +231,7 @@ def series(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run a series, or show one."""
+    """Run a series, or print or draw one. Return the exit status."""
     arguments = parsed()
     if arguments.table:
         print(markdown(json.loads(arguments.table.read_text())))

@@ -1,6 +1,6 @@
-"""Loss against time as SVG: for each seed a thin line, and a dot where the command ended at the `carried` loss.
+"""Draw loss against time as SVG: a thin line for each seed, and a dot at the end of the command and its `carried` loss.
 
-A colour for each run; peers' published numbers across.
+Each run has a color. Horizontal lines are the published numbers of peers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from svg import INK, Plane, document, text
 
 @dataclass(frozen=True)
 class Peer:
-    """What someone else reached: a loss, or the range of several, in nats/char."""
+    """The published loss of another program, or the range of several, in nats/char."""
 
     low: float
     high: float
@@ -27,13 +27,13 @@ class Peer:
 
     @property
     def label(self) -> str:
-        """Who, what, under which protocol, and who says so."""
+        """Return the name, the loss, the protocol and the source."""
         loss = f"{self.low:g}" if self.low == self.high else f"{self.low:g}–{self.high:g}"
         return f"{self.who} {loss} ({self.protocol}; {self.source})"
 
 
 TINYSHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-"""The SHA-256 of the one file that the peers' numbers hold for; its last tenth is their validation split, too."""
+"""The SHA-256 of the file that the peers' numbers refer to. Its last tenth is their validation split, too."""
 PEERS = (
     Peer(1.669, 1.669, "5-gram", "carried", "Witten-Bell, counted on the training split"),
     Peer(1.548, 1.575, "minGRU, minLSTM, Mamba", "windows", "Feng et al., arXiv 2410.01201"),
@@ -44,14 +44,14 @@ WIDTH, HEIGHT, LEFT, TOP, LINE = 900, 420, 60, 46, 19
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#8250df", "#bc4c00", "#bf3989", "#0a7d8c", "#57606a")
 THEIRS = "#9a6700"
 SHOWN = 0.7
-"""Nats/char above the lowest loss that the picture shows at most: a start at ln V would leave no room for the rest."""
+"""The range of losses in nats/char that the picture shows at most. With ln V at its top the curves would be flat."""
 DOUBLINGS = 8
-"""How often the time doubles across the picture, which ends with the longest run: minutes and hours in one."""
+"""The number of doublings of the time from the left side to the end of the longest run at the right side."""
 STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def picture(data: dict[str, Any]) -> str:
-    """The picture of a series."""
+    """Return the picture of a series."""
     groups = grouped(data["rows"])
     peers = PEERS if data["text"]["sha256"] == TINYSHAKESPEARE else ()
     rows = [row for group in groups for row in group]
@@ -78,12 +78,12 @@ def picture(data: dict[str, Any]) -> str:
 
 
 def seeds(number: int) -> str:
-    """So many seeds in words."""
+    """Return a number of seeds in words."""
     return "1 seed" if number == 1 else f"{number} seeds"
 
 
 def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Plane:
-    """The plane that shows the end of every curve, and every peer."""
+    """Return the plane that shows the end of every curve, and every peer."""
     losses = [loss for curve in curves for _, _, loss in curve]
     peers = tuple(peers)
     low = min([*losses, *(peer.low for peer in peers)], default=0.0)
@@ -93,12 +93,12 @@ def plane_for(curves: Iterable[list[list[float]]], peers: Iterable[Peer]) -> Pla
 
 
 def place(minutes: float, last: float) -> float:
-    """Where a time stands in the plane whose right side is `last`: at its left, or before it, for the first moments."""
+    """Return the x of a time in the plane whose right side is `last`. Times before its left side are negative."""
     return max(-1.0, DOUBLINGS + math.log2(max(minutes, 1e-9) / last))
 
 
 def axes(plane: Plane, minutes: float) -> list[str]:
-    """Lines across with their losses, and minutes below, of which the right side is the last."""
+    """Return horizontal lines with their losses, and minutes below; `minutes` is the time at the right side."""
     shapes = []
     step = stride(plane.high - plane.low)
     for n in range(math.ceil(plane.low / step - 1e-9), math.floor(plane.high / step + 1e-9) + 1):
@@ -111,12 +111,12 @@ def axes(plane: Plane, minutes: float) -> list[str]:
 
 
 def stride(length: float) -> float:
-    """A round distance that divides `length` into ten parts at most."""
+    """Return a round distance that divides `length` into at most ten parts."""
     return next((step for step in STEPS if length / step <= 10), length)
 
 
 def across(plane: Plane, peers: Iterable[Peer]) -> list[str]:
-    """A dashed line, or a band, for each peer, its label above it at the right."""
+    """Return a dashed line, or a band, for each peer, with a label above its right end."""
     shapes = []
     for peer in peers:
         (_, top), (_, bottom) = plane.at(0, peer.high), plane.at(0, peer.low)

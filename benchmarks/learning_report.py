@@ -1,4 +1,4 @@
-"""What a series of `learning.py` came to: medians and spread over seeds, as a Markdown table."""
+"""Print the results of `learning.py` as a Markdown table: medians and ranges over seeds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COLUMNS: dict[str, tuple[str, Callable[[Measured], float]]] = {
     "carried": (".4f", lambda row: row["losses"]["carried"]),
     "windows:256": (".4f", lambda row: row["losses"]["windows:256"]),
 }
-"""Heading, format, and the value of a row. The rate is that of the whole command."""
+"""The heading, format and value of each column. The rate is that of the whole command."""
 
 
 def grouped(rows: Iterable[Measured]) -> list[list[Measured]]:
-    """The rows that differ in their seed, the last word of the command, alone."""
+    """Return groups of rows that differ only in their seed, the last word of the command."""
     groups: dict[tuple[object, ...], list[Measured]] = {}
     for row in rows:
         groups.setdefault((*row["command"][:-1], row["config"], row["commit"], row["machine"]), []).append(row)
@@ -27,13 +27,13 @@ def grouped(rows: Iterable[Measured]) -> list[list[Measured]]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The median, and of more than one value [least–most]."""
+    """Return the median, and for more than one value the range [least–most]."""
     middle = f"{median(values):{form}}"
     return middle if len(values) == 1 else f"{middle} [{min(values):{form}}–{max(values):{form}}]"
 
 
 def markdown(data: dict[str, Any]) -> str:
-    """The table of a series with the text, machines and commits it is of."""
+    """Return the table of a series, with its text, machines and commits."""
     lines = [["run", "budget", "parameters", "seeds", *COLUMNS]]
     lines.append(["---", "---", *["---:"] * (2 + len(COLUMNS))])
     groups = grouped(data["rows"])
@@ -57,6 +57,6 @@ def markdown(data: dict[str, Any]) -> str:
 
 
 def described(machine: dict[str, Any]) -> str:
-    """A machine in words."""
+    """Describe a machine in words."""
     versions = f"Python {machine['python']}, NumPy {machine['versions']['numpy']}, {machine['blas']}"
     return f"{machine['processor']}, {machine['cores']} cores; {versions}"

@@ -1,4 +1,4 @@
-"""The peers, as their users would write them, at their best: imported only where they are installed."""
+"""The peers, in the fastest form that their users would write. They are imported only when they are measured."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LEARNING_RATE = 0.01
 
 
 def torch(work: Work, *, embedding: bool = False, compiled: bool = False, tf32: bool = False) -> Run:
-    """PyTorch: `nn.RNN`, `nn.GRU` or `nn.LSTM` on one-hot or embedded input, cross-entropy, clip by norm, Adagrad.
+    """Return PyTorch's RNN, GRU or LSTM with one-hot or embedded input, cross-entropy, clipping by norm and Adagrad.
 
-    On a GPU these are cuDNN's, in float32 as everyone's, not in the shorter TF32 that PyTorch lets cuDNN take.
+    On a GPU they run in cuDNN. Without `tf32` they use float32, as all systems, and not PyTorch's default TF32.
     """
     import torch
     from torch import nn
@@ -62,7 +62,7 @@ def torch(work: Work, *, embedding: bool = False, compiled: bool = False, tf32: 
 
 
 def sampler(torch: Any, work: Work, encode: Any, recurrent: Any, output: Any, data: Any) -> Callable[[int], None]:
-    """A loop of single characters with `torch.multinomial`."""
+    """Return a loop that samples single characters with `torch.multinomial`."""
     now: dict[str, Any] = {"x": data[:1, : work.B], "state": None}
 
     def sample(n: int) -> None:
@@ -71,13 +71,13 @@ def sampler(torch: Any, work: Work, encode: Any, recurrent: Any, output: Any, da
                 hidden, now["state"] = recurrent(encode(now["x"]), now["state"])
                 probabilities = torch.softmax(output(hidden[0]), dim=1)
                 now["x"] = torch.multinomial(probabilities, 1).T
-                now["x"].tolist()  # text is made as it comes
+                now["x"].tolist()  # the text is printed character by character
 
     return sample
 
 
 def cuda_timed(torch: Any, work: Callable[[int], object]) -> Run:
-    """`work` by PyTorch's device events."""
+    """Return `work`, timed by PyTorch's device events."""
 
     def run(n: int) -> float:
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -91,7 +91,7 @@ def cuda_timed(torch: Any, work: Callable[[int], object]) -> Run:
 
 
 def rnn_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
-    """The tanh cell; a state is a list of arrays (B, H), z the projected input of a step (B, G·H)."""
+    """Compute the tanh cell. A state is a list of arrays (B, H); z is the projected input of a step (B, G·H)."""
     from jax import numpy as jnp
 
     h = jnp.tanh(z + state[0] @ p["Whh"])
@@ -99,7 +99,7 @@ def rnn_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
 
 
 def gru_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
-    """The GRU, with PyTorch's equations and order of gates."""
+    """Compute the GRU, with PyTorch's equations and order of gates."""
     import jax
     from jax import numpy as jnp
 
@@ -112,7 +112,7 @@ def gru_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
 
 
 def lstm_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
-    """The LSTM, with PyTorch's equations and order of gates."""
+    """Compute the LSTM, with PyTorch's equations and order of gates."""
     import jax
     from jax import numpy as jnp
 
@@ -124,9 +124,9 @@ def lstm_cell(p: Any, state: Any, z: Any) -> tuple[Any, Any]:
 
 
 def jax(work: Work) -> Run:
-    """JAX: one jitted step, `lax.scan` over time, inputs gathered, buffers donated; as many threads as cores.
+    """Return JAX: one jitted step, `lax.scan` over time, gathered inputs, donated buffers, as many threads as cores.
 
-    It has no events of a device to be timed by: the clock stops when the last step has been waited for.
+    JAX has no device events, so the wall clock measures until the last step is done.
     """
     import jax
     import jax.numpy as jnp
@@ -134,7 +134,7 @@ def jax(work: Work) -> Run:
     if work.device != "cpu":
         if jax.default_backend() != "gpu":
             raise RuntimeError(f"JAX computes on {jax.default_backend()}")
-        jax.config.update("jax_default_matmul_precision", "highest")  # float32, as everyone; its default is shorter
+        jax.config.update("jax_default_matmul_precision", "highest")  # float32, as all systems; the default is TF32
 
     rng = np.random.default_rng(0)
     H, T, B = work.H, work.T, work.B
@@ -161,14 +161,14 @@ def jax(work: Work) -> Run:
 
     jitted = jax.jit(step, donate_argnums=(0, 1, 2))
     now = [params, jax.tree.map(jnp.zeros_like, params), [jnp.zeros((B, H), work.dtype) for _ in states]]
-    place = {"p": 0}
+    position = {"p": 0}
 
     def run(n: int) -> float:
         began = time.perf_counter()
         for _ in range(n):
-            place["p"] = 0 if place["p"] + T + 1 > len(data) else place["p"]
-            now[:] = jitted(*now, place["p"])
-            place["p"] += T
+            position["p"] = 0 if position["p"] + T + 1 > len(data) else position["p"]
+            now[:] = jitted(*now, position["p"])
+            position["p"] += T
         jax.block_until_ready(now)
         return time.perf_counter() - began
 

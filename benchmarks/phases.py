@@ -1,6 +1,6 @@
-"""Where a training step spends its time: `python benchmarks/phases.py H,T,B [CELL]`, one shard on one core.
+"""Print the time of each phase of a training step: `python benchmarks/phases.py H,T,B [CELL]`, one shard on one core.
 
-Each named function is timed from outside, so nested ones are counted in those that call them.
+The time of a function includes that of the functions that it calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECONDS = 2.0
 
 
 def main() -> None:
-    """Time steps as they are, then again with every phase watched."""
+    """Time steps without changes, and then with a timer around every phase."""
     H, T, B = map(int, sys.argv[1].split(","))
     table = {
         "model": {"hidden_size": H, "cell": (sys.argv[2:] or ["rnn"])[0]},
@@ -33,7 +33,7 @@ def main() -> None:
     net = build(settings.model, len(corpus.vocabulary), device)
     trainer = start(settings, net, corpus.part(0, TEXT), ThreadPool(1))
     spent: dict[str, float] = defaultdict(float)
-    watches = ExitStack()
+    timers = ExitStack()
 
     def run(seconds: float) -> tuple[int, float]:
         began, steps = time.perf_counter(), 0
@@ -45,9 +45,9 @@ def main() -> None:
                     trainer.drain()
         return steps, time.perf_counter() - began
 
-    def watch(owner: Any, name: str) -> None:
+    def add_timer(owner: Any, name: str) -> None:
         function = getattr(owner, name)
-        watches.callback(setattr, owner, name, function)
+        timers.callback(setattr, owner, name, function)
 
         def timed(*args: Any, **options: Any) -> Any:
             began = time.perf_counter()
@@ -67,8 +67,8 @@ def main() -> None:
         trainer: ("update",),
     }.items():
         for name in names:
-            watch(owner, name)
-    with watches:
+            add_timer(owner, name)
+    with timers:
         steps, seconds = run(SECONDS)
     for name, total in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"  {name:24} {total / steps * 1e6:>10,.1f} us")

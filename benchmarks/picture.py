@@ -1,4 +1,4 @@
-"""Draw a run as SVG: its losses, and its samples. `python benchmarks/picture.py RUN > docs/run.svg`."""
+"""Draw the losses and the samples of a run as SVG: `python benchmarks/picture.py RUN > docs/run.svg`."""
 
 import json
 import re
@@ -12,7 +12,7 @@ TRAIN, VALIDATION = "#9aa7b4", "#0969da"
 
 
 def main(run: Path) -> str:
-    """The picture of the run directory `run`."""
+    """Return the picture of the run directory `run`."""
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     train = [(e["step"], e["smooth_loss"]) for e in events if e["event"] == "train"]
     validation = [(e["step"], e["val_loss"]) for e in events if e["event"] == "eval"]

@@ -1,4 +1,4 @@
-"""A GPU without this project's kernels, with which they are compared."""
+"""A GPU backend without this project's kernels, with which the kernels are compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from charrnn.backend.cupy import CupyBackend
 
 
 class Plain(CupyBackend):
-    """CuPy's own operations, one launch each: cells, loss and update as they are written for every device."""
+    """CuPy's own operations, with one launch each: the generic code of cells, loss and update."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)

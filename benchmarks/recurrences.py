@@ -1,4 +1,4 @@
-"""A recurrent layer by itself, with random numbers: what its kernels and its loop over operations are compared by."""
+"""A single recurrent layer with random numbers, on which its kernels and its loop of operations are compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charrnn.model.cells import CELLS
 
 
 class Problem(NamedTuple):
-    """A layer's tape, the numbers it begins with, and the gradient that comes from above."""
+    """The tape of a layer, its initial numbers, and the gradient of its output."""
 
     cell: Any
     tape: Any
@@ -22,7 +22,7 @@ class Problem(NamedTuple):
 
 
 def problem(name: str, T: int, B: int, H: int, dtype: str, backend: Backend) -> Problem:
-    """The same numbers wherever they are computed with."""
+    """Return a problem with the same random numbers on every backend."""
     cell, rng = CELLS[name], np.random.default_rng(5)
     tape = cell.tape(T, B, H, dtype, backend=backend)
 
@@ -40,14 +40,14 @@ def problem(name: str, T: int, B: int, H: int, dtype: str, backend: Backend) -> 
     return Problem(cell, tape, z, normal(T, B, H), backend.from_host(rng.random((T, B)) > 0.3, dtype), backend)
 
 
-def solved(recurrence: Any, given: Problem, *, keep: bool = True) -> dict[str, np.ndarray]:
-    """What the two passes leave: the states, and the gradients by z and by the recurrent product."""
-    tape, backend, dropped = given.tape, given.backend, given.keep if keep else None
-    tape.z[...] = given.z
-    for state in given.cell.STATES:
-        getattr(tape, state)[1:, ...] = float("nan")  # nothing is left over from the last time
+def solved(recurrence: Any, layer: Problem, *, keep: bool = True) -> dict[str, np.ndarray]:
+    """Run both passes; return the states, and the gradients of z and of the recurrent product."""
+    tape, backend, dropped = layer.tape, layer.backend, layer.keep if keep else None
+    tape.z[...] = layer.z
+    for state in layer.cell.STATES:
+        getattr(tape, state)[1:, ...] = float("nan")  # NaN shows where the pass reads an old state
     recurrence.recurrence_forward(tape, dropped, backend=backend)
-    dhidden = backend.xp.asarray(given.dhidden, copy=True)  # loops write to it
+    dhidden = backend.xp.asarray(layer.dhidden, copy=True)  # the backward pass overwrites it
     recurrence.recurrence_backward(tape, series(dhidden), dropped, backend=backend)
-    names = (*given.cell.STATES, "z", "z_hidden")
+    names = (*layer.cell.STATES, "z", "z_hidden")
     return {name: np.array(backend.to_host(getattr(tape, name))) for name in names}

@@ -1,6 +1,6 @@
-"""`python benchmarks/standin.py [--free BYTES] PROGRAM.py|MODULE ARGUMENTS`: a program on a stand-in for a GPU.
+"""Run a program on a fake GPU: `python benchmarks/standin.py [--free BYTES] PROGRAM.py|MODULE ARGUMENTS`.
 
-Kernels run on the CPU, thread by thread: right or wrong can be seen on it, how fast a GPU is cannot.
+The kernels run on the CPU, thread by thread. So the results can be checked, but not the speed of a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 
 
 def main() -> None:
-    """Run the program as if it had been called itself."""
+    """Run the program with its arguments."""
     sys.path[:0] = [str(TESTS.parent), str(TESTS)]
     from helpers import cupy_cards, fake_cupy
 

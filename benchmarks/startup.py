@@ -1,4 +1,4 @@
-"""The row "start-up": whole commands, from their start to their end, in a directory and with a cache of their own."""
+"""The row "start-up": the time of whole commands, in a temporary directory with its own cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def measure() -> list[dict[str, object]]:
-    """The median seconds of each command, in turns."""
+    """Run the commands in turns, and return the median seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         corpus.write_text(Path(folder, "text.txt"), 10**6, corpus.ASCII)

@@ -1,4 +1,4 @@
-"""What the pictures are drawn with: a few shapes of SVG, written by hand."""
+"""Write a few shapes of SVG, with which the pictures are drawn."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FONT = 'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="14"'
 
 @dataclass(frozen=True)
 class Plane:
-    """A rectangle of the paper for numbers from (0, low) at its left below to (right, high).
+    """A rectangle of the picture for numbers from (0, low), bottom left, to (right, high), top right.
 
     Attributes:
-        left: of its corner, as all lengths in pixels.
-        top: of its corner.
-        width: of it.
-        height: of it.
-        right: the number at its right side; at its left is 0.
+        left: the x of its left side in pixels.
+        top: the y of its top in pixels.
+        width: its width in pixels.
+        height: its height in pixels.
+        right: the number at its right side; the number at its left side is 0.
         low: the number at its bottom.
         high: the number at its top.
     """
@@ -33,33 +33,33 @@ class Plane:
     high: float
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where the numbers (x, y) stand on the paper."""
+        """Return the position in pixels of the numbers (x, y)."""
         share = (self.high - y) / (self.high - self.low)
         return self.left + x / self.right * self.width, self.top + share * self.height
 
     def curve(self, points: Iterable[tuple[float, float]], colour: str, width: float, more: str = "") -> str:
-        """A line through `points`, which are numbers."""
+        """Return a line through `points`, which are numbers."""
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
         return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}"{more}/>'
 
     def dot(self, x: float, y: float, colour: str, more: str = "") -> str:
-        """A dot at the numbers (x, y)."""
+        """Return a dot at the numbers (x, y)."""
         left, height = self.at(x, y)
         return f'<circle cx="{left:.1f}" cy="{height:.1f}" r="3" fill="{colour}"{more}/>'
 
     def level(self, y: float, colour: str = GRID, more: str = "") -> str:
-        """A line across at the number y."""
+        """Return a horizontal line at the number y."""
         left, height = self.at(0, y)
         return f'<path d="M{left:.1f} {height:.1f}H{left + self.width:g}" stroke="{colour}"{more}/>'
 
 
 def text(x: float, y: float, words: str, colour: str = INK, more: str = "") -> str:
-    """`words` from (x, y) on."""
+    """Return `words` that begin at (x, y)."""
     return f'<text x="{x:g}" y="{y:g}" fill="{colour}"{more}>{escape(words)}</text>'
 
 
 def document(width: float, height: float, shapes: Iterable[str]) -> str:
-    """The whole picture."""
+    """Return the whole picture."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" {FONT}>',

@@ -1,7 +1,7 @@
-"""What is measured: each system is a function that takes a `Work` and returns a `run(n)` doing n units of it.
+"""The measured systems: each is a function of a `Work` that returns `run(n)`, which does n units of this work.
 
-A unit is a training step, or one character of each sampled stream. `run` returns when the work is done, and on a GPU
-the seconds by device events.
+A unit is a training step, or one character of each sampled stream. `run` returns the seconds, after the work is done;
+on a GPU, device events measure them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 V = 65
 """Distinct characters, as in tinyshakespeare."""
 TEXT = 400_000
-"""Characters of the random text that everyone trains on: speed does not depend on what it says."""
+"""Characters of the random text that all systems train on. The speed does not depend on the characters."""
 
 COPIED = 2**28
-"""Bytes of the array by whose copy a GPU's bandwidth is measured."""
+"""Bytes of the array whose copy measures a GPU's bandwidth."""
 
 Run = Callable[[int], float]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What to do: `kind` is training, workers, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
+    """The work: `kind` is training, workers, sampling or encoding (of the file `text`). DESIGN.md lists the letters."""
 
     kind: str
     cell: str = "rnn"
@@ -41,18 +41,18 @@ class Work:
 
 
 def random_text() -> str:
-    """A text of V distinct characters."""
+    """Return a text of V distinct characters."""
     letters = np.array([chr(48 + i) for i in range(V)])
     return "".join(letters[np.random.default_rng(0).integers(0, V, TEXT)])
 
 
 def ids(B: int = 1) -> np.ndarray:
-    """The same text as numbers, (N, B)."""
+    """Return the same text as ids (N, B)."""
     return np.random.default_rng(0).integers(0, V, TEXT)[: TEXT // B * B].reshape(B, -1).T.copy()
 
 
 def timed(work: Callable[[int], object]) -> Run:
-    """`work` by the wall clock, for devices that do not run ahead."""
+    """Return `work`, timed by the wall clock, for devices that work synchronously."""
 
     def run(n: int) -> float:
         began = time.perf_counter()
@@ -67,13 +67,13 @@ PLAIN = {
     "train": {"random_offset": False},
     "optimizer": {"name": "adagrad", "learning_rate": 0.02, "schedule": "constant", "warmup": 0.0},
 }
-"""What every system does: no dropout, Adagrad at a constant rate."""
+"""The settings of all systems: no dropout, Adagrad with a constant rate."""
 
 
 def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> Run:
-    """This project, through the code that `charrnn train` and `charrnn sample` run; a worker for each thread.
+    """Return this project: the code of `charrnn train` and `charrnn sample`, with a worker for each thread.
 
-    Without `kernels` a GPU runs the loop over operations that they replace.
+    Without `kernels` a GPU runs the loop of operations that the kernels replace.
     """
     from charrnn import backend, config, text
     from charrnn.backend import ThreadPool, one_thread
@@ -115,7 +115,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
 
 
 def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], None]:
-    """Takes the blocks in which characters come; what was made beyond the last n counts for the next."""
+    """Return a function that samples n characters, in whole blocks. Characters beyond n count for the next call."""
     from charrnn.sampling import Settings, generate
 
     stream = generate(network, params, prompts, Settings(temperature=1.0), np.random.default_rng(0))
@@ -123,14 +123,14 @@ def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], N
 
     def sample(n: int) -> None:
         while ahead[0] < n:
-            ahead[0] += len(next(stream).tolist())  # as the peers do: text is made of it
+            ahead[0] += len(next(stream).tolist())  # as the peers, which convert ids to text
         ahead[0] -= n
 
     return sample
 
 
 def device_timed(work: Callable[[int], object]) -> Run:
-    """`work` by CuPy's events."""
+    """Return `work`, timed by CuPy's events."""
     import cupy
 
     def run(n: int) -> float:
@@ -145,7 +145,7 @@ def device_timed(work: Callable[[int], object]) -> Run:
 
 
 def min_char_rnn(work: Work) -> Run:
-    """The ancestor's loop, an independent writing of it: one stream, one character at a time."""
+    """Return an independent implementation of min-char-rnn's loop: one stream, one character at a time."""
     if work.kind == "encoding":
 
         def encode(n: int) -> None:
@@ -198,7 +198,7 @@ def min_char_rnn(work: Work) -> Run:
 
 
 def sgemm(work: Work) -> Run:
-    """The floor: a product of two 2048² float32 matrices."""
+    """Return the product of two 2048² float32 matrices, which measures the possible operations a second."""
     if work.device != "cpu":
         import cupy as xp
     else:
@@ -214,7 +214,7 @@ def sgemm(work: Work) -> Run:
 
 
 def copy(work: Work) -> Run:
-    """The other floor of a GPU: a copy of 256 MB, which moves twice as much."""
+    """Return a copy of 256 MB, which moves twice as much and measures the bandwidth of a GPU."""
     del work
     import cupy
 

@@ -1,4 +1,4 @@
-"""`python benchmarks/table.py results.json`: the figures of a run as a Markdown table; nobody copies by hand."""
+"""Print the figures of a run as a Markdown table: `python benchmarks/table.py results.json`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PEERS = {
     "one worker": ("charrnn, 1 worker",),
     "CPU": ("charrnn, CPU",),
 }
-"""Columns, each with the systems of which the fastest counts; one that no row has is left out."""
+"""The columns, each with the systems of which the fastest counts. A column without figures is left out."""
 RATES = {"steps_per_second": "steps/s", "chars_per_second": "chars/s", "mb_per_second": "MB/s"}
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """A line for each row that charrnn shares with a peer: its rate, how many times a peer's that is, and the floor."""
+    """Return a line for each row: charrnn's rate, its ratio to each peer's rate, and its share of the floor."""
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for line in lines:
         rows.setdefault(line["row"], {})[line["system"]] = line
@@ -54,7 +54,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    """The table of a run, with the card that it is of and what was left out."""
+    """Return the table of a run, with the card and the rows that were not measured."""
     head, missing = results.get("card"), results.get("left_out")
     parts = [head, table(results["rows"]), f"Not measured: {'; '.join(missing)}" if missing else None]
     return "\n\n".join(filter(None, parts))

@@ -1,6 +1,6 @@
-"""One system at one work in a process of its own: reads a number of units a line, answers with the seconds.
+"""Run one system in one process: read a number of units from each line of the input, and print the seconds.
 
-A process each, so that thread counts, BLAS libraries and memory cannot disturb one another.
+Each system has its own process, so that threads, BLAS libraries and memory do not disturb each other.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ SYSTEMS: dict[str, Callable[[Work], Run]] = {
 
 
 def peak_mib() -> int:
-    """The most memory this process ever held, and those that work for it."""
+    """Return the peak of memory of this process and of its workers."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
-    for helper in multiprocessing.active_children():
-        lines = Path(f"/proc/{helper.pid}/status").read_text().splitlines()
+    for worker in multiprocessing.active_children():
+        lines = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
         most += sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
     return round(most)
 
 
 def main() -> None:
-    """Serve until the input ends. The first line says `ready`, or why not."""
+    """Answer until the input ends. The first line is `ready`, or the reason why the system is missing."""
     name, work = sys.argv[1], Work(**json.loads(sys.argv[2]))
     try:
         run = SYSTEMS[name](work)
         run(2)
-    except Exception as error:  # whatever a peer lacks is a row that says so
+    except Exception as error:  # any error of a peer becomes the reason in its row
         lines = str(error).strip().splitlines() or [type(error).__name__]
         print(json.dumps({"missing": f"{type(error).__name__}: {lines[0][:150]}"}), flush=True)
         return

@@ -1,4 +1,4 @@
-"""The same command with the same seed: the same bytes, whoever computes them, wherever, whatever is looked at."""
+"""The same command with the same seed writes the same bytes on any threads, cores and environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = {
     **{"log.every": 5, "log.eval_every": 10, "log.sample_every": 10, "log.checkpoint_every": 10, "log.keep": 9},
 }
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-LINUX = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no choice of cores here")
+LINUX = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot choose cores")
 
 
 NARROW = """
@@ -107,7 +107,7 @@ def test_the_first_weights_come_from_one_thread(text: Path, monkeypatch: pytest.
         return qr(matrix)
 
     monkeypatch.setattr(np.linalg, "qr", counting_qr)
-    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # also where there is one core
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):  # more than one, even on a machine with one core
         prepare(Request(files=(str(text),), options={"train": {"device": "cpu"}}, threads=1)).loop.trainer.close()
     assert set(counts) == {1}
 
@@ -162,9 +162,9 @@ def test_sampling_writes_the_same_bytes(
         text.parent / "first" / "r",
         ("--device=cpu", "--seed=9", "--count=66", "--length=40", "--prompt=she ", "-0"),
     )
-    made = charrnn_in(tmp_path, "sample", run, *words, **environment)
+    output = charrnn_in(tmp_path, "sample", run, *words, **environment)
     batches = [(64, 0), (2, 1)]
     model = charrnn.load(run, device="cpu")
     parts = [model.sample_many("she ", count=n, batch=batch, length=40, seed=9) for n, batch in batches]
     texts = ["".join(each) for batch in parts for each in zip(*batch, strict=True)]
-    assert made == "\0".join("she " + each for each in texts).encode()
+    assert output == "\0".join("she " + each for each in texts).encode()

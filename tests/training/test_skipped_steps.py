@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: the guard skips steps or stops the run, alike for any `log.every`."""
+"""Losses and gradients that are not finite: the guard skips steps or stops the run, for any `log.every`."""
 
 from __future__ import annotations
 
