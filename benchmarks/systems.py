@@ -27,7 +27,7 @@ Run = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Work:
-    """The work: `kind` is training, workers, sampling or encoding (of the file `text`); letters as in DESIGN.md."""
+    """The work: `kind` is training, workers, sampling or encoding (of the file `text`). DESIGN.md lists the letters."""
 
     kind: str
     cell: str = "rnn"
