@@ -189,7 +189,7 @@ class ForkPool:
                 for worker in busy:
                     for part in () if worker.wait(job) else worker.parts:
                         function(part, job)
-        except BaseException:  # an answer that nobody has received would later pass for the answer to another job
+        except BaseException:  # an answer that stays in the pipe would later pass for the answer to another job
             for worker in busy:
                 worker.close()
             raise

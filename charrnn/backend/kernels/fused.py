@@ -1,4 +1,4 @@
-"""Functions of the layers above in one or two launches of `charrnn.backend.kernels`: called as they are, see there."""
+"""Kernels that replace functions of other rooms in one or two launches. Each is called like the function it replaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FUNCTIONS = ("cross_entropy", "apply_update", "choices")
 
 
 class Fused:
-    """The kernels by the names of what they stand for."""
+    """One method for each function that kernels replace, with the kernels that were compiled so far."""
 
     def __init__(self, cupy: Any, card: Card) -> None:
         self.cupy, self.threads, self.blocks = cupy, card.threads, card.multiprocessors
@@ -36,7 +36,7 @@ class Fused:
         return self.compiled[key]
 
     def cross_entropy(self, logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
-        """`charrnn.model.bptt.cross_entropy_and_grad`: a block for each row."""
+        """Replace `charrnn.model.bptt.cross_entropy_and_grad`: one launch, a block for each row."""
         del backend
         (N, V), dtype = logits.shape, str(logits.dtype)
         nats, kernel = self.cupy.empty(N, dtype), self.kernel("loss.cu", "cross_entropy", dtype)
@@ -56,7 +56,7 @@ class Fused:
         config: Any,
         backend: Backend,
     ) -> None:
-        """`charrnn.optim.apply_update`: one launch for the norm, and one for everything that depends on it."""
+        """Replace `charrnn.optim.apply_update`: one launch for the norm, and one for everything that depends on it."""
         del backend
         P, real, guard, dtype = len(grad), grad.dtype.type, arrays.guard, str(grad.dtype)
         blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]
@@ -82,16 +82,16 @@ class Fused:
     def choices(
         self, logits: Array, uniforms: HostArray, settings: Any, *, out: HostArray, backend: Backend
     ) -> Iterator[Array]:
-        """`charrnn.sampling.distribution.choices`: one upload, a launch for each character, one download at the end.
+        """Replace `charrnn.sampling.distribution.choices`: one upload, a launch for each character, one download.
 
-        A temperature of 0 is the likeliest character alone, of equals the first: top-k at 1.
+        A temperature of 0 means top-k with k = 1: the likeliest character, the first of equal ones.
         """
         (B, V), logit, greedy = logits.shape, REALS[str(logits.dtype)][0], settings.temperature == 0
         choose, shared = self.kernel("choose.cu", "choose", "float64", LOGIT=logit), self.threads * REALS["float64"][1]
-        numbers, ids = backend.from_host(uniforms, "float64"), backend.empty(uniforms.shape, "int64")
+        u, ids = backend.from_host(uniforms, "float64"), backend.empty(uniforms.shape, "int64")
         weights, top_k = backend.empty((B, V), "float64"), 1 if greedy else min(settings.top_k or V, V)
-        said = (np.int32(V), np.int32(top_k), np.float64(settings.temperature or 1), np.float64(settings.top_p))
-        for uniform, chosen in zip(steps(numbers), steps(ids), strict=True):
-            choose((B,), (self.threads,), (*said, logits, uniform, weights, chosen), shared_mem=shared)
+        numbers = (np.int32(V), np.int32(top_k), np.float64(settings.temperature or 1), np.float64(settings.top_p))
+        for uniform, chosen in zip(steps(u), steps(ids), strict=True):
+            choose((B,), (self.threads,), (*numbers, logits, uniform, weights, chosen), shared_mem=shared)
             yield chosen
         out[...] = backend.to_host(ids)  # sync
