@@ -1,4 +1,4 @@
-"""Kernels that replace functions of other rooms in one or two launches. Each is called like the function it replaces."""
+"""Kernels in place of functions of other rooms, in one or two launches. Each is called like the function."""
 
 from __future__ import annotations
 
