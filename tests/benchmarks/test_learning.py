@@ -180,7 +180,7 @@ def test_a_real_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     words = ["t.txt", "--cells=rnn", "--sizes=4", "--steps=6", "--seeds=3", "--json=l.json", "--out=out", *TINY]
     assert run(monkeypatch, *words, "--set", "log.eval_every=3", "--set", "train.device=cpu") == 0
     (result,) = json.loads(Path("l.json").read_text())["rows"]
-    model = charrnn.load("out/rnn-4-seed3", device="cpu")
+    model = charrnn.load("out/rnn-4-seed3")  # on the device that `charrnn eval` chooses
     assert (model.config.train.seed, model.config.model.hidden_size, result["steps"]) == (3, 4, 6)
     assert result["planned"] == 6
     assert (result["chars"], result["parameters"]) == (6 * 2 * 8, model.network.layout.parameters)
