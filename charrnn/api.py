@@ -184,7 +184,7 @@ class Model:
         `OverflowingError` if the network's numbers overflow.
         """
         if dynamic and window is not None:
-            raise ConfigError("--dynamic and --window exclude each other")
+            raise ConfigError("use --dynamic or --window, not both")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)

@@ -42,7 +42,7 @@ def marks(run: Path) -> Marks:
 
 
 class GoneError(CheckpointError):
-    """A checkpoint was removed after it was found and before it was read: another process trains into the run."""
+    """A checkpoint was removed after it was found and before it was read: another process trains in the run."""
 
 
 def read(run: Path, step: int) -> Checkpoint:
@@ -78,7 +78,7 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
             return last(run, resumed=resumed)
         except CheckpointError as error:
             if resumed and isinstance(error, UnreadableError):
-                raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
+                raise CheckpointError(f"{error}; to continue from an earlier checkpoint, move this one away") from None
             problems.append(str(error))
     if problems:
         raise CheckpointError(f"{problems[0]}; no other can be read either")

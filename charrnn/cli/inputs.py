@@ -32,10 +32,10 @@ def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Mo
 
 def read_prompt(name: str, encoding: str) -> str:
     """Return the text of a prompt file, `-` for standard input."""
-    return read_text(name, encoding, LONGEST_PROMPT, "give only its end")
+    return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
 
 
-def read_text(name: str, encoding: str, most: int | None = None, advice: str = "name a part of it") -> str:
+def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:
     """Return the whole text of a file, `-` for standard input.
 
     Raises `TextError` for more than `most` characters; None stands for what fits into half of the machine's memory. A

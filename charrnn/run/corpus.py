@@ -137,7 +137,7 @@ def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:
         return ()
     if len(corpus.starts) == 1:
         return (f"the text is one document: it has no document separator {separator!r} between two",)
-    return (f"documents: {len(corpus.starts):,}, parted by {separator!r}",)
+    return (f"documents: {len(corpus.starts):,}, separated by {separator!r}",)
 
 
 def difference(saved: Checkpoint, corpus: Corpus, separator: str) -> str:
@@ -153,7 +153,7 @@ def difference(saved: Checkpoint, corpus: Corpus, separator: str) -> str:
             words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
     old_separator = saved.meta.config.data.document_separator
     if old_separator != separator:
-        words += f"; its documents are parted by {old_separator!r}, not {separator!r} (data.document_separator)"
+        words += f"; its documents are separated by {old_separator!r}, not {separator!r} (data.document_separator)"
     elif before == now:
         words += "; the characters are the same, in another order or cut into other documents"
     if saved.meta.corpus == text.EMBEDDED:

@@ -47,7 +47,7 @@ def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
         raise CheckpointError(f"{out} exists and is not a run directory, so it is left alone: name another --out")
     lock.check(out)
     if exists and not (overwrite or resume):
-        raise CheckpointError(f"{out} already exists: add --resume to go on with it, --overwrite to start anew")
+        raise CheckpointError(f"{out} already exists: add --resume to continue it, or --overwrite to replace it")
     if files.is_outside(out / CHECKPOINTS, out):
         raise CheckpointError(f"{out / CHECKPOINTS} leads out of its run directory: remove the link")
 
@@ -59,7 +59,7 @@ def check_texts(out: Path, names: Iterable[str]) -> None:
         path = Path(os.path.realpath(name))
         overwritten = path.parent == home and path.name in FILES - {CORPUS}
         if overwritten or path.is_relative_to(home / CHECKPOINTS):
-            raise TextError(f"{name} is written by the run in {out}: copy it to learn it, or name another --out")
+            raise TextError(f"{name} is written by the run in {out}: train on a copy of it, or name another --out")
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:

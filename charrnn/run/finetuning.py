@@ -58,7 +58,9 @@ class Source:
             if wanted.get(key, value) != value
         ]
         if wrong:
-            raise ConfigError(f"the weights of {self.where} do not fit: {', '.join(wrong)}; leave it out")
+            raise ConfigError(
+                f"the weights of {self.where} do not fit: {', '.join(wrong)}; set the same value, or none"
+            )
         digest = self.saved.digest
         if table["train"].get("init_sha256", "") not in ("", digest):
             raise CheckpointError(
@@ -164,4 +166,4 @@ def ignored(table: Table, recorded: Config) -> tuple[str, ...]:
     where = table.get("train", {}).get("init_from", "")
     if not where or str(Path(where).absolute()) == recorded.train.init_from:
         return ()
-    return (f"--init-from {where} is passed over: the run goes on from its own checkpoint",)
+    return (f"--init-from {where} is ignored: the run continues from its own checkpoint",)

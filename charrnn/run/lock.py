@@ -1,4 +1,4 @@
-"""One process trains into a run directory. A second process learns the number of the first."""
+"""Lock a run directory, so that only one process trains in it. An error names the process that holds the lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Lock:
 
     A locked file says that a process trains; a second file, which any process can read while the first is locked, says
     which one. On a file system without locks, nothing is held.
-    Raises `CheckpointError` if another process trains into `run`, and `OSError` where the file system refuses.
+    Raises `CheckpointError` if another process trains in `run`, and `OSError` where the file system refuses.
     """
 
     def __init__(self, run: Path) -> None:
@@ -47,11 +47,11 @@ class Lock:
         if not is_at(self.stream, self.path):
             raise CheckpointError(
                 f"{self.run}, or its {LOCK}, was moved, removed or replaced while this process trained: "
-                "go on with --resume where the run is now, or start anew"
+                "continue with --resume where the run is now, or start a new run"
             )
 
     def close(self) -> None:
-        """Let other processes train into `run`. A lock file that replaced the one of this process stays."""
+        """Let other processes train in `run`. A lock file that replaced the one of this process stays."""
         HELD.discard(self)
         if not self.stream.closed and is_at(self.stream, self.path):
             (self.run / OWNER).unlink(missing_ok=True)
@@ -76,7 +76,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check(run: Path) -> None:
-    """Raise `CheckpointError` if another process trains into `run`. Writes nothing."""
+    """Raise `CheckpointError` if another process trains in `run`. Writes nothing."""
     try:
         stream = locked(run / LOCK, create=False)
     except FileNotFoundError:
@@ -128,4 +128,4 @@ def held_by_another(run: Path) -> CheckpointError:
             if line is not None:
                 host = line[2].decode(errors="replace")
                 process = f"process {int(line[1])}" + (f" on {host}" if host != socket.gethostname() else "")
-    return CheckpointError(f"{process} is training into {run}: wait for it, or name another --out")
+    return CheckpointError(f"{process} is training in {run}: wait for it, or name another --out")

@@ -31,7 +31,7 @@ class Recorder:
         corpus: the text if it is in no file; it is copied into the directory.
         marks: `checkpoint.marks` when the session was prepared.
 
-    Raises `CheckpointError` where the file system refuses, and if another process trained into `run` since then.
+    Raises `CheckpointError` where the file system refuses, and if another process trained in `run` since then.
     """
 
     def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, marks: Marks) -> None:
@@ -41,7 +41,7 @@ class Recorder:
             self.lock = Lock(run)
             stack.callback(self.lock.close)
             if checkpoint.marks(run) != marks:
-                raise CheckpointError(f"another process has just trained into {run}: run the command again")
+                raise CheckpointError(f"another process has just trained in {run}: run the command again")
             files.remove_temporaries(run, FILES.__contains__)
             # As long as an earlier run has a checkpoint, it is that run. So its newest one is removed last.
             files.write_atomically(run / CONFIG, config.dump(settings).encode())
@@ -103,7 +103,7 @@ class Recorder:
         saved = checkpoint.steps(self.run)
         if not saved:
             return "; nothing of this run was saved yet"
-        return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+        return f"; the run is saved up to step {saved[-1]:,}: fix this and continue with --resume"
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def remove_old(run: Path, log: LogConfig, newest: Meta) -> None:
 def remove_old_of_finished(run: Path, log: LogConfig, newest: Meta, marks: Marks) -> None:
     """Remove what a finished run would have removed if it had not been killed right after its last checkpoint.
 
-    Do nothing if the directory cannot be written, or if another process trains into it.
+    Do nothing if the directory cannot be written, or if another process trains in it.
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
         if checkpoint.marks(run) == marks:

@@ -61,15 +61,15 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.text is not None and self.files:
-            raise ConfigError("text and files exclude each other")
+            raise ConfigError("pass text or files, not both")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise ConfigError(f"--minutes must be above 0 and below a million, not {self.minutes}")
         if self.stop_after is not None and self.stop_after < 1:
             raise ConfigError(f"--stop-after must be at least 1, not {self.stop_after}")
         if self.threads < 0:
-            raise ConfigError(f"--threads must be 1 or more, or 0 for one a core, not {self.threads}")
+            raise ConfigError(f"--threads must be 1 or more, or 0 for one on each core, not {self.threads}")
         if self.resume and self.overwrite:
-            raise ConfigError("--resume and --overwrite exclude each other")
+            raise ConfigError("use --resume or --overwrite, not both")
         if self.out is not None:
             text.check_name(str(self.out.absolute()))
         if self.resume and self.out is None:
@@ -199,7 +199,9 @@ def check_changes(recorded: Config, wanted: Config) -> tuple[str, ...]:
         reason = ""
         if evaluations_decide and EVALUATION & set(changed):
             reason = ", because train.patience or the plateau schedule compares evaluations"
-        raise ConfigError(f"--resume cannot change {', '.join(refused)}{reason}: leave it out, or start a new run")
+        raise ConfigError(
+            f"--resume cannot change {', '.join(refused)}{reason}: keep the run's value, or start a new run"
+        )
     return tuple(
         f"{words}: the best checkpoint may differ from that of a run without this change"
         for key, words in changed.items()
