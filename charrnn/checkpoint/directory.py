@@ -31,14 +31,14 @@ def steps(run: Path) -> list[int]:
     """Return the steps that have a checkpoint, ascending."""
     folder = run / CHECKPOINTS
     names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-    found = {int(match[1]): match[0] for match in names if match}
-    return sorted(step for step in found if not path_of(run, step).is_dir() and path_of(run, step).name == found[step])
+    by_step = {int(match[1]): match[0] for match in names if match}
+    return sorted(s for s, name in by_step.items() if not path_of(run, s).is_dir() and path_of(run, s).name == name)
 
 
 def marks(run: Path) -> Marks:
     """Return the steps that have a checkpoint, each with what changes if the file is replaced."""
-    found = ((step, path_of(run, step).lstat()) for step in steps(run))
-    return [(step, status.st_mtime_ns, status.st_size) for step, status in found]
+    statuses = ((step, path_of(run, step).lstat()) for step in steps(run))
+    return [(step, status.st_mtime_ns, status.st_size) for step, status in statuses]
 
 
 class GoneError(CheckpointError):
@@ -66,8 +66,8 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
 
     Returns its path, the checkpoint, and a line about each newer one that cannot be read; None if there is none.
 
-    Raises the newest one's `CheckpointError` if none can be read. If the run is to be `resumed`, it raises one also for
-    a checkpoint that is not damaged but cannot be read now, or has a newer format: its steps are not repeated.
+    Raises the newest one's `CheckpointError` if none can be read. If the run is to be `resumed`, raises one also for a
+    checkpoint that is not damaged but cannot be read now, or has a newer format: training must not repeat its steps.
     """
     problems: list[str] = []
     for step in reversed(steps(run)):
