@@ -45,7 +45,7 @@ def table(config: Config) -> Table:
 
 
 def merged(*tables: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return one table with the keys of all; of several values of a key the last counts."""
+    """Return one table with the keys of all tables. If several set a key, the last one counts."""
     sections = dict.fromkeys(section for table in tables for section in table)
     return {section: {k: v for table in tables for k, v in table.get(section, {}).items()} for section in sections}
 

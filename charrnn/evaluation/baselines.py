@@ -26,8 +26,8 @@ from charrnn.text import Corpus, Ids, Part
 
 ORDERS = 6
 COUNTED = 10_000_000
-"""Maximum number of training characters that are counted: the last ones before the validation split. They bound the
-memory that counting takes: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
+"""Maximum number of training characters that are counted: the last ones before the validation split. The limit bounds
+the memory that counting needs: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
 PREDICTED = 1_000_000
 """Maximum number of validation characters that are predicted: the first ones. By default, an evaluation while training
 reads no more."""

@@ -131,7 +131,7 @@ def glob_matches(pattern: str) -> Iterator[str]:
 
 
 def is_text(name: str, *, below: Path) -> bool:
-    """Return whether a file in a folder is taken for text: not hidden, and no NUL byte in its first block."""
+    """Return whether a file in a folder counts as text: not hidden, and no NUL byte in its first block."""
     path = Path(name)
     if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
         return False

@@ -1,7 +1,7 @@
 // Everything that follows the gradient, in two launches: its norm, the guard, clipping, weight decay, the update rule,
 // the average of the weights and the state that the next chunk starts with. See charrnn/optim/rules.py.
 //
-// Defined from outside: REAL, REAL_BYTES, THREADS (a power of two), RULE, LIMIT (the guard's).
+// Macros: REAL, REAL_BYTES, THREADS (a power of two), RULE, LIMIT (the guard's).
 
 #include "reduce.cuh"
 
