@@ -83,7 +83,7 @@ class PackedWeights:
     Attributes:
         matrix: the matrix in use, as it was passed to `use`.
         affine: `affine(a, b, out)` writes a @ matrix + b. With `blocks`, b and out are (blocks, rows, N / blocks) of
-            any strides: the sum, a pass of its own in any case, then gives each gate of a cell its own memory.
+            any strides: each gate of a cell has its own memory. This costs nothing: the sum is a separate pass anyway.
     """
 
     matrix: Array

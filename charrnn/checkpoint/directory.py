@@ -121,13 +121,13 @@ def find_in_run(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
             listed = ", ".join(map(str, available)) or "none"
             raise CheckpointError(f"{run} has no checkpoint of step {which}; there are: {listed}")
         return path_of(run, step), read(run, step), []
-    found = last(run)
-    if found is None:
+    latest = last(run)
+    if latest is None:
         raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")
-    path, newest, notices = found
+    path, newest, notices = latest
     best = newest.meta.best
     if which == "last" or best is None or best.step == newest.meta.step:
-        return found
+        return latest
     instead = f"the best checkpoint (step {best.step}) {{}}: using step {newest.meta.step} instead"
     if best.step not in steps(run):
         if steps(run) != available:  # pruned, because there is a better one

@@ -127,7 +127,7 @@ class Baselines:
 
     @classmethod
     def from_json(cls, values: Any) -> Baselines:
-        """Return the baselines that `as_json` wrote. Raises `ValueError` if these are not such values."""
+        """Return the baselines that `as_json` wrote. Raises `ValueError` for other values."""
         try:
             losses = tuple(values["nats_per_char"].values())
             sizes = (values[name] for name in ("counted", "training", "predicted", "evaluated"))
@@ -181,7 +181,7 @@ def ngram_probabilities(training: Part, validation: Part, V: int) -> Iterator[Pr
         order = np.argsort(wanted)  # binary searches in sorted order stay in the cache
         wanted, smallest = wanted[order], context[order] * base
         first, last = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, "right")  # windows with h c
-        left = np.searchsorted(keys, smallest + 1)  # windows with h and any character after it; + 0 stands for none
+        left = np.searchsorted(keys, smallest + 1)  # windows with h and any character after it; + 0 means none
         right = np.searchsorted(keys, smallest + base)
         T, total = ngrams[right] - ngrams[left], occurrences[right] - occurrences[left]  # T(h), count(h)
         numerator = occurrences[last] - occurrences[first] + T * p[order]

@@ -6,7 +6,7 @@ names, words and habits of a text that the hidden state forgets (Mikolov et al.,
 language model"; Krause et al., 2018, "Dynamic evaluation of neural sequence models").
 
 The update is the run's own: its rule, its optimizer state and its clipping, on a copy of the weights. There is no
-dropout, no weight decay, and no decay towards the trained weights (Krause et al.), which hardly helped (DESIGN.md has
+dropout, no weight decay, and no decay toward the trained weights (Krause et al.), which hardly helped (DESIGN.md has
 the figures).
 """
 

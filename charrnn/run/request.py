@@ -150,7 +150,7 @@ class Requested:
     """The configuration that a request asks for.
 
     Attributes:
-        table: its settings, laid over those of the run that is resumed.
+        table: its settings, which override those of the run that is resumed.
         source: the run that the first weights come from, if there is one.
         notices: lines for the user.
     """
@@ -161,7 +161,7 @@ class Requested:
 
 
 def requested(request: Request, earlier: Earlier) -> Requested:
-    """Lay the settings of `request` over those of the run that it resumes, and find the source of the first weights."""
+    """Return the settings of `request`, merged over those of the run that it resumes, and the source of the weights."""
     preset, options, saved = request.preset, request.options, earlier.checkpoint
     if saved is not None:
         # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.

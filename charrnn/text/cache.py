@@ -318,9 +318,9 @@ def clear() -> tuple[list[Entry], list[Path]]:
 def trim(*, keep: Path) -> None:
     """Remove what killed processes left, and the entries used longest ago beyond `LIMIT`, but never `keep`."""
     remove_stale(STALE)
-    found = entries()
-    total = sum(entry.size for entry in found)
-    for entry in reversed(found):
+    last_used_first = entries()
+    total = sum(entry.size for entry in last_used_first)
+    for entry in reversed(last_used_first):
         if total > LIMIT and entry.path != keep:
             with suppress(OSError):
                 remove(entry.path)

@@ -51,7 +51,7 @@ def expand(names: list[str]) -> list[str]:
 
     A folder stands for every file in it and below that is not hidden and has no NUL byte in its first block.
     Files that training runs wrote are left out of folders and patterns.
-    Raises `TextError` for a name that stands for no file.
+    Raises `TextError` for a name that matches no file.
     """
     paths: list[str] = []
     for name in names:
