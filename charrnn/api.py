@@ -38,7 +38,7 @@ __all__ = ["Model", "SamplingOptions", "device_params", "load", "path_list", "tr
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
 LONGEST_FILE_NAME = 256
-"""A text of so many characters or more is never the name of a file."""
+"""A text of at least this many characters is never the name of a file."""
 UNKNOWN_TEXT = hashlib.sha256().hexdigest()
 """The hash that `Model.save` writes when the training text is unknown."""
 
@@ -64,8 +64,8 @@ class Model:
         params: weight name -> array on the device; all are views of one vector.
         config: the configuration of the run.
         vocabulary: the V characters that the network knows.
-        step: number of updates that it was trained for.
-        source: the checkpoint file that it was loaded from; None otherwise.
+        step: number of updates that the weights have had.
+        source: the checkpoint file that the model was loaded from; None otherwise.
         sha256: hash of the training text; empty if unknown.
         notices: lines for the user about training or loading.
         corpus: the training text, if this process trained the model.
@@ -95,7 +95,7 @@ class Model:
         to_host = self.network.backend.to_host
         weights = {name: to_host(array) for name, array in self.params.items()}
         rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
-        return rebuilt, (weights, self.network.backend.name, self.config, self.vocabulary, self.step, rest)
+        return rebuild, (weights, self.network.backend.name, self.config, self.vocabulary, self.step, rest)
 
     def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
         """Return text that continues `prompt`, without the prompt.
@@ -184,7 +184,7 @@ class Model:
         `OverflowingError` if the network's numbers overflow.
         """
         if dynamic and window is not None:
-            raise ConfigError("--dynamic and --window exclude each other")
+            raise ConfigError("use --dynamic or --window, not both")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
@@ -261,7 +261,7 @@ class Model:
         return part
 
 
-def rebuilt(
+def rebuild(
     weights: Mapping[str, HostArray],
     device: str,
     config: Config,
@@ -343,7 +343,7 @@ def train(
         grow_vocabulary: with `init_from`: allow characters that its network does not know.
         fallback: whether to use the CPU if the CUDA device cannot be used.
         threads: number of workers; 0 means one for each core.
-        minutes: stop after so many minutes; the number of steps is planned to fit.
+        minutes: stop after this many minutes; the number of steps is planned to fit.
         on_event: called with every event of `charrnn.training.events`.
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
@@ -386,7 +386,7 @@ def train(
 
 
 def path_list(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
-    """Return `paths`, or a list of the single path that it is."""
+    """Return `paths`, or a list that holds it if it is a single path."""
     return [paths] if isinstance(paths, (str, Path)) else paths
 
 

@@ -1,4 +1,4 @@
-"""Open what a user names, write files atomically, and recognize temporary files and links out of a directory."""
+"""Open the files that a user names, write files atomically, recognize temporary files and paths outside a folder."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> 
     """Write `blocks` and then `more` to `path`, so that a reader or a crash sees the whole new file or the old one.
 
     The data are on the disk before the file gets its name. A link at `path` is replaced, not followed.
-    Raises `OSError` where the file system refuses. Then nothing temporary remains, and `path` is unchanged unless
-    only the last step failed, which brings the new name to the disk.
+    Raises `OSError` where the file system refuses. Then no temporary file remains. `path` is
+    unchanged, unless only the last step failed: the sync of the directory.
     """
     temporary = temporary_path(path)
     try:
@@ -129,5 +129,5 @@ def remove_temporaries(folder: Path, is_name: Callable[[str], object]) -> None:
 
 
 def is_outside(path: Path, folder: Path) -> bool:
-    """Return whether a link makes `path`, a name below `folder`, a place outside of `folder`."""
+    """Return whether `path`, with all symbolic links followed, is outside of `folder`."""
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -1,4 +1,4 @@
-"""The names of the files in a run directory, for all who write, read or avoid them."""
+"""The names of the files in a run directory, for all modules that write, read or avoid them."""
 
 CONFIG = "config.toml"  # the configuration, every key of it
 METRICS = "metrics.jsonl"  # one JSON object a line: losses, evaluations, skipped steps

@@ -29,7 +29,7 @@ BLOCK = 4096
 
 
 def steps(array: Array) -> tuple[Array, ...]:
-    """Return the views `array[t, ...]`. Made once, they save a loop the indexing, a third of a small operation."""
+    """Return the views `array[t, ...]`. A loop then saves the indexing, a third of a small operation's time."""
     return tuple(array[t, ...] for t in range(array.shape[0]))
 
 
@@ -83,7 +83,7 @@ class PackedWeights:
     Attributes:
         matrix: the matrix in use, as it was passed to `use`.
         affine: `affine(a, b, out)` writes a @ matrix + b. With `blocks`, b and out are (blocks, rows, N / blocks) of
-            any strides: the sum, a pass of its own in any case, then gives each gate of a cell its own memory.
+            any strides: each gate of a cell has its own memory. This costs nothing: the sum is a separate pass anyway.
     """
 
     matrix: Array
@@ -130,13 +130,13 @@ class Backend:
         self.name = name
         self.label = label
         self.one_thread_only = one_thread_only
-        self.spare = threading.local()
+        self.per_thread = threading.local()
 
     def use(self) -> None:
         """Make this the current device of the calling thread, if the library has a current device."""
 
     def thread_pool(self, count: int = 0) -> ThreadPool:
-        """Return a pool of `count` threads (0: one a core), or of one thread if only one may use the device."""
+        """Return a pool of `count` threads (0: one on each core), or of one thread if only one may use the device."""
         return ThreadPool(1 if self.one_thread_only else count)
 
     # -- creation and transfer ----------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Backend:
         return self.xp.matmul(a, b, out=out)
 
     def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
-        """Return what multiplies many matrices (rows, K) by one matrix of `shape` (K, N)."""
+        """Return an object that multiplies many matrices (rows, K) by one matrix of `shape` (K, N)."""
         return PackedWeights(self, shape, dtype, rows=rows, blocks=blocks)
 
     def indices(self, ids: Array) -> Array:
@@ -198,7 +198,7 @@ class Backend:
         return out
 
     def sum_rows(self, ids: Array, rows: Array, *, out: Array) -> Array:
-        """The adjoint of `take_rows`: write out[v, :] = the sum of rows[n, :] over all n with ids[n] == v.
+        """Write out[v, :] = the sum of rows[n, :] over all n with ids[n] == v: the adjoint of `take_rows`.
 
         It is a product with a one-hot matrix: a GPU would add at indices atomically, which is not deterministic.
         """
@@ -226,7 +226,7 @@ class Backend:
         return self.xp.take_along_axis(matrix, ids[:, None], axis=1)[:, 0]
 
     def subtract_at(self, matrix: Array, ids: Array, amount: float) -> None:
-        """The adjoint of `pick`, in place: matrix[n, ids[n]] -= amount."""
+        """Subtract in place, matrix[n, ids[n]] -= amount: the adjoint of `pick`."""
         values = self.xp.arange(matrix.shape[1], dtype=ids.dtype, device=self.device)
         matrix -= self.xp.astype(ids[:, None] == values[None, :], matrix.dtype) * amount
 
@@ -240,7 +240,7 @@ class Backend:
     def scratch(self, like: Array) -> Array:
         """Return memory of the array's shape and type with arbitrary contents: the same at each call of a thread."""
         key = (like.shape, like.dtype)
-        arrays = self.spare.__dict__.setdefault("arrays", {})
+        arrays = self.per_thread.__dict__.setdefault("arrays", {})
         if key not in arrays:
             arrays[key] = self.xp.empty_like(like)
         return arrays[key]

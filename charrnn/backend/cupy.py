@@ -1,4 +1,4 @@
-"""NVIDIA GPUs, by CuPy, which is imported only if a CUDA device is requested."""
+"""NVIDIA GPUs through CuPy, which is imported only if a CUDA device is requested."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ class CupyBackend(Backend):
         self.device.use()
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """Upload once."""
         return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
 
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
@@ -130,7 +129,7 @@ def count() -> int:
 
 
 def started() -> bool:
-    """Whether CuPy is installed and the driver reports a device."""
+    """Return whether CuPy is installed and the driver reports a device."""
     try:
         return count() > 0
     except Exception:  # a broken installation can raise anything

@@ -108,7 +108,6 @@ class NumpyBackend(Backend):
         return shared_zeros(shape, dtype)
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        """Return a copy."""
         return np.array(array, dtype, order="C")
 
     def resident(self, array: np.ndarray[Any, Any]) -> Array:
@@ -194,7 +193,6 @@ class NumpyBackend(Backend):
         matrix[numbers(len(ids)), ids] -= amount
 
     def select(self, condition: Array, yes: Array, no: Array) -> Array:
-        """Branch."""
         return yes if condition else no
 
     def zero_unless(self, ok: Array, array: Array) -> None:
@@ -213,11 +211,9 @@ class NumpyBackend(Backend):
             np.multiply(array, bound / norm, out=array)
 
     def clip(self, array: Array, bound: float) -> None:
-        """Clip in one pass."""
         np.clip(array, -bound, bound, out=array)
 
     def dot(self, a: Array, b: Array) -> Array:
-        """Use BLAS."""
         return np.dot(a, b)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from charrnn.backend.threads import THREAD_NAME, ThreadPool, cores, one_thread
 
 CAN_FORK = sys.platform == "linux"
-"""Other systems have no fork, or have libraries that fail after one: there, threads compute the parts."""
+"""Other systems have no fork, or have libraries that fail after a fork: threads compute the parts on them."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if CAN_FORK else ()
 
 SPIN = 500e-6
@@ -37,7 +37,7 @@ Part = Callable[[int, int], object]
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """Return zeros in memory that forked processes share with this one. Raises `MemoryError`."""
+    """Return zeros in memory that forked processes share with this one. Raises `MemoryError` if there is too little."""
     count = int(np.prod(shape))
     try:
         memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))

@@ -60,9 +60,9 @@ one_thread = _OneThread()
 
 
 class ThreadPool:
-    """`count` threads (0: one a core) that map a function over parts. A pool of one thread starts none.
+    """`count` threads (0: one on each core) that map a function over parts. A pool of one thread starts none.
 
-    BLAS is limited to one thread meanwhile, because the parts use the cores.
+    BLAS is limited to one thread meanwhile, because the threads of the pool use the cores already.
     """
 
     def __init__(self, count: int = 0) -> None:
@@ -78,7 +78,6 @@ class ThreadPool:
             return list(self.executor.map(lambda call: function(*call), calls))
 
     def close(self) -> None:
-        """Stop the threads."""
         if self.executor is not None:
             self.executor.shutdown()
 

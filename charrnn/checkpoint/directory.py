@@ -31,18 +31,18 @@ def steps(run: Path) -> list[int]:
     """Return the steps that have a checkpoint, ascending."""
     folder = run / CHECKPOINTS
     names = [PATTERN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-    found = {int(match[1]): match[0] for match in names if match}
-    return sorted(step for step in found if not path_of(run, step).is_dir() and path_of(run, step).name == found[step])
+    by_step = {int(match[1]): match[0] for match in names if match}
+    return sorted(s for s, name in by_step.items() if not path_of(run, s).is_dir() and path_of(run, s).name == name)
 
 
 def marks(run: Path) -> Marks:
     """Return the steps that have a checkpoint, each with what changes if the file is replaced."""
-    found = ((step, path_of(run, step).lstat()) for step in steps(run))
-    return [(step, status.st_mtime_ns, status.st_size) for step, status in found]
+    statuses = ((step, path_of(run, step).lstat()) for step in steps(run))
+    return [(step, status.st_mtime_ns, status.st_size) for step, status in statuses]
 
 
 class GoneError(CheckpointError):
-    """A checkpoint was removed after it was found and before it was read: another process trains into the run."""
+    """A checkpoint was removed after it was found and before it was read: another process trains in the run."""
 
 
 def read(run: Path, step: int) -> Checkpoint:
@@ -66,8 +66,8 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
 
     Returns its path, the checkpoint, and a line about each newer one that cannot be read; None if there is none.
 
-    Raises the newest one's `CheckpointError` if none can be read. If the run is to be `resumed`, it raises one also for
-    a checkpoint that is not damaged but cannot be read now, or has a newer format: its steps are not repeated.
+    Raises the newest one's `CheckpointError` if none can be read. If the run is to be `resumed`, raises one also for a
+    checkpoint that is not damaged but cannot be read now, or has a newer format: training must not repeat its steps.
     """
     problems: list[str] = []
     for step in reversed(steps(run)):
@@ -78,7 +78,7 @@ def last(run: Path, *, resumed: bool = False) -> tuple[Path, Checkpoint, list[st
             return last(run, resumed=resumed)
         except CheckpointError as error:
             if resumed and isinstance(error, UnreadableError):
-                raise CheckpointError(f"{error}; to go on from an earlier checkpoint, move this one away") from None
+                raise CheckpointError(f"{error}; to continue from an earlier checkpoint, move this one away") from None
             problems.append(str(error))
     if problems:
         raise CheckpointError(f"{problems[0]}; no other can be read either")
@@ -121,13 +121,13 @@ def find_in_run(run: Path, which: str) -> tuple[Path, Checkpoint, list[str]]:
             listed = ", ".join(map(str, available)) or "none"
             raise CheckpointError(f"{run} has no checkpoint of step {which}; there are: {listed}")
         return path_of(run, step), read(run, step), []
-    found = last(run)
-    if found is None:
+    latest = last(run)
+    if latest is None:
         raise CheckpointError(f"{run} has no checkpoint: it is not a run directory, or training has not started")
-    path, newest, notices = found
+    path, newest, notices = latest
     best = newest.meta.best
     if which == "last" or best is None or best.step == newest.meta.step:
-        return found
+        return latest
     instead = f"the best checkpoint (step {best.step}) {{}}: using step {newest.meta.step} instead"
     if best.step not in steps(run):
         if steps(run) != available:  # pruned, because there is a better one

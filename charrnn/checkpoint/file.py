@@ -62,9 +62,9 @@ class Meta:
         step: updates done.
         chunk: the index, in its sweep over the text, of the next chunk to train on.
         config: the resolved configuration.
-        vocabulary: of the corpus.
-        corpus: its name.
-        sha256: its hash.
+        vocabulary: the characters that the network knows, with their counts in the corpus.
+        corpus: the name of the corpus.
+        sha256: the hash of the corpus.
         smooth_loss: nats/char, after `step`.
         best: the best evaluation so far, if there was one.
         samples_size: bytes of samples so far; a resumed run cuts `samples.txt` to them.
@@ -134,7 +134,7 @@ def digest_of(tensors: Mapping[str, HostArray]) -> str:
 
 
 def write_atomically(path: Path, *blocks: bytes) -> None:
-    """Call `files.write`; turn an `OSError` into a `CheckpointError`."""
+    """Do what `files.write_atomically` does, and turn its `OSError` into a `CheckpointError`."""
     try:
         files.write_atomically(path, *blocks)
     except OSError as error:
@@ -142,7 +142,11 @@ def write_atomically(path: Path, *blocks: bytes) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raise `CheckpointError` for a file that is damaged or not a checkpoint."""
+    """Read a checkpoint.
+
+    Raise `CheckpointError` for a file that is damaged or not a checkpoint, and its subclass `UnreadableError` for a
+    file that cannot be read or has a newer format.
+    """
     try:
         if path.exists() and not path.is_file():  # reading a pipe could wait forever
             raise CheckpointError("it is not a file")
@@ -186,7 +190,7 @@ def encode(meta: Meta) -> dict[str, Any]:
 
 
 def decode(values: dict[str, Any]) -> Meta:
-    """The inverse of `encode`. Raise `CheckpointError` for a newer format or values that are not metadata."""
+    """Return the metadata that `encode` wrote. Raise `CheckpointError` for a newer format or damaged values."""
     values = {RENAMED_KEYS.get(key, key): value for key, value in values.items()}
     version = values.pop("format")
     if version not in (1, FORMAT):
@@ -206,8 +210,8 @@ def decode(values: dict[str, Any]) -> Meta:
     counts = [meta.step, meta.chunk, meta.samples_size, meta.stale_evaluations, meta.lr_reductions]
     counts += [meta.best.step] if meta.best else []
     losses = [meta.smooth_loss, *([meta.best.val_loss] if meta.best else [])]
-    named = isinstance(meta.corpus, str) and SHA256.fullmatch(meta.sha256)
-    if not named or not all(map(is_count, counts)) or not all(type(x) is float and isfinite(x) for x in losses):
+    names_text = isinstance(meta.corpus, str) and SHA256.fullmatch(meta.sha256)
+    if not names_text or not all(map(is_count, counts)) or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     return meta
 

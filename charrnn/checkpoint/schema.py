@@ -62,7 +62,8 @@ def check_tensors(tensors: Mapping[str, HostArray], config: Config, vocab_size: 
     """Raise `CheckpointError` for a tensor that is missing, extra, of another shape or dtype, or not finite."""
     expected, dtype = tensor_shapes(config, vocab_size), np.dtype(config.model.dtype)
     for name in sorted(expected.keys() ^ tensors.keys()):
-        raise CheckpointError(f"the tensor {name} {'is missing' if name in expected else 'does not belong'}")
+        problem = "is missing" if name in expected else "does not belong to this network"
+        raise CheckpointError(f"the tensor {name} {problem}")
     for name, tensor in tensors.items():
         shape = expected[name]
         if tensor.shape != shape or tensor.dtype != dtype:

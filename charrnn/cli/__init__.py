@@ -31,7 +31,6 @@ class Commands(click.Group):
     """
 
     def list_commands(self, _: click.Context) -> list[str]:
-        """Return the names of the commands in order."""
         return list(self.commands)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
@@ -40,7 +39,6 @@ class Commands(click.Group):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
         with closed_pipe_is_success():
             return super().invoke(ctx)
 

@@ -37,5 +37,4 @@ def cache_command(clear: bool) -> None:
 
 
 def megabytes(size: int) -> str:
-    """Return a size in bytes as megabytes."""
     return f"{size / 1e6:,.1f} MB"

@@ -117,7 +117,7 @@ def show(rows: list[Row], protocols: list[str]) -> None:
         if row.text is not None and any(loss is not None for loss in row.losses.values()):
             texts.setdefault(row.text, []).append(name)
     letters = {text: chr(ord("A") + n) if n < 26 else str(n) for n, text in enumerate(texts)} if len(texts) > 1 else {}
-    # The space after a protocol stands above the mark of the best, so that the digits align.
+    # The space after a protocol is above the mark of the best, so that the heading aligns with the digits.
     heading = ["run", "cell", "size", "params", "drop", "optim", "steps", *(f"{p} " for p in protocols), "chars/s"]
     lines = [[*heading, "min", *(["text"] if letters else [])]]
     for row, name in zip(rows, names, strict=True):

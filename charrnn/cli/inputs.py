@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
 
 LONGEST_PROMPT = 1 << 24
-"""Most characters of a prompt from a file: the network needs minutes to read as many."""
+"""Most characters of a prompt from a file: the network needs minutes to read this many."""
 DEFAULT_MEMORY = 8 << 30
 """Bytes of memory that are assumed if the system does not report its memory."""
 BYTES_PER_CHARACTER = 8
@@ -32,14 +32,14 @@ def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Mo
 
 def read_prompt(name: str, encoding: str) -> str:
     """Return the text of a prompt file, `-` for standard input."""
-    return read_text(name, encoding, LONGEST_PROMPT, "give only its end")
+    return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
 
 
-def read_text(name: str, encoding: str, most: int | None = None, advice: str = "name a part of it") -> str:
+def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:
     """Return the whole text of a file, `-` for standard input.
 
-    Raises `TextError` for more than `most` characters; None stands for what fits into half of the machine's memory. A
-    pipe may be endless.
+    Raises `TextError` for more than `most` characters, because a pipe may be endless. None means as many as fit into
+    half of the machine's memory.
     """
     from charrnn import backend
     from charrnn.text import blocks

@@ -80,7 +80,7 @@ def write_output(text: str) -> None:
 
 
 def print_line(line: str = "") -> None:
-    """Print a line (or several) on standard output, if there is one."""
+    """Print one line or several on standard output, if there is one."""
     if sys.stdout is not None:
         put(f"{line}\n", sys.stdout)
 

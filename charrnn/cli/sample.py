@@ -35,7 +35,7 @@ MOST_SAMPLES = 100_000
 @click.option("--no-echo", is_flag=True, help="Do not repeat the prompt.")
 @click.option("--length", type=click.IntRange(0), default=500, show_default=True, help="Characters after the prompt.")
 @click.option(
-    "--temperature", type=float, default=0.8, show_default=True, help="0 always takes the most probable character."
+    "--temperature", type=float, default=0.8, show_default=True, help="0 always chooses the most probable character."
 )
 @click.option("--top-k", type=int, default=0, help="Choose among the K most probable characters.  [default: all]")
 @click.option(
@@ -73,7 +73,7 @@ def sample_command(
     Only the text goes to standard output, as soon as it is computed. Notices go to standard error.
     """
     if prompt is not None and prompt_file is not None:
-        raise ConfigError("--prompt and --prompt-file exclude each other")
+        raise ConfigError("use --prompt or --prompt-file, not both")
     if prompt_file is not None:
         prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""

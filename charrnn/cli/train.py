@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--gpu-memory-limit", metavar="SIZE", help="Use at most this much memory of the GPU, such as 6GB.")
 @click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
 @click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")
-@click.option("--minutes", type=float, help="Stop after so many minutes; the number of steps is planned to fit.")
+@click.option("--minutes", type=float, help="Stop after this many minutes; the number of steps is planned to fit.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; --resume continues.")
 @files_encoding_option
 @click.option(

@@ -128,11 +128,12 @@ def measure(plan: Plan) -> Iterator[Slice]:
 
     bar_format = "{desc}{percentage:3.0f}% |{bar}| {elapsed} of about {total:.0f} s"
     with Bar(total=plan.seconds, bar_format=bar_format) as bar:
-        for one in tune.measure_in_turns(plan.candidates, plan.seconds, tune.Bench(plan)):
-            candidate = f"{one.candidate.device}, {one.candidate.shards} shards, {one.candidate.threads} threads"
-            bar.set_description(f"{candidate}: {one.rate:,.1f} steps/s", refresh=False)
-            bar.update(min(one.elapsed, plan.seconds) - bar.n)
-            yield one
+        for measured in tune.measure_in_turns(plan.candidates, plan.seconds, tune.Bench(plan)):
+            candidate = measured.candidate
+            label = f"{candidate.device}, {candidate.shards} shards, {candidate.threads} threads"
+            bar.set_description(f"{label}: {measured.rate:,.1f} steps/s", refresh=False)
+            bar.update(min(measured.elapsed, plan.seconds) - bar.n)
+            yield measured
 
 
 def show(result: Result) -> None:

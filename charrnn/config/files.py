@@ -45,7 +45,7 @@ def table(config: Config) -> Table:
 
 
 def merged(*tables: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return one table with the keys of all; of several values of a key the last counts."""
+    """Return one table with the keys of all tables. If several set a key, the last one counts."""
     sections = dict.fromkeys(section for table in tables for section in table)
     return {section: {k: v for table in tables for k, v in table.get(section, {}).items()} for section in sections}
 
@@ -153,7 +153,7 @@ def checked(raw: Mapping[str, Any], place: str) -> Table:
         if not isinstance(values, dict) and section in SECTIONS:
             raise ConfigError(f"{place}: {section!r} must be a section, [{section}], not {shown(values)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{place}: {shown(section)} stands outside a section; {suggestion(section)}")
+            raise ConfigError(f"{place}: {shown(section)} is not in a section; {suggestion(section)}")
         if section not in SECTIONS:
             raise ConfigError(f"{place}: there is no section [{shortened(section)}]; {suggestion(section)}")
         result[section] = {key: checked_value(f"{section}.{key}", value, place) for key, value in values.items()}

@@ -30,11 +30,12 @@ def evaluate(
         network: the shape of the network.
         params: its weights.
         part: the text.
-        window: evaluate in windows of so many characters;
-        dynamic: evaluate dynamically; with neither the protocol is `carried`.
+        window: None carries the state through the whole text; W starts every window of W characters from a zero state.
+        dynamic: carry the state, and train a copy of the weights on each chunk after predicting it. Not with `window`.
         optimizer_state: for `dynamic`, the run's checkpoint with the optimizer's tensors.
 
-    Raises `OverflowingError` for a network whose numbers overflow.
+    Raises `TextError` for a text that is too short, `ConfigError` for a window below 1 or if `dynamic` has no optimizer
+    state, and `OverflowingError` for a network whose numbers overflow.
     """
     with closing(network.backend.thread_pool()) as thread_pool:
         if dynamic:

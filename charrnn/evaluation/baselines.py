@@ -26,8 +26,8 @@ from charrnn.text import Corpus, Ids, Part
 
 ORDERS = 6
 COUNTED = 10_000_000
-"""Maximum number of training characters that are counted: the last ones before the validation split. They bound the
-memory that counting takes: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
+"""Maximum number of training characters that are counted: the last ones before the validation split. The limit bounds
+the memory that counting needs: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
 PREDICTED = 1_000_000
 """Maximum number of validation characters that are predicted: the first ones. By default, an evaluation while training
 reads no more."""
@@ -127,7 +127,7 @@ class Baselines:
 
     @classmethod
     def from_json(cls, values: Any) -> Baselines:
-        """Return the baselines that `as_json` wrote. Raises `ValueError` if these are not such values."""
+        """Return the baselines that `as_json` wrote. Raises `ValueError` for other values."""
         try:
             losses = tuple(values["nats_per_char"].values())
             sizes = (values[name] for name in ("counted", "training", "predicted", "evaluated"))
@@ -181,7 +181,7 @@ def ngram_probabilities(training: Part, validation: Part, V: int) -> Iterator[Pr
         order = np.argsort(wanted)  # binary searches in sorted order stay in the cache
         wanted, smallest = wanted[order], context[order] * base
         first, last = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, "right")  # windows with h c
-        left = np.searchsorted(keys, smallest + 1)  # windows with h and any character after it; + 0 stands for none
+        left = np.searchsorted(keys, smallest + 1)  # windows with h and any character after it; + 0 means none
         right = np.searchsorted(keys, smallest + base)
         T, total = ngrams[right] - ngrams[left], occurrences[right] - occurrences[left]  # T(h), count(h)
         numerator = occurrences[last] - occurrences[first] + T * p[order]

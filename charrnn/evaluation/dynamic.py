@@ -1,12 +1,12 @@
 """Dynamic evaluation: the network keeps learning from the text that it is evaluated on.
 
 The text is read once, from its start, with the state carried on. For each chunk of T characters the losses are computed
-first; then one update is made with it. So no character is learnt from before it is predicted. Weights can pick up
+first; then one update is made with it. So no character is learned before it is predicted. Weights can pick up
 names, words and habits of a text that the hidden state forgets (Mikolov et al., 2010, "Recurrent neural network based
 language model"; Krause et al., 2018, "Dynamic evaluation of neural sequence models").
 
 The update is the run's own: its rule, its optimizer state and its clipping, on a copy of the weights. There is no
-dropout, no weight decay, and no decay towards the trained weights (Krause et al.), which hardly helped (DESIGN.md has
+dropout, no weight decay, and no decay toward the trained weights (Krause et al.), which hardly helped (DESIGN.md has
 the figures).
 """
 
@@ -98,7 +98,7 @@ def dynamic_evaluation(
     Args:
         network: the shape of the network.
         params: its weights; not changed.
-        part: the text; the state is reset where a document begins, the learnt weights are kept.
+        part: the text; the state is reset where a document begins, the learned weights are kept.
         optimizer_state: the run's checkpoint: its update rule and the optimizer's tensors.
         settings: the chunks and the learning rate.
 

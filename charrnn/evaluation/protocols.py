@@ -3,7 +3,7 @@
 `carried`: one pass over the text with the state carried on. `windows:W`: every non-overlapping window of W characters
 from a zero state. `streams`, used while training: the text is divided into parallel streams, and each warms up on the
 characters before it, from the state of a training stream. It is faster than `carried` and agrees with it to about 1e-6
-on the default network and corpus; to some 1e-4 for an overfitted network, which remembers more than the warm-up. (A
+on the default network and corpus; to about 1e-4 for an overfitted network, which remembers more than the warm-up. (A
 warm-up from a zero state did not agree: after 300 steps the default network, read from the middle of a text, stayed in
 a worse state, 2.51 nats/char instead of 2.26.)
 """
@@ -71,7 +71,7 @@ def surprises(
         part: the text; the state is reset where a document begins.
         offsets: (B,) where the stretches begin; a position outside the text means the nearest one inside.
         length: characters to predict in each: those at `offset + 1` to `offset + length`.
-        state: at the start of each stretch; overwritten. None is the zero state.
+        state: the state at the start of each stretch, which is overwritten; None is the zero state.
     """
     backend, state = network.backend, state or network.zero_state(len(offsets))
     work = None
@@ -104,13 +104,13 @@ class Stretches:
     Attributes:
         offsets: (B,) where they begin.
         first: (B,) the first row of each that counts; those before it warm up.
-        last: (B,) the row after the last that counts.
+        end: (B,) the first row of each after those that count.
         state: see `surprises`.
     """
 
     offsets: Ids
     first: Ids
-    last: Ids
+    end: Ids
     state: State | None = None
 
     def groups(self, network: Network) -> Iterator[Stretches]:
@@ -120,7 +120,7 @@ class Stretches:
             state = self.state and {  # a copy, as reading a stretch overwrites its state
                 k: network.backend.xp.asarray(s[:, part, :], copy=True) for k, s in self.state.items()
             }
-            yield Stretches(self.offsets[part], self.first[part], self.last[part], state)
+            yield Stretches(self.offsets[part], self.first[part], self.end[part], state)
 
 
 def group_nats(network: Network, params: Views, part: Part, length: int, group: Stretches) -> float:
@@ -128,7 +128,7 @@ def group_nats(network: Network, params: Views, part: Part, length: int, group: 
     result, row = 0.0, 0
     for nats in surprises(network, params, part, group.offsets, length, group.state):
         rows = np.arange(row, row + len(nats))[:, None]
-        result += float(nats.sum(where=(rows >= group.first) & (rows < group.last), dtype=np.float64))
+        result += float(nats.sum(where=(rows >= group.first) & (rows < group.end), dtype=np.float64))
         row += len(nats)
     return result
 
@@ -170,12 +170,12 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     number = max(1, min(STREAMS, count // (2 * WARM_UP)))
     span = -(-count // number)
     offsets = np.arange(number) * span - WARM_UP
-    last = np.minimum(WARM_UP + span, count - offsets)
+    end = np.minimum(WARM_UP + span, count - offsets)
     xp = network.backend.xp
     B = next(iter(state.values())).shape[1]
     columns = network.backend.indices(network.backend.from_host(np.arange(number) % B))
     warm = {name: xp.take(array, columns, axis=1) for name, array in state.items()}
-    stretches = Stretches(offsets, np.full(number, WARM_UP), last, warm)
+    stretches = Stretches(offsets, np.full(number, WARM_UP), end, warm)
     nats = total_nats(network, params, part, WARM_UP + span, stretches, thread_pool)
     return Evaluation(nats / count, count, "streams")
 

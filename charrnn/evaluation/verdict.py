@@ -22,7 +22,7 @@ def announcement(baselines: Baselines) -> str:
     orders = sorted({1, min(3, len(baselines.losses)), baselines.best_order})
     shown = ", ".join(f"{name(n)} {nats(baselines.loss_of(n))}" for n in orders)
     best = f"{nats(baselines.best_loss)} ({name(baselines.best_order)})"
-    words = (
+    line = (
         f"baselines on this split: {shown} nats/char: "
         f"a network must get below {best} to have learned more than counting"
     )
@@ -31,7 +31,7 @@ def announcement(baselines: Baselines) -> str:
         parts.append(f"counted on the last {baselines.counted:,} of {baselines.training:,} training characters")
     if baselines.predicted < baselines.evaluated:
         parts.append(f"on the first {baselines.predicted:,} of {baselines.evaluated:,} validation characters")
-    return f"{words} ({', '.join(parts)})" if parts else words
+    return f"{line} ({', '.join(parts)})" if parts else line
 
 
 def verdict(loss: float, baselines: Baselines) -> str:
@@ -52,10 +52,10 @@ def verdict(loss: float, baselines: Baselines) -> str:
             f"this loss is between the {name(above)} ({nats(baselines.loss_of(above))}) and the {name(below)} "
             f"({nats(baselines.loss_of(below))}){lowest}: not good yet; train longer, or use a larger network"
         )
-    words = f"this loss is {nats(best - loss)} below the best n-gram ({nats(best)}, {best_name})"
+    line = f"this loss is {nats(best - loss)} below the best n-gram ({nats(best)}, {best_name})"
     if loss > GOOD * best:
-        return f"{words}: a little better than counting; train longer, or use a larger network"
-    return f"{words}: {'good' if loss > VERY_GOOD * best else 'very good for a small network'}"
+        return f"{line}: a little better than counting; train longer, or use a larger network"
+    return f"{line}: {'good' if loss > VERY_GOOD * best else 'very good for a small network'}"
 
 
 def neighbors(loss: float, baselines: Baselines) -> tuple[int, int]:

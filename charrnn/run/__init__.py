@@ -1,1 +1,1 @@
-"""A run on the disk: from a request to a session, its directory, its lock and its logs."""
+"""A run on the disk: the request, the session that trains, and the directory with its lock and logs."""

@@ -22,8 +22,8 @@ SECONDS_PER_CHARACTER = 0.5e-6
 def with_baselines(loop: Loop, run: Path | None) -> Iterator[Event]:
     """Yield the events of `loop`, and one `BaselinesCounted` among them if the run has baselines.
 
-    A resumed run takes them from `baselines.json` in its directory `run` and yields them first. Otherwise they are
-    counted after the first evaluation. The loop waits meanwhile, and its clock for `chars_per_second` stands still.
+    A resumed run reads them from `baselines.json` in its directory `run` and yields them first. Otherwise they are
+    counted after the first evaluation. The loop waits meanwhile, and this time is not in `chars_per_second`.
     """
     split = split_to_count(loop.config, loop.corpus, loop.validation)
     recorded = read_baselines(run, split) if split is not None and run is not None and loop.resumed else None
@@ -44,7 +44,7 @@ def with_baselines(loop: Loop, run: Path | None) -> Iterator[Event]:
 def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> Split | None:
     """Return the split that baselines are counted on, or None if the run evaluates nothing or wants no baselines.
 
-    `validation` are the characters that are evaluated while training.
+    `validation` holds the characters that are evaluated while training.
     """
     if validation is None or not config.log.eval_every or not config.log.baselines:
         return None

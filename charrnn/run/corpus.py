@@ -26,7 +26,7 @@ class RunText:
     Attributes:
         corpus: the text.
         files: the absolute paths for the configuration.
-        copied: whether the text is in no file, so that the run directory keeps a copy.
+        copied: whether the run directory keeps a copy, because the text is in no other file.
         notices: lines for the user.
     """
 
@@ -106,7 +106,7 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     """Read the text of the files that a run recorded, wherever they are now.
 
     The run may come from a stranger. So its names mean files only, and files that are too short for the text that
-    `vocabulary` counts, or more than twice as long, are not read. The caller checks that it is that text.
+    `vocabulary` counts, or more than twice as long, are not read. The caller must compare the hash of the text.
 
     Raises `TextError` for a name that is no file, and as `text.from_files` does.
     """
@@ -137,25 +137,25 @@ def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:
         return ()
     if len(corpus.starts) == 1:
         return (f"the text is one document: it has no document separator {separator!r} between two",)
-    return (f"documents: {len(corpus.starts):,}, parted by {separator!r}",)
+    return (f"documents: {len(corpus.starts):,}, separated by {separator!r}",)
 
 
 def difference(saved: Checkpoint, corpus: Corpus, separator: str) -> str:
     """Describe how `corpus`, split by `separator`, differs from the text of a checkpoint."""
     before, now = saved.meta.vocabulary.used, corpus.vocabulary
     length = sum(saved.meta.vocabulary.counts)
-    words = f"{saved.meta.corpus} had {length:,} characters, {corpus.name} has {len(corpus.ids):,}"
+    message = f"{saved.meta.corpus} had {length:,} characters, {corpus.name} has {len(corpus.ids):,}"
     for label, characters in (
         ("new", set(now.characters) - set(before.characters)),
         ("missing", set(before.characters) - set(now.characters)),
     ):
         if characters:
-            words += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
+            message += f"; {label}: " + " ".join(map(repr, sorted(characters)[:10]))
     old_separator = saved.meta.config.data.document_separator
     if old_separator != separator:
-        words += f"; its documents are parted by {old_separator!r}, not {separator!r} (data.document_separator)"
+        message += f"; its documents are separated by {old_separator!r}, not {separator!r} (data.document_separator)"
     elif before == now:
-        words += "; the characters are the same, in another order or cut into other documents"
+        message += "; the characters are the same, in another order or cut into other documents"
     if saved.meta.corpus == text.EMBEDDED:
-        words += " (the embedded corpus is that of the running Python: resume with the Python that started it)"
-    return words
+        message += " (the embedded corpus is that of the running Python: resume with the Python that started it)"
+    return message

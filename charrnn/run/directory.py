@@ -18,10 +18,10 @@ RUNS = Path("runs")
 
 
 def is_run(path: Path) -> bool:
-    """Return whether a directory is a run: it has a checkpoint, or the start of a run wrote its whole configuration.
+    """Return whether a directory is a run: it has a checkpoint, or a configuration with every key.
 
-    A start that copied its text to `corpus.txt` names that file in the configuration. So a user's own `corpus.txt`
-    beside a configuration makes no run.
+    A run that copied its text to `corpus.txt` names that file in its configuration. So a directory with a complete
+    configuration beside a user's own `corpus.txt` is not a run.
     """
     if checkpoint.steps(path):
         return True
@@ -32,7 +32,7 @@ def is_run(path: Path) -> bool:
 
 
 def has_only_leftovers(path: Path) -> bool:
-    """Return whether a directory holds only what a start leaves that is killed before it writes its configuration."""
+    """Return whether a directory holds only files of a run that was killed before it wrote its configuration."""
     return all(file.name in (LOCK, OWNER) or files.is_temporary(file, FILES.__contains__) for file in path.iterdir())
 
 
@@ -47,7 +47,7 @@ def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
         raise CheckpointError(f"{out} exists and is not a run directory, so it is left alone: name another --out")
     lock.check(out)
     if exists and not (overwrite or resume):
-        raise CheckpointError(f"{out} already exists: add --resume to go on with it, --overwrite to start anew")
+        raise CheckpointError(f"{out} already exists: add --resume to continue it, or --overwrite to replace it")
     if files.is_outside(out / CHECKPOINTS, out):
         raise CheckpointError(f"{out / CHECKPOINTS} leads out of its run directory: remove the link")
 
@@ -59,7 +59,7 @@ def check_texts(out: Path, names: Iterable[str]) -> None:
         path = Path(os.path.realpath(name))
         overwritten = path.parent == home and path.name in FILES - {CORPUS}
         if overwritten or path.is_relative_to(home / CHECKPOINTS):
-            raise TextError(f"{name} is written by the run in {out}: copy it to learn it, or name another --out")
+            raise TextError(f"{name} is written by the run in {out}: train on a copy of it, or name another --out")
 
 
 def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
@@ -67,9 +67,9 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
 
     Args:
         corpus: the text's name; None if no text is named.
-        resume: return the run that was changed last: of any text if none is named. A start that was killed before it
-            wrote its configuration is found by its name.
-        overwrite: return the first.
+        resume: return the run that was changed last: of this text, or of any text if none is named. A run that was
+            killed before it wrote its configuration is recognized by its name.
+        overwrite: return `runs/NAME`, even if it exists.
 
     Raises `CheckpointError` if no text is named and there is no run to resume.
     """

@@ -2,7 +2,7 @@
 
 The new network keeps every character that the source knows, so that nothing it learned is lost and old prompts still
 work. The vocabulary is the union of the source's and the text's. The weights of new characters begin with the seed's
-own initial values. Step, optimizer state, cell state and configuration begin anew.
+own initial values. Step, optimizer state, cell state and configuration are those of a new run.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from charrnn.text import Corpus, Vocabulary
 from charrnn.training.step import Trainer
 
 SHAPE = ("cell", "hidden_size", "num_layers")
-"""Keys of the model that the weights decide."""
+"""Keys of [model] whose values must be those of the source."""
 KEYS = ("init_from", "init_sha256", "grow_vocabulary")
-"""Keys of `train` that matter only at the start of a run."""
+"""Keys of [train] that matter only at the start of a run."""
 SHOWN = 10
-"""New characters in a message at most."""
+"""The most new characters that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Source:
             if wanted.get(key, value) != value
         ]
         if wrong:
-            raise ConfigError(f"the weights of {self.where} do not fit: {', '.join(wrong)}; leave it out")
+            raise ConfigError(
+                f"the weights of {self.where} do not fit: {', '.join(wrong)}; set the same value, or none"
+            )
         digest = self.saved.digest
         if table["train"].get("init_sha256", "") not in ("", digest):
             raise CheckpointError(
@@ -128,7 +130,7 @@ class Source:
 
 
 def find_source(table: Table, out: Path | None) -> Source | None:
-    """Return the source that a configuration names; None if it names none.
+    """Return the source that a configuration names, or None if it names no source.
 
     Raises `CheckpointError` for a path that is no run or checkpoint, or is the run in `out` itself; `ConfigError` if
     the vocabulary is to grow without a source.
@@ -153,7 +155,10 @@ def check_out(table: Table, out: Path | None) -> None:
 
 
 def reset_hash(table: Table) -> Table:
-    """Return `table` so that, if it names a source, the hash of an earlier source in a table below does not apply."""
+    """Return `table` with an empty `init_sha256` if it names a source and no hash.
+
+    When it is merged over a table with another source, the hash of that source then does not apply.
+    """
     if "init_from" not in table.get("train", {}):
         return table
     return config.merged({"train": {"init_sha256": ""}}, table)
@@ -164,4 +169,4 @@ def ignored(table: Table, recorded: Config) -> tuple[str, ...]:
     where = table.get("train", {}).get("init_from", "")
     if not where or str(Path(where).absolute()) == recorded.train.init_from:
         return ()
-    return (f"--init-from {where} is passed over: the run goes on from its own checkpoint",)
+    return (f"--init-from {where} is ignored: the run continues from its own checkpoint",)

@@ -1,4 +1,4 @@
-"""One process trains into a run directory. A second process learns the number of the first."""
+"""Lock a run directory, so that only one process trains in it. An error names the process that holds the lock."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TRIES, PAUSE = 20, 0.01
 
 
 class Lock:
-    """Holds `run` for this process until it is closed or the process ends. A child that is forked holds nothing.
+    """The lock of `run`, held until it is closed or the process exits. A forked child holds nothing.
 
-    A locked file says that a process trains; a second file, which any process can read while the first is locked, says
-    which one. On a file system without locks, nothing is held.
-    Raises `CheckpointError` if another process trains into `run`, and `OSError` where the file system refuses.
+    `.lock` is locked while a process trains. `.pid`, which any process can read meanwhile, names that process. On a
+    file system without locks, nothing is held.
+    Raises `CheckpointError` if another process trains in `run`, and `OSError` where the file system refuses.
     """
 
     def __init__(self, run: Path) -> None:
@@ -47,21 +47,21 @@ class Lock:
         if not is_at(self.stream, self.path):
             raise CheckpointError(
                 f"{self.run}, or its {LOCK}, was moved, removed or replaced while this process trained: "
-                "go on with --resume where the run is now, or start anew"
+                "continue with --resume where the run is now, or start a new run"
             )
 
     def close(self) -> None:
-        """Let other processes train into `run`. A lock file that replaced the one of this process stays."""
+        """Let other processes train in `run`. A lock file that replaced the one of this process stays."""
         HELD.discard(self)
         if not self.stream.closed and is_at(self.stream, self.path):
             (self.run / OWNER).unlink(missing_ok=True)
-            with suppress(PermissionError):  # Windows removes no open file; without a process that locks it, it is idle
+            with suppress(PermissionError):  # Windows cannot remove an open file; unlocked, it does no harm
                 self.path.unlink()
         self.stream.close()
 
 
 HELD: WeakSet[Lock] = WeakSet()
-"""The locks of this process. A forked child must close its copies, or it would hold them longer than its parent."""
+"""The locks of this process. A forked child closes its copies, because an open copy keeps a file locked."""
 
 
 def close_in_child() -> None:
@@ -76,7 +76,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check(run: Path) -> None:
-    """Raise `CheckpointError` if another process trains into `run`. Writes nothing."""
+    """Raise `CheckpointError` if another process trains in `run`. Writes nothing."""
     try:
         stream = locked(run / LOCK, create=False)
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def locked(path: Path, *, create: bool) -> FileIO | None:
 
 
 def try_lock(stream: FileIO) -> bool:
-    """Lock an open file if no other process holds it, and return whether it is free."""
+    """Return False if another process has locked an open file; else lock it and return True."""
     try:
         return lock_descriptor(stream.fileno(), blocking=False)
     except OSError:  # a file system without locks
@@ -119,13 +119,13 @@ def is_at(stream: FileIO, path: Path) -> bool:
 
 
 def held_by_another(run: Path) -> CheckpointError:
-    """Return the error for a run into which another process trains; it names the process as its file says."""
+    """Return the error for a run in which another process trains. It names the process by the content of `.pid`."""
     process = "another process"
     with suppress(OSError):
-        if (run / OWNER).is_file():  # no pipe, which would make this process wait
+        if (run / OWNER).is_file():  # reading a pipe would make this process wait
             with (run / OWNER).open("rb") as stream:
                 line = OWNER_LINE.fullmatch(stream.read(300))
             if line is not None:
                 host = line[2].decode(errors="replace")
                 process = f"process {int(line[1])}" + (f" on {host}" if host != socket.gethostname() else "")
-    return CheckpointError(f"{process} is training into {run}: wait for it, or name another --out")
+    return CheckpointError(f"{process} is training in {run}: wait for it, or name another --out")

@@ -1,7 +1,7 @@
 """The logs of a run directory, `metrics.jsonl` and `samples.txt`: cut to a checkpoint, kept short, read.
 
 `samples.txt` holds the last samples of a run. A line at its top says how many bytes of earlier samples were removed. So
-`samples_size` of a checkpoint, which counts all bytes since the start, can be found in it.
+`samples_size` of a checkpoint, which counts all bytes since the start, can be converted to a position in the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a run directory: configuration, logs, baselines and checkpoints. Files of the user in it stay."""
+"""Write a run directory: configuration, logs, baselines and checkpoints. Other files in it are not changed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Recorder:
     Args:
         run: the directory. Unless `resumed` is given, an earlier run in it is replaced.
         settings: the resolved configuration.
-        resumed: the checkpoint from which training goes on; the logs are cut to it.
+        resumed: the metadata of the checkpoint that training continues from; the logs are cut to it.
         corpus: the text if it is in no file; it is copied into the directory.
         marks: `checkpoint.marks` when the session was prepared.
 
-    Raises `CheckpointError` where the file system refuses, and if another process trained into `run` since then.
+    Raises `CheckpointError` where the file system refuses, and if another process trained in `run` since then.
     """
 
     def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, marks: Marks) -> None:
@@ -41,9 +41,9 @@ class Recorder:
             self.lock = Lock(run)
             stack.callback(self.lock.close)
             if checkpoint.marks(run) != marks:
-                raise CheckpointError(f"another process has just trained into {run}: run the command again")
+                raise CheckpointError(f"another process has just trained in {run}: run the command again")
             files.remove_temporaries(run, FILES.__contains__)
-            # As long as an earlier run has a checkpoint, it is that run. So its newest one is removed last.
+            # The directory counts as the earlier run while it has one of its checkpoints. The newest is removed last.
             files.write_atomically(run / CONFIG, config.dump(settings).encode())
             old = None if resumed else remove_all_but_newest(run)
             if resumed is not None:
@@ -65,7 +65,7 @@ class Recorder:
         self.lock.close()
 
     def record(self, event: Event) -> None:
-        """Write one event. What is logged before a checkpoint is on the disk before the checkpoint is.
+        """Write one event. All lines that are logged before a checkpoint reach the disk before the checkpoint does.
 
         Raises `CheckpointError` where the file system refuses, with the last step that is saved. Nothing is written
         into a directory that this process no longer holds.
@@ -90,12 +90,12 @@ class Recorder:
         self.lock.confirm()  # again, because each of these steps may take long
         checkpoint.save(checkpoint.path_of(self.run, saved.meta.step), saved)
         self.lock.confirm()
-        self.samples.close()  # Windows replaces no open file
+        self.samples.close()  # Windows cannot replace an open file
         remove_old(self.run, self.log, saved.meta)
         self.samples = open_log(self.run / SAMPLES)
 
     def remedy(self) -> str:
-        """Return the end of an error: from which step the run can go on.
+        """Return the end of an error message: from which step the run can continue.
 
         Raises `CheckpointError` if this process no longer holds the directory: then only that is the error.
         """
@@ -103,12 +103,12 @@ class Recorder:
         saved = checkpoint.steps(self.run)
         if not saved:
             return "; nothing of this run was saved yet"
-        return f"; the run is saved up to step {saved[-1]:,}: mend this and go on with --resume"
+        return f"; the run is saved up to step {saved[-1]:,}: fix this and continue with --resume"
 
 
 @contextmanager
 def disk_errors(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
-    """Turn an `OSError` into a `CheckpointError`, and end the line of either with a remedy."""
+    """Turn an `OSError` into a `CheckpointError`, and append a remedy to the message of either."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def disk_errors(run: Path, remedy: Callable[[], str] = str) -> Iterator[None]:
 
 
 def open_log(path: Path) -> FileIO:
-    """Open a log to append to it, unbuffered, so that an error of the disk is raised by the write that meets it."""
+    """Open a log to append to it, unbuffered, so that the write that fails raises the error."""
     return path.open("ab", buffering=0)
 
 
@@ -133,7 +133,7 @@ def remove_all_but_newest(run: Path) -> Path | None:
 
 
 def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
-    """Write a text that is in no file to `corpus.txt`; without one, remove that of an earlier run.
+    """Write a text that is in no file to `corpus.txt`; without one, remove the one of an earlier run.
 
     A `corpus.txt` that is among the files `names` of this run stays.
     """
@@ -156,7 +156,7 @@ def remove_old(run: Path, log: LogConfig, newest: Meta) -> None:
 def remove_old_of_finished(run: Path, log: LogConfig, newest: Meta, marks: Marks) -> None:
     """Remove what a finished run would have removed if it had not been killed right after its last checkpoint.
 
-    Do nothing if the directory cannot be written, or if another process trains into it.
+    Do nothing if the directory cannot be written, or if another process trains in it.
     """
     with suppress(CheckpointError, OSError), closing(Lock(run)):
         if checkpoint.marks(run) == marks:

@@ -1,4 +1,4 @@
-"""What a user asks of `train`, and what of it a run that is resumed can follow."""
+"""The request of a user to train, and which settings of it a resumed run can accept."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CAN_CHANGE = {
     *("train.steps", "train.patience", "train.device", "train.gpu_memory_limit"),
     *("data.files", "data.encoding"),
 }
-"""What a resumed run can do differently, besides every key of [log]. The text itself is compared by its hash."""
+"""Keys that a resumed run can change, besides those of [log]. The text itself is compared by its hash."""
 EVALUATION = {"log.eval_every", "log.eval_chars"}
-"""What decides which evaluations are compared with one another."""
+"""Keys that decide when, and on which characters, a run evaluates. If they change, the best loss may change, too."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,21 @@ class Request:
     """What a user asks of `train`.
 
     Attributes:
-        files: names of texts, `-` for standard input; empty: those of the configuration, else the embedded corpus.
+        files: names of texts, `-` for standard input; empty: those of the configuration, or else the embedded corpus.
         text: the text itself, in place of files.
         preset: the table of a configuration file.
         options: the table of all other settings; it overrides `preset`.
         out: the run directory; None: nothing is written.
-        resume: go on with the run in `out`.
+        resume: continue the run in `out`.
         overwrite: replace the run in `out`.
         fallback: whether the CPU computes if a CUDA device cannot be used.
         threads: the number of threads; 0: one for each core.
-        minutes: after which training ends, counted from `began`.
-        stop_after: save and stop after this number of steps of this process.
+        minutes: training ends this many minutes after `began`; None: no limit.
+        stop_after: save and stop after this process has done this many steps; None: no limit.
         began: `time.monotonic()` at the start of the command.
         interrupted: called after each step; returns whether to save and stop.
+
+    Raises `ConfigError` for values that are out of range or cannot be combined.
     """
 
     files: tuple[str, ...] = ()
@@ -61,15 +63,15 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.text is not None and self.files:
-            raise ConfigError("text and files exclude each other")
+            raise ConfigError("pass text or files, not both")
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise ConfigError(f"--minutes must be above 0 and below a million, not {self.minutes}")
         if self.stop_after is not None and self.stop_after < 1:
             raise ConfigError(f"--stop-after must be at least 1, not {self.stop_after}")
         if self.threads < 0:
-            raise ConfigError(f"--threads must be 1 or more, or 0 for one a core, not {self.threads}")
+            raise ConfigError(f"--threads must be 1 or more, or 0 for one on each core, not {self.threads}")
         if self.resume and self.overwrite:
-            raise ConfigError("--resume and --overwrite exclude each other")
+            raise ConfigError("use --resume or --overwrite, not both")
         if self.out is not None:
             text.check_name(str(self.out.absolute()))
         if self.resume and self.out is None:
@@ -77,7 +79,7 @@ class Request:
 
     @property
     def table(self) -> Table:
-        """The settings of this request, without those of a run that is resumed."""
+        """The settings of this request alone, without those of the run that it resumes."""
         return config.merged(self.preset, self.options)
 
     def seconds_left(self) -> float:
@@ -85,7 +87,12 @@ class Request:
         return math.inf if self.minutes is None else self.minutes * 60 - (time.monotonic() - self.began)
 
     def reason_to_stop(self, steps: int, *, planned: bool) -> str | None:
-        """Return why to stop after this number of steps of this process; `planned`: to fit into `minutes`."""
+        """Return why to stop, or None to continue: a `reason` of `Ended`.
+
+        Args:
+            steps: the number of steps that this process has done.
+            planned: whether the number of steps of the run was planned to fit `minutes`.
+        """
         if self.interrupted():
             return "interrupted"
         if self.stop_after is not None and steps >= self.stop_after:
@@ -97,12 +104,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Earlier:
-    """The run that is in the run directory already; empty for a new run.
+    """The run that `out` already holds; empty for a new run.
 
     Attributes:
-        checkpoint: from which to go on, if the run is resumed and has one.
-        table: the configuration with which it was started, if it is resumed.
-        marks: of its checkpoints, to notice if another process trains into the directory.
+        checkpoint: the one to continue from, if the run is resumed and has one.
+        table: the configuration that the run was started with, if it is resumed.
+        marks: the marks of its checkpoints, to notice if another process trains in the directory.
         notices: lines for the user.
     """
 
@@ -140,10 +147,10 @@ def find_earlier(request: Request) -> Earlier:
 
 @dataclass(frozen=True)
 class Requested:
-    """The configuration that a request means.
+    """The configuration that a request asks for.
 
     Attributes:
-        table: its settings, laid over those of the run that is resumed.
+        table: its settings, which override those of the run that is resumed.
         source: the run that the first weights come from, if there is one.
         notices: lines for the user.
     """
@@ -154,7 +161,7 @@ class Requested:
 
 
 def requested(request: Request, earlier: Earlier) -> Requested:
-    """Lay the settings of `request` over those of the run that it resumes, and find the source of the first weights."""
+    """Return the settings of `request`, merged over those of the run that it resumes, and the source of the weights."""
     preset, options, saved = request.preset, request.options, earlier.checkpoint
     if saved is not None:
         # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
@@ -173,7 +180,7 @@ def without(table: Table, *names: str) -> Table:
 
 
 def plans_steps(request: Request, earlier: Earlier) -> bool:
-    """Return whether `minutes` decides the number of steps: no option does, and no start has decided it before."""
+    """Return whether to plan the number of steps to fit `minutes`: for a new run without the option `steps`."""
     return request.minutes is not None and not earlier.table and "steps" not in request.options.get("train", {})
 
 
@@ -191,17 +198,19 @@ def check_changes(recorded: Config, wanted: Config) -> tuple[str, ...]:
     }
     evaluations_decide = wanted.train.patience > 0 or wanted.optimizer.schedule == "plateau"
     refused = [
-        words
-        for key, words in changed.items()
+        change
+        for key, change in changed.items()
         if (key in EVALUATION and evaluations_decide) or not (key in CAN_CHANGE or key.startswith("log."))
     ]
     if refused:
         reason = ""
         if evaluations_decide and EVALUATION & set(changed):
             reason = ", because train.patience or the plateau schedule compares evaluations"
-        raise ConfigError(f"--resume cannot change {', '.join(refused)}{reason}: leave it out, or start a new run")
+        raise ConfigError(
+            f"--resume cannot change {', '.join(refused)}{reason}: keep the run's value, or start a new run"
+        )
     return tuple(
-        f"{words}: the best checkpoint may differ from that of a run without this change"
-        for key, words in changed.items()
+        f"{change}: the best checkpoint may differ from that of a run without this change"
+        for key, change in changed.items()
         if key in EVALUATION
     )

@@ -1,4 +1,4 @@
-"""Decide once, at the start of a run, what its configuration leaves open; start or restore a trainer."""
+"""Decide once, at the start of a run, what its configuration leaves open; make its trainer; plan its steps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from charrnn.training.step import CAPACITY, Trainer
 PLAN_SHARE = 0.98
 """The share of the time left that planned steps and evaluations fill; samples and checkpoints take the rest."""
 
-PATIENCE = 2.0
-"""Seconds to wait for helper processes before measuring. As in training, threads do the work of a missing one."""
+WORKER_TIMEOUT = 2.0
+"""Seconds to wait for the worker processes before measuring. If one is missing, its parts are computed elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool)
 
 
 def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> None:
-    """Train until all helper processes take part, and one step more: in their first step they make workspaces."""
-    limit = clock() + PATIENCE
+    """Train until all worker processes compute, and one step more: in their first step they make workspaces."""
+    limit = clock() + WORKER_TIMEOUT
     while True:
         trainer.step()
         trainer.drain()
@@ -98,7 +98,7 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
 
 
 def pace(trainer: Trainer, seconds: float) -> float:
-    """Return the steps per second of a trainer that is warm, measured over `seconds` to twice as long."""
+    """Return the steps per second of a trainer that is warm, measured for `seconds` or up to twice as long."""
     done, started = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - started < seconds:
         with one_thread:
@@ -110,9 +110,9 @@ def pace(trainer: Trainer, seconds: float) -> float:
 
 
 def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved:
-    """Return `resolved` with as many steps as fit, with their evaluations, into `seconds`.
+    """Return `resolved` with as many steps as fit into `seconds`, together with their evaluations.
 
-    Measure both with `trainer`, which is of no use afterwards.
+    The speed of both is measured with `trainer`, which is trained meanwhile: do not use it afterwards.
     """
     config, validation, began = resolved.config, resolved.validation, time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""From a request to the events of a run, each of them recorded in the run directory."""
+"""Prepare the run that a request asks for, and yield its events after they are recorded in the run directory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Session:
     """A run that is ready to train.
 
     Attributes:
-        config: resolved: another run with it repeats this run.
+        config: the resolved configuration: another run with it repeats this run.
         corpus: the text.
-        network: the shape and device.
+        network: the shape of the network and its device.
         notices: lines for the user about what was decided.
         finished: whether all planned steps were done before, or patience had ended the run.
-        loop: trains.
+        loop: the training loop.
         out: the run directory, if there is one.
         earlier: what was in `out` before.
         copy_text: whether the text is in no file, so that `out` keeps a copy.
@@ -54,7 +54,7 @@ class Session:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint from which this run goes on."""
+        """The checkpoint that this run continues from; None for a new run."""
         return self.earlier.checkpoint
 
     def events(self) -> Iterator[Event]:
@@ -150,7 +150,7 @@ def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
 
 
 def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> tuple[str, ...]:
-    """Return a line for each checkpoint after `saved`, which cannot be read and is renamed when training goes on."""
+    """Return a line for each checkpoint after `saved`, which cannot be read and is renamed when training continues."""
     if out is None or saved is None:
         return ()
     paths = checkpoint.quarantine_paths(out, saved.meta.step)

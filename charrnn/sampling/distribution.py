@@ -23,7 +23,7 @@ HostArray = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to choose the next character.
+    """How to choose the next character. Raises `ConfigError` for values out of range.
 
     Attributes:
         temperature: divides the logits; 0 always chooses the likeliest character.
@@ -63,17 +63,17 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
 
 
 def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids, backend: Backend) -> Iterator[Array]:
-    """Choose N characters of each of B streams, one after the other. This form waits for the device at each.
+    """Choose N characters of each of B streams, one after the other. Waits for the device at each character.
 
     Args:
-        logits: (B, V) of the next characters; the caller overwrites them before each further step.
+        logits: (B, V) of the next characters; the caller overwrites them after each yield.
         uniforms: (N, B) in [0, 1).
         settings: how to choose.
         out: (N, B), receives all ids.
         backend: of the logits.
 
     Yields:
-        N times the ids (B,), on the device.
+        The ids (B,) of the next characters on the device, N times.
     """
     for n, uniform in enumerate(uniforms):
         out[n] = ids = choose(backend.to_host(logits), uniform, settings)  # sync

@@ -23,7 +23,7 @@ BLOCK, WORK = 64, 2**30
 
 
 class Writer:
-    """Streams generated side by side: the network, their state, and the logits (B, V) of their next characters.
+    """Writes B streams together: it has the network, their state, and the logits (B, V) of their next characters.
 
     Args:
         network: the shape of the network.
@@ -107,7 +107,7 @@ def generate(
 
 
 def write_group(uniforms: HostArray, settings: Settings, writer: Writer, group: slice) -> Ids:
-    """Return the next characters of one group of streams. Raise `OverflowingError`."""
+    """Return the next characters of one group of streams. Raise `OverflowingError` as `Writer.check` does."""
     writer.check()
     return writer.write(uniforms[:, group], settings)
 

@@ -111,7 +111,7 @@ class Builder:
             self.digest.update(END)
 
     def add(self, piece: Piece, position: int, starts: Sequence[int] = ()) -> None:
-        """Add the next piece of a source, in which it is at `position`.
+        """Add the next piece of a source; `position` is the index of its first character in the source.
 
         Documents start at position 0 of the source, and at the positions `starts` in the piece.
         Raises `TextError` for more than `max_characters`.
@@ -151,7 +151,7 @@ class Builder:
         return ids
 
     def corpus(self, name: str) -> Corpus:
-        """Return the corpus of all documents. Raises `TextError` for fewer than two characters, and from the cache."""
+        """Return the corpus of all documents. Raises `TextError` for fewer than two characters or if caching fails."""
         if self.length < 2:
             raise TextError(f"{name}: {self.length} characters are too few to learn from; at least 2 are needed")
         present = np.flatnonzero(self.counts)

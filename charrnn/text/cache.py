@@ -46,14 +46,14 @@ DAMAGED = (FileNotFoundError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True)
 class Meta:
-    """The contents of `meta.json`.
+    """The content of `meta.json`.
 
     Attributes:
         name: the text's name when it was cached, for the user.
         size: the text's bytes in UTF-8.
-        length: characters.
-        documents: how many.
-        vocabulary: as of `Corpus`.
+        length: number of characters.
+        documents: number of documents.
+        vocabulary: the vocabulary of the corpus, see `Corpus`.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry for the list of entries.
+    """An entry as `charrnn cache` lists it.
 
     Attributes:
         path: its folder.
@@ -83,7 +83,7 @@ class Entry:
 def directory() -> Path:
     """Return the cache directory, which need not exist: `charrnn` in XDG_CACHE_HOME or where the system has caches.
 
-    XDG_CACHE_HOME counts on every system. Raises `TextError` for a user without a home directory.
+    XDG_CACHE_HOME is used on every system. Raises `TextError` for a user without a home directory.
     """
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if xdg.is_absolute():
@@ -114,7 +114,7 @@ def writable_directory() -> Iterator[Path]:
 class Spill:
     """A stack of blocks of ids on the disk. `pop` frees the disk space of its block.
 
-    The file has no name, so that the system removes it when the process ends in any way.
+    The file has no name, so the system removes it when the process exits, even if it is killed.
     """
 
     def __init__(self, blocks: Iterable[Ids]) -> None:
@@ -147,7 +147,6 @@ class Spill:
         return np.frombuffer(data, dtype, length)
 
     def close(self) -> None:
-        """Remove the file."""
         self.stream.close()
 
 
@@ -156,7 +155,7 @@ def save(key: str, meta: Meta, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -
 
     Args:
         key: 64 hexadecimal digits: the corpus's hash, or another that stands for it and its vocabulary.
-        meta: all but the numbers.
+        meta: the content of `meta.json`.
         starts: (D,) the document starts.
         blocks: the ids, as positions and blocks of ids, in any order.
 
@@ -319,9 +318,9 @@ def clear() -> tuple[list[Entry], list[Path]]:
 def trim(*, keep: Path) -> None:
     """Remove what killed processes left, and the entries used longest ago beyond `LIMIT`, but never `keep`."""
     remove_stale(STALE)
-    found = entries()
-    total = sum(entry.size for entry in found)
-    for entry in reversed(found):
+    last_used_first = entries()
+    total = sum(entry.size for entry in last_used_first)
+    for entry in reversed(last_used_first):
         if total > LIMIT and entry.path != keep:
             with suppress(OSError):
                 remove(entry.path)

@@ -19,7 +19,7 @@ class Corpus:
         name: the file's name, or how many files, for the user.
         ids: (N,) in the vocabulary's dtype. Those of a large text are read-only, memory-mapped from the cache.
         starts: (D,) sorted positions in `ids` where a document starts; the first is 0. Mapped if `ids` is.
-        vocabulary: every character of the text, and those that `widen` added, with counts of 0.
+        vocabulary: every character of the text, and those that `widen` added, with a count of 0.
         sha256: the hash of the text and the ends of its documents.
     """
 
@@ -68,7 +68,7 @@ class Part:
         return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)])
 
     def is_start(self, positions: Ids) -> Ids:
-        """Return for positions of any shape whether a document starts at them; one always starts at 0."""
+        """Return for positions of any shape whether a document starts at them. Position 0 always counts as a start."""
         result = positions == 0
         if len(self.starts):
             nearest = np.searchsorted(self.starts, positions).clip(max=len(self.starts) - 1)

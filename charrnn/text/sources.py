@@ -51,7 +51,7 @@ def expand(names: list[str]) -> list[str]:
 
     A folder stands for every file in it and below that is not hidden and has no NUL byte in its first block.
     Files that training runs wrote are left out of folders and patterns.
-    Raises `TextError` for a name that stands for no file.
+    Raises `TextError` for a name that matches no file.
     """
     paths: list[str] = []
     for name in names:
@@ -131,7 +131,7 @@ def glob_matches(pattern: str) -> Iterator[str]:
 
 
 def is_text(name: str, *, below: Path) -> bool:
-    """Return whether a file in a folder is taken for text: not hidden, and no NUL byte in its first block."""
+    """Return whether a file in a folder counts as text: not hidden, and no NUL byte in its first block."""
     path = Path(name)
     if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
         return False

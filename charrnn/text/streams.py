@@ -25,7 +25,7 @@ class Streams:
     Attributes:
         ids: (N, B), a view of the part's ids: column b is stream b, so that a chunk is a slice of rows.
         seq_length: T.
-        starts: (D,) sorted, N·b + n for each row n of stream b, except row 0 of stream 0, where a document starts.
+        starts: (D,) sorted: N·b + n where a document starts at row n of stream b, without row 0 of stream 0.
         seed: with a seed, each sweep starts at a row drawn for it, so that no two sweeps cut the text in the same
             places and every row is read in some sweep; None: every sweep starts at row 0.
     """
@@ -59,7 +59,7 @@ class Streams:
         return bool((lows < highs).any())
 
     def documents(self, row: int) -> tuple[Ids, Ids, Ids]:
-        """Return three arrays (B,) for the chunk at `row`: N·b + row, and the first and last index into `starts`."""
+        """Return three arrays (B,) for the chunk at `row`: N·b + row; first and end index of its `starts`."""
         N, B = self.ids.shape
         first = np.arange(B) * N + row
         lows, highs = np.searchsorted(self.starts, [first, first + self.seq_length])

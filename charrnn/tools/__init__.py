@@ -1,1 +1,1 @@
-"""What reads finished runs and models, or measures a configuration; nothing in the core knows of it."""
+"""Tools that read finished runs and models, or measure a configuration. No room below imports them."""

@@ -65,7 +65,7 @@ class Row:
         text: the text of the losses; None if there are no losses.
         losses: protocol -> nats per character; None if it is missing.
         missing: protocol -> why its loss is missing.
-        best: the protocols under which no other run on this text is better; empty if no other run is on this text.
+        best: the protocols under which no other run on this text is better; empty if it is the only run on this text.
         notices: lines for the user about loading the model.
     """
 
@@ -238,7 +238,7 @@ def validation_text(model: Model, most: int = 0) -> Text:
 
 
 def mark_best(rows: Iterable[Row]) -> list[Row]:
-    """Return `rows` with `best` filled in; a run whose text no other run shares is the best of nothing."""
+    """Return `rows` with `best` filled in; a run whose text no other run shares has no marks."""
     rows = list(rows)
     groups: dict[tuple[Text | None, str], list[float]] = {}
     for one in rows:

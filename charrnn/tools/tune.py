@@ -77,7 +77,7 @@ class Plan:
         backends: device name -> backend, of every device that can compute.
         missing: device name -> reason, of every CUDA device that cannot compute.
         candidates: what is compared.
-        current: the candidate that is the configuration as it is.
+        current: the candidate that the configuration describes now.
         seconds: how long to measure, approximately.
         notices: lines for the user about decisions that were made.
     """
@@ -131,7 +131,7 @@ class Result:
 
     @property
     def recommendation(self) -> str:
-        """One line that says what to change."""
+        """One line for the user: the settings that are fastest, and by how much."""
         plan, best = self.plan, self.best
         parts = [f"train.device = {best.device}"] if best.device != plan.current.device else []
         if best.device == "cpu":
@@ -272,8 +272,8 @@ class Bench:
 def summarize(plan: Plan, slices: Iterable[Slice]) -> Result:
     """Return the median rate of every candidate and which one is best. Every candidate needs at least one slice."""
     measured: dict[Candidate, list[float]] = {candidate: [] for candidate in plan.candidates}
-    for one in slices:
-        measured[one.candidate].append(one.rate)
+    for measurement in slices:
+        measured[measurement.candidate].append(measurement.rate)
     rates = {candidate: median(values) for candidate, values in measured.items()}
     winner, train = best_of(rates, plan.current), plan.settings.train
     rows = tuple(

@@ -205,7 +205,7 @@ def test_single_path_needs_no_list(in_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"text": TEXT, "files": "t.txt"}, "text and files exclude each other"),
+        ({"text": TEXT, "files": "t.txt"}, "pass text or files, not both"),
         ({"text": "t.txt"}, "t.txt is a file, not the text to learn: write files=['t.txt']"),
         ({"settings": {"train": {}}}, "settings: there is no key 'train'; name one of its keys"),
         ({"text": TEXT, "minutes": 2_000_000}, "below a million, not 2000000"),

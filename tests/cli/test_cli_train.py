@@ -93,7 +93,7 @@ def test_existing_run_is_refused_or_replaced(call: Call, tmp_path: Path) -> None
     before = (tmp_path / "r" / "metrics.jsonl").read_bytes()
     (tmp_path / "r" / "notes.txt").write_text("mine")
     _, error = call(*TRAIN, "--out=r", status=2)
-    assert error == "charrnn: r already exists: add --resume to go on with it, --overwrite to start anew"
+    assert error == "charrnn: r already exists: add --resume to continue it, or --overwrite to replace it"
     assert (tmp_path / "r" / "metrics.jsonl").read_bytes() == before
     call(*TRAIN, "--out=r", "--overwrite", "--steps=3")
     assert metrics(tmp_path / "r")[-1]["step"] == 3

@@ -156,7 +156,7 @@ def test_a_misspelled_key(dotted: str) -> None:
         )
     with pytest.raises(ConfigError) as caught:
         checked({key: 1}, "here.toml")
-    assert str(caught.value) == f"here.toml: {key!r} stands outside a section; did you mean {dotted!r}?"
+    assert str(caught.value) == f"here.toml: {key!r} is not in a section; did you mean {dotted!r}?"
 
 
 @pytest.mark.parametrize(

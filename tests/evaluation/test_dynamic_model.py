@@ -73,7 +73,7 @@ def test_command_says_what_the_api_says(run: Path, call: Call) -> None:
         assert values["nats_per_char"] == expected.nats_per_char
         assert f"protocol       {protocol}\n" in call("eval", run, *words, "--dynamic")[0]
     for words, message in (
-        (["--dynamic", "--window=5"], "--dynamic and --window exclude each other"),
+        (["--dynamic", "--window=5"], "use --dynamic or --window, not both"),
         (["--dynamic-chunk=5"], "--dynamic-chunk and --dynamic-rate need --dynamic"),
         (["--dynamic-rate=0"], "--dynamic-chunk and --dynamic-rate need --dynamic"),
         (["--dynamic", "--dynamic-chunk=0"], "--dynamic-chunk must be at least 1, not 0"),

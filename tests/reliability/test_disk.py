@@ -51,7 +51,7 @@ def test_full_at_every_moment(tmp_path: Path, corpus: Path, stride: int) -> None
         assert "\n" not in line
         saved = checkpoint.last(out)
         lines.add(line.partition("; ")[2])
-        assert saved is None or f"saved up to step {saved[1].meta.step}: mend this and go on with --resume" in line
+        assert saved is None or f"saved up to step {saved[1].meta.step}: fix this and continue with --resume" in line
         assert not list(out.rglob(".*"))
         run(out, corpus, FEW, OFTEN, resume=True)
         assert contents(out) == whole, moment

@@ -197,10 +197,10 @@ class Endless(io.RawIOBase):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["sample", "r", "--prompt-file=-"], "the text is longer than 500,000 characters: give only its end"),
-        (["eval", "r", "-"], "the text is longer than 250,000 characters: name a part of it"),
-        (["score", "r", "-"], "the text is longer than 250,000 characters: name a part of it"),
-        (["compare", "r", "-"], "the text is longer than 250,000 characters: name a part of it"),
+        (["sample", "r", "--prompt-file=-"], "the text is longer than 500,000 characters: use only its end"),
+        (["eval", "r", "-"], "the text is longer than 250,000 characters: use only a part of it"),
+        (["score", "r", "-"], "the text is longer than 250,000 characters: use only a part of it"),
+        (["compare", "r", "-"], "the text is longer than 250,000 characters: use only a part of it"),
     ],
 )
 def test_texts_without_end(monkeypatch: pytest.MonkeyPatch, trained: Path, words: list[str], error: str) -> None:

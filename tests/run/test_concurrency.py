@@ -35,7 +35,7 @@ def test_the_error_names_the_process_that_trains(place: Path) -> None:
         for option in ("--resume", "--overwrite"):
             with started("train", "t.txt", "--out", "r", option, "--stop-after=1") as second:
                 said = second.communicate()[0]
-            assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
+            assert said == f"charrnn: process {first.pid} is training in r: wait for it, or name another --out\n"
             assert second.returncode == 2
         finished("sample", "r", "--length=5")
         finished("eval", "r")
@@ -51,7 +51,7 @@ def test_the_owner_file_names_the_process(tmp_path: Path) -> None:
     (tmp_path / OWNER).write_text("1 elsewhere\n")
     lock.check(tmp_path)
     held = Lock(tmp_path)
-    with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training into"):
+    with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training in"):
         Lock(tmp_path)
     for content, process in (
         ("77 elsewhere\n", "process 77 on elsewhere"),
@@ -60,10 +60,10 @@ def test_the_owner_file_names_the_process(tmp_path: Path) -> None:
         (f"5 {socket.gethostname()}", "process 5"),
     ):
         (tmp_path / OWNER).write_text(content)
-        with pytest.raises(CheckpointError, match=f"^{process} is training into"):
+        with pytest.raises(CheckpointError, match=f"^{process} is training in"):
             lock.check(tmp_path)
     (tmp_path / OWNER).unlink()
-    with pytest.raises(CheckpointError, match=r"^another process is training into"):
+    with pytest.raises(CheckpointError, match=r"^another process is training in"):
         lock.check(tmp_path)
     held.close()
     lock.check(tmp_path)

@@ -106,9 +106,9 @@ ERRORS: list[tuple[list[str], str]] = [
     (
         ["--init-from=old", "--set=model.hidden_size=9", "--set=model.cell=rnn"],
         "the weights of old do not fit: model.cell is 'gru' there, not 'rnn', model.hidden_size is 8 there, not 9; "
-        "leave it out",
+        "set the same value, or none",
     ),
-    (["--init-from=old", "--config=quickstart"], "model.num_layers is 2 there, not 1; leave it out"),
+    (["--init-from=old", "--config=quickstart"], "model.num_layers is 2 there, not 1; set the same value, or none"),
     (["--init-from=old", "--set=train.init_sha256=00"], "is not the checkpoint that this configuration began from"),
 ]
 

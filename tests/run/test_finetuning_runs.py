@@ -33,7 +33,7 @@ def test_resume_needs_no_source(call: Call, source: Path) -> None:
     assert recorded["train"]["grow_vocabulary"] is True
     (source / "old").rename(source / "gone")
     call("train", "--resume", "--out=parts", "--stop-after=3")
-    assert "passed over" not in call(*words, "--out=parts", "--resume")[1]
+    assert "is ignored" not in call(*words, "--out=parts", "--resume")[1]
     assert "resuming parts at step 10" in call(*words, "--out=parts", "--resume")[0]
     for run in ("parts", "again"):
         assert (source / run / "config.toml").read_bytes() == (source / "whole" / "config.toml").read_bytes()
@@ -47,7 +47,7 @@ def test_resume_ignores_another_source(call: Call, source: Path) -> None:
     """A notice says so. An error about another text compares only characters that occur in the texts."""
     call("train", "old.txt", *FINETUNE, "--init-from=old", "--out=new", "--stop-after=5")
     _, err = call("train", "--resume", "--out=new", "--init-from=t.txt")
-    assert "--init-from t.txt is passed over: the run goes on from its own checkpoint" in err.splitlines()
+    assert "--init-from t.txt is ignored: the run continues from its own checkpoint" in err.splitlines()
     (source / "other.txt").write_text("he tells bells\n" * 30)
     _, err = call("train", "other.txt", "--resume", "--out=new", status=2)
     assert "old.txt had 450 characters, other.txt has 450; new: 't'" in err

@@ -50,7 +50,7 @@ def test_a_second_training_is_not_disturbed_by_the_first(place: Path, upto: int,
         shutil.rmtree(place / "r")
     second = training(place / "t.txt", 13, seed=0 if resume else 5, resume=resume)
     check_that_it_stops(first, place / "r")
-    with pytest.raises(CheckpointError, match="is training into"):
+    with pytest.raises(CheckpointError, match="is training in"):
         lock.check(place / "r")
     assert [event.at.step for event in second][-1] == 40
     assert not (place / "r" / LOCK).exists()

@@ -82,5 +82,5 @@ def test_other_keys_cannot_change(tmp_path: Path, corpus: Path) -> None:
         run(tmp_path / "a", corpus, other, resume=True)
     assert str(error.value) == (
         "--resume cannot change train.seed (the run has 0, not 5), optimizer.learning_rate (the run has 0.05, "
-        "not 0.5): leave it out, or start a new run"
+        "not 0.5): keep the run's value, or start a new run"
     )

@@ -28,11 +28,11 @@ def test_the_same_command_again_names_the_process_that_trains(place: Path) -> No
         until(first, "loss")
         with started(*command) as second:
             said = second.communicate()[0]
-    assert said == f"charrnn: process {first.pid} is training into r: wait for it, or name another --out\n"
+    assert said == f"charrnn: process {first.pid} is training in r: wait for it, or name another --out\n"
     (place / "new").mkdir()
     held = lock.Lock(place / "new")
     for how in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training into new"):
+        with pytest.raises(CheckpointError, match=f"^process {os.getpid()} is training in new"):
             prepare(Request(files=("no such text",), out=Path("new"), **how))
     held.close()
 

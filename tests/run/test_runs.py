@@ -23,9 +23,9 @@ def test_only_one_process_trains_into_a_run(tmp_path: Path, corpus: Path) -> Non
     while next(events).at.step < 12:
         pass
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(CheckpointError, match="is training into"):
+    with pytest.raises(CheckpointError, match="is training in"):
         list(second.events())
-    with pytest.raises(CheckpointError, match="is training into"):
+    with pytest.raises(CheckpointError, match="is training in"):
         prepare(Request(out=tmp_path / "a", resume=True))
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     events.close()
@@ -40,7 +40,7 @@ def test_a_run_that_another_process_trained_meanwhile_is_not_replaced(tmp_path: 
     late = prepare(Request(files=(str(corpus),), options=TINY, out=tmp_path / "a", **how))
     run(tmp_path / "a", corpus, resume=True)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(CheckpointError, match=r"another process has just trained into .*: run the command again"):
+    with pytest.raises(CheckpointError, match=r"another process has just trained in .*: run the command again"):
         list(late.events())
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 

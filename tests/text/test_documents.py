@@ -73,7 +73,7 @@ def test_a_separator_is_recorded(call: Call, tmp_path: Path, source: str) -> Non
     (tmp_path / "book.txt.gz").write_bytes(gzip.compress(BOOK.encode()))
     stdin = BOOK if source == "-" else ""
     _, err = call("train", source, *FIT, "--document-separator", r"\n\n", "--out=r", "--stop-after=2", stdin=stdin)
-    assert r"documents: 20, parted by '\n\n'" in err.splitlines()
+    assert r"documents: 20, separated by '\n\n'" in err.splitlines()
     assert tomllib.loads((tmp_path / "r" / "config.toml").read_text())["data"]["document_separator"] == "\n\n"
     call("train", "--resume", "--out=r")
     call("train", "book.txt", *FIT, "--set", r'data.document_separator="\n\n"', "--out=whole")
@@ -88,7 +88,7 @@ def test_messages_about_separators(call: Call, tmp_path: Path) -> None:
     _, err = call("train", "book.txt", *FIT, "--document-separator=;;", "--out=r", "--stop-after=2")
     assert "the text is one document: it has no document separator ';;' between two" in err.splitlines()
     _, err = call("train", "--resume", "--out=r", "--document-separator", r"\n\n", status=2)
-    assert r"its documents are parted by ';;', not '\n\n' (data.document_separator)" in err
+    assert r"its documents are separated by ';;', not '\n\n' (data.document_separator)" in err
     _, err = call("train", "--resume", "--out=r", "--document-separator=", status=2)
     assert "data.document_separator (the run has ';;', not '')" in err
     for word, shown in ((r"a\q", r"\q"), ("a\\", "\\"), (r"\u12", r"\u"), (r"\U00110000", r"\U00110000")):

@@ -211,7 +211,7 @@ def test_slice_starts_when_every_process_is_ready(planned: Plan, monkeypatch: py
 
 def test_processes_that_never_become_ready(planned: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the waiting time the measurement starts without them."""
-    monkeypatch.setattr(resolve, "PATIENCE", 3.0)
+    monkeypatch.setattr(resolve, "WORKER_TIMEOUT", 3.0)
     monkeypatch.setattr(process_pool.ForkPool, "ready", property(lambda _: False))
     trainer = start(planned.settings, Bench(planned).networks["cpu"], planned.part, ThreadPool(1))
     warm_up(trainer, clock=count().__next__)

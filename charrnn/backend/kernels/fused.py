@@ -1,4 +1,4 @@
-"""Kernels in place of functions of other rooms, in one or two launches. Each is called like the function."""
+"""Kernels that replace functions of other rooms by one or two launches. Each is called like its function."""
 
 from __future__ import annotations
 

@@ -97,13 +97,12 @@ def elements(G: int, H: int, units: int, streams: int, chunk: int, resident: boo
     """Return how many numbers a block has in shared memory in the larger of both passes: see `Product`."""
     left, parts = streams * (chunk + QUAD), threads * QUAD * QUAD
     forward, backward = (
-        (round_up(K) if resident else chunk) * columns for K, columns in ((H, G * units), (G * H, units))
+        (round_up_to_quad(K) if resident else chunk) * columns for K, columns in ((H, G * units), (G * H, units))
     )
     return left + parts + max(forward, backward)
 
 
-def round_up(n: int) -> int:
-    """Round up to a multiple of four."""
+def round_up_to_quad(n: int) -> int:
     return ceil(n / QUAD) * QUAD
 
 

@@ -29,7 +29,7 @@ struct Layer {
     REAL* hidden;         // (T+1, B, H)
     REAL* cell_state;     // (T+1, B, H); for the LSTM
     const REAL* dhidden;  // (T, B, H)
-    REAL* carry;          // (B, H): what a step of the adjoint hands to the next besides dz
+    REAL* carry;          // (B, H): what a step of the adjoint passes to step t-1 besides dz
     unsigned* counters;   // one for each stream tile, 32 words apart; zero at the launch
 
     __device__ REAL keep_at(int t, int b) const { return keep ? keep[t * B + b] : REAL(1); }

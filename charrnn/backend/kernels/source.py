@@ -29,7 +29,7 @@ def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
 
 
 def has_source(name: str) -> bool:
-    """Whether a file `name` exists."""
+    """Return whether this package has a file `name`."""
     return (FOLDER / name).is_file()
 
 

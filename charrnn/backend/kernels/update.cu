@@ -1,7 +1,7 @@
 // Everything that follows the gradient, in two launches: its norm, the guard, clipping, weight decay, the update rule,
 // the average of the weights and the state that the next chunk starts with. See charrnn/optim/rules.py.
 //
-// Defined from outside: REAL, REAL_BYTES, THREADS (a power of two), RULE, LIMIT (the guard's).
+// Macros: REAL, REAL_BYTES, THREADS (a power of two), RULE, LIMIT (the guard's).
 
 #include "reduce.cuh"
 
@@ -45,7 +45,7 @@ __device__ inline REAL clipped(REAL x, REAL bound) { return x < -bound ? -bound 
 
 // Judge the step by `loss` (0-d, summed nats) times `per_character` and by the norm: the root of the sum of `parts`
 // (count). Unless it is skipped, clip the gradient to `clip_norm` and +-`clip_value` (0: no clipping), decay the weights
-// that have a 1 in `decayed` by `decay`, apply the RULE, move the average by `share` towards the weights, and copy the
+// that have a 1 in `decayed` by `decay`, apply the RULE, move the average by `share` toward the weights, and copy the
 // states (S,) after the chunk.
 //
 // All blocks judge alike, from the arrays of the launch before; the guard's new values go to other arrays. `trace` gets
