@@ -13,7 +13,7 @@ from charrnn.checkpoint.directory import (
     remove_quarantined,
     steps,
 )
-from charrnn.checkpoint.file import Best, Checkpoint, Meta, digest_of, load, save, write_atomically
+from charrnn.checkpoint.file import Best, Checkpoint, Meta, digest_of, has_digest, load, save, write_atomically
 from charrnn.checkpoint.schema import tensor_shapes
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Meta",
     "digest_of",
     "find",
+    "has_digest",
     "is_name",
     "last",
     "load",

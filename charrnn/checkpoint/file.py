@@ -133,6 +133,14 @@ def digest_of(tensors: Mapping[str, HostArray]) -> str:
     return digest.hexdigest()
 
 
+def has_digest(saved: Checkpoint, digest: str) -> bool:
+    """Return whether a checkpoint has this digest, by its names of tensors now or by those in format 1."""
+    former = dict(saved.tensors)
+    for old, new in RENAMED.items():
+        former = {old + n.removeprefix(new) if n.startswith(new) else n: tensor for n, tensor in former.items()}
+    return digest == saved.digest or digest in (digest_of(saved.tensors), digest_of(former))
+
+
 def write_atomically(path: Path, *blocks: bytes) -> None:
     """Do what `files.write_atomically` does, and turn its `OSError` into a `CheckpointError`."""
     try:
@@ -152,6 +160,7 @@ def load(path: Path) -> Checkpoint:
             raise CheckpointError("it is not a file")
         with safetensors.safe_open(path, framework="numpy") as file:
             values = json.loads((file.metadata() or {})["charrnn"])
+            check_format(values["format"])
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         digest = digest_of(stored)
         if values.pop("content", digest) != digest:
@@ -192,11 +201,7 @@ def encode(meta: Meta) -> dict[str, Any]:
 def decode(values: dict[str, Any]) -> Meta:
     """Return the metadata that `encode` wrote. Raise `CheckpointError` for a newer format or damaged values."""
     values = {RENAMED_KEYS.get(key, key): value for key, value in values.items()}
-    version = values.pop("format")
-    if version not in (1, FORMAT):
-        raise UnreadableError(
-            f"it has format version {version}; this charrnn reads versions 1 to {FORMAT}: update charrnn"
-        )
+    check_format(values.pop("format"))
     values = {"stale_evaluations": 0, "lr_reductions": 0} | values  # the first files lack them
     config = configuration.checked(values["config"], "its configuration")
     meta = Meta(
@@ -214,6 +219,14 @@ def decode(values: dict[str, Any]) -> Meta:
     if not names_text or not all(map(is_count, counts)) or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     return meta
+
+
+def check_format(version: object) -> None:
+    """Raise `UnreadableError` for a format of a later version: the file may be undamaged."""
+    if version not in (1, FORMAT):
+        raise UnreadableError(
+            f"it has format version {version}; this charrnn reads versions 1 to {FORMAT}: update charrnn"
+        )
 
 
 def decode_vocabulary(values: dict[str, Any]) -> Vocabulary:

@@ -30,6 +30,8 @@ STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 """A TOML string on one line, or the rest of the line if its end is missing."""
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
+ADDED_KEYS: Table = {"log": {"baselines": True}}
+"""Keys that the configurations of earlier runs lack, with the values that such a run had."""
 SHOWN = 200
 """Characters of a value or a message that an error shows."""
 
@@ -86,7 +88,7 @@ def is_complete(path: Path) -> bool:
         table_read = read(str(path)) if path.is_file() else {}
     except ConfigError:
         return False
-    return table_read == table(build(table_read))
+    return bool(table_read) and merged(ADDED_KEYS, table_read) == table(build(table_read))
 
 
 def parse(content: bytes, place: str) -> Table:

@@ -15,27 +15,23 @@ from charrnn.text import Corpus, Part
 from charrnn.training.events import BaselinesCounted, Evaluated, Event
 from charrnn.training.loop import Loop
 
-SECONDS_PER_CHARACTER = 0.5e-6
-"""An estimate of the time that counting takes, to plan the steps of a run with a deadline."""
 
-
-def with_baselines(loop: Loop, run: Path | None) -> Iterator[Event]:
+def with_baselines(loop: Loop, run: Path, counted: Baselines | None = None) -> Iterator[Event]:
     """Yield the events of `loop`, and one `BaselinesCounted` among them if the run has baselines.
 
     A resumed run reads them from `baselines.json` in its directory `run` and yields them first. Otherwise they are
-    counted after the first evaluation. The loop waits meanwhile, and this time is not in `chars_per_second`.
+    counted after the first evaluation, unless they are `counted` already. The loop waits meanwhile, and this time is
+    not in `chars_per_second`.
     """
     split = split_to_count(loop.config, loop.corpus, loop.validation)
-    recorded = read_baselines(run, split) if split is not None and run is not None and loop.resumed else None
+    recorded = read_baselines(run, split) if split is not None and loop.resumed else None
     if recorded is not None:
         yield BaselinesCounted(loop.moment(loop.trainer.done), recorded)
         split = None
     for event in loop.events():
         yield event
         if split is not None and isinstance(event, Evaluated):
-            baselines = None
-            with suppress(MemoryError):  # training needs no baselines
-                baselines = count_baselines(split)
+            baselines = counted or count(split)
             if baselines is not None:
                 yield BaselinesCounted(loop.moment(event.at.step), baselines)
             split = None
@@ -51,10 +47,11 @@ def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> S
     return split_of(corpus, config.data.val_fraction, validation)
 
 
-def counting_seconds(config: Config, corpus: Corpus, validation: Part | None) -> float:
-    """Return an estimate of the seconds that counting the baselines will take."""
-    split = split_to_count(config, corpus, validation)
-    return 0.0 if split is None else SECONDS_PER_CHARACTER * (len(split.counted.ids) + len(split.predicted.ids))
+def count(split: Split | None) -> Baselines | None:
+    """Return the baselines of a split, or None if there is no split or too little memory: training needs none."""
+    with suppress(MemoryError):
+        return None if split is None else count_baselines(split)
+    return None
 
 
 def read_baselines(run: Path, split: Split) -> Baselines | None:

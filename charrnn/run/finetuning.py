@@ -61,13 +61,13 @@ class Source:
             raise ConfigError(
                 f"the weights of {self.where} do not fit: {', '.join(wrong)}; set the same value, or none"
             )
-        digest = self.saved.digest
-        if table["train"].get("init_sha256", "") not in ("", digest):
+        wanted_digest = table["train"].get("init_sha256", "")
+        if wanted_digest and not checkpoint.has_digest(self.saved, wanted_digest):
             raise CheckpointError(
                 f"{self.path} is not the checkpoint that this configuration began from (train.init_sha256): "
                 f"to begin from it as it is now, add --init-from {self.where}"
             )
-        train = {"init_from": str(Path(self.where).absolute()), "init_sha256": digest}
+        train = {"init_from": str(Path(self.where).absolute()), "init_sha256": self.saved.digest}
         return config.merged(table, {"model": shape, "train": train})
 
     def widen(self, corpus: Corpus, table: Table) -> Corpus:

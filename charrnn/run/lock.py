@@ -37,6 +37,8 @@ class Lock:
         self.run, self.path, self.stream = run, run / LOCK, stream
         HELD.add(self)
         try:
+            if (run / OWNER).is_dir():
+                raise CheckpointError(f"{run / OWNER} is not a file: remove it")
             files.write_atomically(run / OWNER, f"{os.getpid()} {socket.gethostname()}\n".encode())
         except BaseException:
             self.close()
@@ -53,11 +55,13 @@ class Lock:
     def close(self) -> None:
         """Let other processes train in `run`. A lock file that replaced the one of this process stays."""
         HELD.discard(self)
-        if not self.stream.closed and is_at(self.stream, self.path):
-            (self.run / OWNER).unlink(missing_ok=True)
-            with suppress(PermissionError):  # Windows cannot remove an open file; unlocked, it does no harm
-                self.path.unlink()
-        self.stream.close()
+        try:
+            if not self.stream.closed and is_at(self.stream, self.path):
+                with suppress(OSError):  # Windows cannot remove an open file; unlocked, the files do no harm
+                    (self.run / OWNER).unlink(missing_ok=True)
+                    self.path.unlink()
+        finally:
+            self.stream.close()
 
 
 HELD: WeakSet[Lock] = WeakSet()
@@ -90,11 +94,12 @@ def check(run: Path) -> None:
 
 def locked(path: Path, *, create: bool) -> FileIO | None:
     """Open and lock the file at `path`; closing it unlocks it. Return None if another process holds it."""
-    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # follow no link, wait for no pipe
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # follow no link, wait for no pipe
+    flags |= os.O_RDWR if create or os.access(path, os.W_OK) else os.O_RDONLY  # NFS locks only what can be written
+    flags |= os.O_CREAT if create else 0
     for _ in range(TRIES):
         with ExitStack() as stack:
-            stream = stack.enter_context(FileIO(os.open(path, flags, 0o666), "r+" if create else "r"))
+            stream = stack.enter_context(FileIO(os.open(path, flags, 0o666), "r+" if flags & os.O_RDWR else "r"))
             if try_lock(stream) and is_at(stream, path):
                 stack.pop_all()
                 return stream

@@ -128,7 +128,8 @@ def remove_all_but_newest(run: Path) -> Path | None:
     for path in paths[:-1]:
         path.unlink()
     checkpoint.remove_quarantined(run)
-    (run / BASELINES).unlink(missing_ok=True)
+    for name in (BASELINES, "floors.json"):  # its first name
+        (run / name).unlink(missing_ok=True)
     return paths[-1] if paths else None
 
 

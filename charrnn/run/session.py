@@ -10,9 +10,10 @@ from pathlib import Path
 from charrnn import backend, checkpoint, config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
+from charrnn.evaluation.baselines import Baselines
 from charrnn.model import Network, build
 from charrnn.run import logs, recorder
-from charrnn.run.baselines import counting_seconds, with_baselines
+from charrnn.run.baselines import count, split_to_count, with_baselines
 from charrnn.run.corpus import read_text
 from charrnn.run.finetuning import Source
 from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested
@@ -38,6 +39,7 @@ class Session:
         out: the run directory, if there is one.
         earlier: what was in `out` before.
         copy_text: whether the text is in no file, so that `out` keeps a copy.
+        baselines: of the text, if they were counted before the steps were planned.
         seconds: the time that the steps were planned for; 0 if they were not planned.
     """
 
@@ -50,6 +52,7 @@ class Session:
     out: Path | None
     earlier: Earlier
     copy_text: bool
+    baselines: Baselines | None = None
     seconds: float = 0.0
 
     @property
@@ -66,7 +69,7 @@ class Session:
             return
         try:
             with backend.explain_out_of_memory(self.network.backend, resumed=self.checkpoint is not None):
-                yield from with_baselines(self.loop, None) if self.out is None else self.recorded(self.out)
+                yield from self.loop.events() if self.out is None else self.recorded(self.out)
         finally:
             self.loop.trainer.close()
 
@@ -75,7 +78,7 @@ class Session:
         meta = self.checkpoint.meta if self.checkpoint else None
         text = self.corpus if self.copy_text else None
         with recorder.Recorder(out, self.config, meta, text, self.earlier.marks) as record:
-            for event in with_baselines(self.loop, out):
+            for event in with_baselines(self.loop, out, self.baselines):
                 record.record(event)
                 yield event
 
@@ -93,13 +96,15 @@ def prepare(request: Request) -> Session:
     choice = device(complete, fallback=request.fallback)
     resolved = resolve(complete, text.corpus, choice.backend)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
-    planned, seconds = plans_steps(request, earlier), 0.0
+    planned, seconds, baselines = plans_steps(request, earlier), 0.0, None
     with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
         thread_pool = choice.backend.thread_pool(request.threads)
         start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
         if planned:
-            seconds = request.seconds_left() - counting_seconds(resolved.config, text.corpus, resolved.validation)
+            if request.out is not None:  # now, so that the plan knows how much time is left
+                baselines = count(split_to_count(resolved.config, text.corpus, resolved.validation))
+            seconds = request.seconds_left()
             resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
         trainer = start_trainer(resolved.config)
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
@@ -124,6 +129,7 @@ def prepare(request: Request) -> Session:
         out=request.out,
         earlier=earlier,
         copy_text=text.copied,
+        baselines=baselines,
         seconds=seconds,
     )
 

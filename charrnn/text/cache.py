@@ -35,12 +35,13 @@ SMALL = 64 << 20
 LIMIT = 20 * 10**9
 """Bytes of all entries together."""
 STALE = 3600.0
-"""Seconds without a write after which a temporary folder is taken for that of a killed process."""
+"""Seconds without a write after which a temporary folder is taken for that of a killed process; `clear` waits less."""
+STALE_IF_CLEARED = 60.0
 START = np.dtype(np.int64)
 IS_KEY = re.compile(r"[0-9a-f]{64}").fullmatch
 IS_OLD = re.compile(r"\.?[0-9a-f]{64}\.(ids|baselines\.json|floors\.json)(\.[0-9a-f]{8}\.tmp)?").fullmatch
 """The names of files that earlier versions wrote."""
-DAMAGED = (FileNotFoundError, ValueError, KeyError, TypeError)
+DAMAGED = (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError)
 """The errors of reading an entry that is damaged."""
 
 
@@ -192,19 +193,33 @@ def load(key: str, name: str) -> Corpus | None:
     path = directory() / key
     if not path.is_dir():
         return None
+    corpus = None
     try:
-        meta = read_meta(path)
-        ids = map_array(path / "ids.npy", meta.vocabulary.dtype, meta.length)
-        starts = map_array(path / "starts.npy", START, meta.documents)
+        corpus = map_entry(path, name)
+    except OSError as error:
+        if not isinstance(error, DAMAGED):
+            raise TextError(f"{path} cannot be read ({error.strerror or error}): remove this directory") from None
     except DAMAGED:
+        pass
+    if corpus is None:
         with suppress(OSError):
             remove(path)
         return None
-    except OSError as error:
-        raise TextError(f"{path} cannot be read ({error.strerror or error}): remove this directory") from None
     with suppress(OSError):  # a read-only cache
         os.utime(path)
-    return Corpus(name, ids, starts, meta.vocabulary, key)
+    return corpus
+
+
+def map_entry(path: Path, name: str) -> Corpus:
+    """Return the corpus of the entry at `path`. Raises one of `DAMAGED`, `TextError`, or `OSError`."""
+    meta = read_meta(path)
+    ids = map_array(path / "ids.npy", meta.vocabulary.dtype, meta.length)
+    starts = map_array(path / "starts.npy", START, meta.documents)
+    if ids.max() >= len(meta.vocabulary):
+        raise ValueError("an id is that of no character")
+    if starts[0] != 0 or starts[-1] >= meta.length or not (starts[1:] > starts[:-1]).all():
+        raise ValueError("the documents do not fit the text")
+    return Corpus(name, ids, starts, meta.vocabulary, path.name)
 
 
 def read_meta(path: Path) -> Meta:
@@ -212,8 +227,11 @@ def read_meta(path: Path) -> Meta:
     values = json.loads((path / "meta.json").read_bytes())
     characters, counts = (values["vocabulary"][key] for key in ("characters", "counts"))
     meta = Meta(**values | {"vocabulary": Vocabulary(characters, tuple(counts))})
-    if len(characters) != len(counts) or sum(counts) != meta.length:
-        raise ValueError("the characters do not fit the text")
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    if not whole or len(characters) != len(counts) or sum(counts) != meta.length:
+        raise ValueError("the counts do not fit the text")
+    if list(characters) != sorted(set(characters)):
+        raise ValueError("the characters are not in order")
     return meta
 
 
@@ -304,20 +322,26 @@ def clear() -> tuple[list[Entry], list[Path]]:
     Raises `TextError` for one that cannot be removed.
     """
     removed = entries(), old_files()
-    remove_stale(0)
+    remove_stale(STALE_IF_CLEARED)
     try:
         for entry in removed[0]:
             remove(entry.path)
         for path in removed[1]:
-            path.unlink()
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise TextError(f"{error.filename} cannot be removed ({error.strerror or error})") from None
     return removed
 
 
 def trim(*, keep: Path) -> None:
-    """Remove what killed processes left, and the entries used longest ago beyond `LIMIT`, but never `keep`."""
+    """Remove what killed processes and earlier versions left, and the entries used longest ago beyond `LIMIT`.
+
+    Never `keep`.
+    """
     remove_stale(STALE)
+    for path in old_files():
+        with suppress(OSError):
+            path.unlink()
     last_used_first = entries()
     total = sum(entry.size for entry in last_used_first)
     for entry in reversed(last_used_first):

@@ -327,7 +327,11 @@ def write_configuration(path: Path, result: Result, *, overwrite: bool) -> None:
     """
     check_writable(path, overwrite=overwrite)
     content = config.dump(config.build(config.merged(result.plan.table, result.changes)))
+    target = Path(os.path.realpath(path))  # a symbolic link stays one
     try:
-        files.write_atomically(Path(os.path.realpath(path)), content.encode())  # replace what a symbolic link names
+        mode = target.stat().st_mode if target.exists() else None
+        files.write_atomically(target, content.encode())
+        if mode is not None:
+            target.chmod(mode)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None

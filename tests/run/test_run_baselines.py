@@ -11,13 +11,11 @@ import pytest
 from helpers.commands import TRAIN, Call
 from helpers.runs import TINY, contents, metrics, run
 from helpers.splits import split
-from helpers.texts import FOX
 
-from charrnn import checkpoint, config, text
+from charrnn import checkpoint, config
 from charrnn.evaluation.baselines import Baselines, Split, count_baselines
 from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.run import baselines as run_baselines
-from charrnn.run.baselines import counting_seconds, split_to_count
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
 from charrnn.training.events import BaselinesCounted, Evaluated, Trained
@@ -63,9 +61,10 @@ def test_a_run_counts_after_its_first_evaluation(tmp_path: Path, corpus: Path) -
     }
 
 
-def test_a_run_without_a_directory_counts_too(corpus: Path) -> None:
-    """Whoever reads the events of `charrnn.train` gets the baselines as well."""
-    assert counts_in(run(None, corpus)) == [count_baselines(split(fraction=0.1))]
+def test_a_run_without_a_directory_counts_nothing(corpus: Path, counted: list[Split]) -> None:
+    """A run that records nothing pays nothing for baselines."""
+    assert counts_in(run(None, corpus)) == []
+    assert counted == []
 
 
 @pytest.mark.parametrize("options", [OFF, {"log": {"eval_every": 0}}, {"data": {"val_fraction": 0.0}}])
@@ -196,43 +195,43 @@ def test_rates_do_not_include_counting(
     assert rates[0] == rates[1]
 
 
-def test_minutes_leave_time_for_counting(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are planned for the time that is left after counting; without baselines, for all of the time."""
+def test_steps_are_planned_for_the_time_after_counting(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --minutes the baselines are counted before the plan, once: on a clock that only counting moves, by 100 s."""
     options = {name: keys for name, keys in TINY.items() if name != "train"}
-    options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"}
-    planned_for = []
+    options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"} | {"steps": 4}
+    clock, planned_for = [0.0], []
 
     def plan(resolved: object, _: object, seconds: float) -> object:
         planned_for.append(seconds)
         return resolved
 
-    began = time.monotonic()
-    monkeypatch.setattr(run_baselines, "SECONDS_PER_CHARACTER", 1.0)
+    def count(of: Split) -> Baselines:
+        clock[0] += 100.0
+        return count_baselines(of)
+
+    monkeypatch.setattr(run_baselines, "count_baselines", count)
     monkeypatch.setattr("charrnn.run.session.plan_steps", plan)
-    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: began)
-    for table in (options, config.merged(options, OFF)):
-        prepare(Request(files=(str(corpus),), options=table, threads=1, minutes=100.0, began=began))
-    assert planned_for == [6000.0 - 464 - 52, 6000.0]
+    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: clock[0])
+    events = []
+    for name, table in (("on", {}), ("off", OFF)):
+        clock[0] = 0.0
+        request = {"files": (str(corpus),), "threads": 1, "minutes": 100.0, "began": 0.0, "out": tmp_path / name}
+        events.append(list(prepare(Request(**request, preset=config.merged(options, table))).events()))
+        assert clock[0] == (100.0 if name == "on" else 0.0)
+    assert planned_for == [5900.0, 6000.0]
+    assert counts_in(events[0]) == [count_baselines(split(fraction=0.1))]
 
 
-def test_the_estimate_of_the_time() -> None:
-    """It is proportional to the characters that are counted and predicted."""
-    corpus = text.from_text(FOX)
-    validation = corpus.split(0.2)[1]
-    settings = config.build({"data": {"val_fraction": 0.2}})
-    assert counting_seconds(settings, corpus, validation) == pytest.approx(0.5e-6 * len(FOX))
-    assert counting_seconds(config.build(OFF), corpus, validation) == 0.0
-    assert split_to_count(settings, corpus, None) is None
-
-
-def test_too_little_memory_to_count(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_to_count(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose n-grams do not fit into memory trains without baselines."""
 
     def count(_: Split) -> Baselines:
         raise MemoryError
 
     monkeypatch.setattr(run_baselines, "count_baselines", count)
-    events = run(None, corpus)
+    events = run(tmp_path / "r", corpus)
     assert counts_in(events) == []
     assert events[-1].reason == "steps"
 

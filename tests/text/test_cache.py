@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -369,8 +370,11 @@ def test_what_killed_processes_left_is_removed(home: Path) -> None:
         os.utime(path, (1, 1))
     from_text(TEXT)
     assert set(home.glob(".*")) == {growing, fresh}
+    for path in (fresh, fresh / "ids.npy"):
+        os.utime(path, (time.time() - cache.STALE_IF_CLEARED - 1,) * 2)
+    growing.touch()
     cache.clear()
-    assert list(home.iterdir()) == []
+    assert list(home.iterdir()) == [growing]
 
 
 def test_clear_removes_what_is_the_caches(home: Path, file: str) -> None:
