@@ -88,3 +88,17 @@ def test_an_old_network_is_fine_tuned(call: Call, tmp_path: Path, file: Path) ->
     for name, tensor in weights.items():
         assert np.array_equal(first.tensors[name.replace(prefix, "parameters")], tensor), name
     assert checkpoint.steps(tmp_path / "r") == [0, 2]
+
+
+def test_a_digest_by_the_old_names_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    """`train.init_sha256` of a run of an earlier version fits its source, also after this version wrote it again."""
+    with safetensors.safe_open(RELEASED / "1-lstm.safetensors", framework="numpy") as file:
+        former = checkpoint.digest_of({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    old = checkpoint.load(RELEASED / "1-lstm.safetensors")
+    checkpoint.save(tmp_path / "new.safetensors", old)
+    new = checkpoint.load(tmp_path / "new.safetensors")
+    assert new.digest != former
+    for saved in (old, new):
+        assert checkpoint.has_digest(saved, former)
+        assert checkpoint.has_digest(saved, new.digest)
+        assert not checkpoint.has_digest(saved, "0" * 64)

@@ -79,7 +79,19 @@ def of_later_version(path: Path) -> None:
     path.write_bytes(with_changes(path.read_bytes(), len, format=FORMAT + 1))
 
 
-@pytest.mark.parametrize(("change", "words"), [(of_later_version, "update charrnn"), (None, "cannot read")])
+def of_later_version_with_another_digest(path: Path) -> None:
+    """Change the format of the checkpoint at `path` to a later one, which computes its digest in another way."""
+    path.write_bytes(with_changes(path.read_bytes(), len, format=FORMAT + 1, content="0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (of_later_version, "update charrnn"),
+        (of_later_version_with_another_digest, "update charrnn"),
+        (None, "cannot read"),
+    ],
+)
 def test_resume_refuses_a_checkpoint_that_is_not_damaged(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None] | None, words: str
 ) -> None:

@@ -9,7 +9,7 @@ from helpers.properties import modest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import build, parse_settings, read, table
+from charrnn.config import build, dump, is_complete, parse_settings, read, table
 from charrnn.errors import ConfigError
 
 
@@ -111,3 +111,17 @@ def test_any_setting_gives_a_value_or_its_error(setting: str) -> None:
     assert message.startswith(f"--set {setting}: ")
     assert [len(keys) for keys in said.values()] == [1]
     assert table(build(said)) == with_defaults(said)
+
+
+def test_a_configuration_of_an_earlier_run_is_complete(tmp_path: Path) -> None:
+    """A key that this version added may be missing; any other key may not."""
+    complete = dump(build({}))
+    path = tmp_path / "config.toml"
+    path.write_text("".join(line for line in complete.splitlines(True) if not line.startswith("baselines =")))
+    assert path.read_text() != complete
+    assert is_complete(path)
+    path.write_text("".join(line for line in complete.splitlines(True) if not line.startswith("hidden")))
+    assert path.read_text() != complete
+    assert not is_complete(path)
+    path.write_text("")
+    assert not is_complete(path)

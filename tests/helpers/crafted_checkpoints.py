@@ -25,7 +25,7 @@ def metadata_of(content: bytes) -> dict[str, Any]:
     return json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["charrnn"])
 
 
-def with_changes(content: bytes, change: Callable[[dict[str, np.ndarray]], object], **meta: Any) -> bytes:
+def with_changes(content: bytes, change: Callable[[dict[str, np.ndarray]], object], /, **meta: Any) -> bytes:
     """Return a checkpoint file after `change(tensors)`, with the metadata `meta` and the right digest."""
     tensors = safetensors.numpy.load(content)
     change(tensors)

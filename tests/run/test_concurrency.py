@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -174,3 +175,17 @@ def test_readers_and_a_writer(place: Path) -> None:
         report = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert writer.poll() is None
     assert report.returncode == 0, report.stderr
+
+
+def test_a_lock_whose_file_cannot_be_removed_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a lock in a directory that became read-only raises nothing, and another process may train there."""
+    held = Lock(tmp_path)
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        held.close()
+    assert held.stream.closed
+    Lock(tmp_path).close()

@@ -146,6 +146,27 @@ def test_meta_data_that_do_not_fit(home: Path, file: str, meta: Any) -> None:
     assert list(home.iterdir()) == []
 
 
+def test_content_that_is_no_text_is_damaged(home: Path, file: str) -> None:
+    """A vocabulary that is not sorted, ids of no character and impossible document starts; then it is made again."""
+    corpus = from_files([file])
+    folder, largest = home / corpus.sha256, len(corpus.vocabulary)
+    values = json.loads((folder / "meta.json").read_text())
+    vocabulary = {key: values["vocabulary"][key][::-1] for key in ("characters", "counts")}
+    ids = corpus.ids.copy()
+    ids[7] = largest
+    damaged = {
+        "meta.json": [json.dumps(values | {"vocabulary": vocabulary}).encode(), b"[" * 100_000],
+        "ids.npy": [cache.npy_header(ids.dtype, len(ids)) + ids.tobytes()],
+        "starts.npy": [cache.npy_header(cache.START, 1) + np.array([n], cache.START).tobytes() for n in (1, -1, 10**6)],
+    }
+    for name, contents_of_file in damaged.items():
+        for content in contents_of_file:
+            (folder / name).write_bytes(content)
+            assert cache.load(corpus.sha256, "t") is None
+            assert list(home.iterdir()) == []
+            check(from_files([file]), TEXT)
+
+
 def test_an_array_of_another_type_is_damaged(home: Path, file: str) -> None:
     """Ids of another type or byte order are not mapped."""
     corpus = from_files([file])

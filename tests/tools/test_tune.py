@@ -236,6 +236,15 @@ def test_failed_write_is_a_configuration_error(planned: Plan, tmp_path: Path, mo
     assert [file.read_text() for file in tmp_path.iterdir()] == ["# mine\n"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_overwritten_file_keeps_its_mode(planned: Plan, tmp_path: Path) -> None:
+    """A private configuration stays private."""
+    (tmp_path / "private.toml").touch(0o600)
+    result = result_of(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9)
+    write_configuration(tmp_path / "private.toml", result, overwrite=True)
+    assert (tmp_path / "private.toml").stat().st_mode & 0o777 == 0o600
+
+
 def test_file_that_appears_while_measuring_is_kept(planned: Plan, tmp_path: Path) -> None:
     """A file that another program writes after the first check is not replaced."""
     result = result_of(planned, cpu_1_1=9, cpu_2_1=9, cpu_2_2=9)
