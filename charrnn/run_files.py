@@ -2,9 +2,9 @@
 
 CONFIG = "config.toml"  # the configuration, every key of it
 METRICS = "metrics.jsonl"  # one JSON object a line: losses, evaluations, skipped steps
-SAMPLES = "samples.txt"
+SAMPLES = "samples.txt"  # the last samples, with the step of each
 CORPUS = "corpus.txt"  # a text that is in no other file, such as standard input
-BASELINES = "baselines.json"
+BASELINES = "baselines.json"  # the losses of n-grams on the run's split
 CHECKPOINTS = "checkpoints"  # the directory of step-NNNNNNNN.safetensors
 LOCK = ".lock"  # locked by the process that trains
 OWNER = ".pid"  # the number of that process and the name of its machine

@@ -6,8 +6,8 @@ names, words and habits of a text that the hidden state forgets (Mikolov et al.,
 language model"; Krause et al., 2018, "Dynamic evaluation of neural sequence models").
 
 The update is the run's own: its rule, its optimizer state and its clipping, on a copy of the weights. There is no
-dropout, no weight decay, and no decay toward the trained weights (Krause et al.), which hardly helped (DESIGN.md has
-the figures).
+dropout, no weight decay, and no decay toward the trained weights (Krause et al.), which hardly helped
+(docs/design/experiments.md has the figures).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Dynamic:
 
     Attributes:
         chunk: T, the characters between two updates.
-        rate: the learning rate; None for the default, see `SHARES`.
+        rate: the learning rate; None for a share of the run's: a half with Adagrad, else a tenth.
     """
 
     chunk: int = 32
