@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charrnn.tools.compare import compare
     from charrnn.tools.torch_weights import from_torch, to_torch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["CharrnnError", "Dynamic", "Model", "__version__", "compare", "from_torch", "load", "to_torch", "train"]
 
 HOMES = {
