@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 from helpers.commands import TRAIN, Call
+from helpers.windows import pretend_windows
 
 
 @pytest.fixture
 def click_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let click, and only click, see the name of Windows."""
-    monkeypatch.setattr(click.core, "os", SimpleNamespace(**vars(os) | {"name": "nt"}))
+    """Let click treat the command line as it does on Windows."""
+    pretend_windows(monkeypatch, click.core)
 
 
 @pytest.mark.usefixtures("click_on_windows")
