@@ -7,6 +7,7 @@ standard error is always escaped, wherever it goes, so it stays one line.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -95,14 +96,22 @@ def print_notice(message: str) -> None:
 
 
 def put(text: str, stream: TextIO) -> None:
-    """Write `text` to a stream and flush it: UTF-8 into a pipe; escaped, in its own encoding, on a terminal."""
+    """Write `text` to a stream and flush it: UTF-8 into a pipe; escaped, in its own encoding, on a terminal.
+
+    Line ends stay as they are: the bytes are the same on every system. Raises `BrokenPipeError` for a closed pipe.
+    """
     if not text:
         return
     terminal = stream.isatty()
     data = (escaped(text) if terminal else text).encode(stream.encoding if terminal else "utf-8", "backslashreplace")
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL:  # what Windows reports for a closed pipe
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise
 
 
 def discard_output() -> None:

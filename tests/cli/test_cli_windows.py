@@ -1,13 +1,18 @@
-"""What only Windows does, simulated on every system: its program starts without a shell that replaces patterns."""
+"""What only Windows does, simulated on every system: no shell expands patterns, pipes and signals differ."""
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from pathlib import Path
 
 import click
 import pytest
 from helpers.commands import TRAIN, Call
 from helpers.windows import pretend_windows
+
+from charrnn.cli import output
 
 
 @pytest.fixture
@@ -36,3 +41,27 @@ def test_patterns_of_texts_and_runs(call: Call) -> None:
     assert [line.split()[1] for line in lines[1:2]] == ["gru"]
     assert "on t.txt" in lines[-1]
     assert "there is no run directory or checkpoint nosuch*" in call("compare", "nosuch*", status=2)[1]
+
+
+class ClosedPipe(io.BytesIO):
+    """A pipe whose reader has closed it."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def test_a_closed_pipe_has_one_error_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows reports a closed pipe as an invalid argument, which means something else elsewhere."""
+    stream = io.TextIOWrapper(ClosedPipe(), encoding="utf-8")
+    with pytest.raises(OSError, match="Invalid argument"):
+        output.put("text", stream)
+    pretend_windows(monkeypatch, output)
+    with pytest.raises(BrokenPipeError):
+        output.put("text", stream)
+
+
+def test_line_ends_are_not_replaced() -> None:
+    """A stream that writes line ends as Windows does, in another encoding, gets the bytes of the text in UTF-8."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp437", newline="\r\n")
+    output.put("a\r\nb\n\N{ROCKET}\u0416", stream)
+    assert stream.buffer.getvalue() == "a\r\nb\n\N{ROCKET}\u0416".encode()
