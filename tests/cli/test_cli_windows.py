@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from helpers.commands import TRAIN, Call
 from helpers.windows import pretend_windows
 
 from charrnn.cli import output
+from charrnn.cli.signals import interruptible
 
 
 @pytest.fixture
@@ -65,3 +67,16 @@ def test_line_ends_are_not_replaced() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="cp437", newline="\r\n")
     output.put("a\r\nb\n\N{ROCKET}\u0416", stream)
     assert stream.buffer.getvalue() == "a\r\nb\n\N{ROCKET}\u0416".encode()
+
+
+def test_ctrl_break_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training saves and ends at Ctrl-Break, the one signal that a program can send to others on Windows."""
+    number = getattr(signal, "SIGBREAK", None) or signal.SIGUSR1  # any that exists here
+    monkeypatch.setattr(signal, "SIGBREAK", number, raising=False)
+    before = signal.signal(number, lambda *_: pytest.fail("Ctrl-Break was not caught"))
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(number)
+        assert interruption.signal == number
+    finally:
+        signal.signal(number, before)
