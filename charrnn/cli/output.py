@@ -22,6 +22,9 @@ CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 """C0 except tab and newline, DEL, C1, overrides of the text direction, and surrogates."""
 CONTROL, CONTROL_OR_BREAK = (re.compile(f"[{characters}]") for characters in (CONTROLS, CONTROLS + "\t\n\u2028\u2029"))
 
+PLAIN_ON_WINDOWS = re.compile(r"[\w\\/:.=+-]+")
+"""Words that cmd and PowerShell read as they are."""
+
 
 def escaped(text: str) -> str:
     """Return `text` with control characters escaped; line ends, tabs and combining characters stay."""
@@ -39,7 +42,12 @@ def escape_sequence(match: re.Match[str]) -> str:
 
 
 def shell_quoted(word: str) -> str:
-    """Return `word` quoted for a shell; control characters become byte escapes, which bash and zsh read."""
+    """Return `word` quoted for a shell; control characters become byte escapes, which bash and zsh read.
+
+    On Windows it is quoted for both cmd and PowerShell; no file name has a control character or a quote there.
+    """
+    if os.name == "nt":
+        return word if PLAIN_ON_WINDOWS.fullmatch(word) else f'"{printable(word)}"'
     if printable(word) == word:
         return shlex.quote(word)
     word = re.sub(r"['\\]", r"\\\g<0>", word)
@@ -48,14 +56,19 @@ def shell_quoted(word: str) -> str:
 
 def command_line(*words: str | Path) -> str:
     """Return a command that the user can paste: this program, started as it was started now, with `words`."""
-    started_as = Path(sys.argv[0])
-    if started_as.name == "__main__.py":
+    if Path(sys.argv[0]).name == "__main__.py":
         program = [sys.executable, "-m", "charrnn"]
     else:
         installed = shutil.which("charrnn")
-        in_path = installed is not None and Path(installed).resolve() == started_as.resolve()
+        # On Windows the file is charrnn.EXE, and the program was started as charrnn or charrnn.exe.
+        in_path = installed is not None and without_suffix(installed) == without_suffix(sys.argv[0])
         program = ["charrnn" if in_path else sys.argv[0]]
     return " ".join(map(shell_quoted, [*program, *map(str, words)]))
+
+
+def without_suffix(path: str) -> str:
+    """Return a path with links followed and without the suffix of its file."""
+    return os.path.splitext(os.path.realpath(path))[0]  # noqa: PTH122 (pathlib's raises for a path without a name)
 
 
 def table_lines(rows: Sequence[Sequence[str]], align: str, least: Sequence[int] = ()) -> list[str]:

@@ -45,6 +45,19 @@ def test_patterns_of_texts_and_runs(call: Call) -> None:
     assert "there is no run directory or checkpoint nosuch*" in call("compare", "nosuch*", status=2)[1]
 
 
+def test_commands_to_paste(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands are quoted for the shells of Windows, and name the program by its short name if the path has it."""
+    (tmp_path / "charrnn.EXE").touch()
+    monkeypatch.setattr(output.shutil, "which", lambda name: str(tmp_path / f"{name}.EXE"))
+    pretend_windows(monkeypatch, output)
+    words = ("train", "--out", r"C:\runs\a-1", r"D:\my runs", "a&b", "it's", "")
+    quoted = r"""train --out C:\runs\a-1 "D:\my runs" "a&b" "it's" """ + '""'
+    long = r"C:\My Python\charrnn"
+    for started_as, program in ((str(tmp_path / "charrnn"), "charrnn"), (long, f'"{long}"')):
+        monkeypatch.setattr(output.sys, "argv", [started_as])
+        assert output.command_line(*words) == f"{program} {quoted}"
+
+
 class ClosedPipe(io.BytesIO):
     """A pipe whose reader has closed it."""
 
