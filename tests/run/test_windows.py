@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from helpers.windows import pretend_windows
+
+from charrnn import files
 from charrnn.run.directory import RUNS, default_out
 
 
@@ -14,3 +18,38 @@ def test_a_run_is_not_named_like_a_device(text: str) -> None:
     assert name == text.rpartition("/")[2].partition(".")[0] + "-run"
     for other in ("console.txt", "com10.txt", "my-nul.txt", "com.txt"):
         assert default_out(other, resume=False, overwrite=True) == RUNS / other.removesuffix(".txt")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, times: int) -> list[float]:
+    """Let the first `times` renames fail as if the file were open. Return the pauses between the tries."""
+    pauses, right = list[float](), Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if len(refused) < times:
+            refused.append(target)
+            raise PermissionError(13, "Access is denied")
+        return right(self, target)
+
+    refused: list[Path] = []
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    return pauses
+
+
+def test_a_file_that_is_open_for_a_moment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename is tried again on Windows, for about a second; then, and at once elsewhere, the error is raised."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    pauses = refuse(monkeypatch, 1)
+    with pytest.raises(PermissionError):
+        files.write_atomically(path, b"new")
+    assert (pauses, path.read_bytes()) == ([], b"old")
+    pretend_windows(monkeypatch, files)
+    pauses = refuse(monkeypatch, 3)
+    files.write_atomically(path, b"new")
+    assert (len(pauses), path.read_bytes()) == (3, b"new")
+    pauses = refuse(monkeypatch, 99)
+    with pytest.raises(PermissionError):
+        files.write_atomically(path, b"newer")
+    assert 0.5 < sum(pauses) < 2
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"new", [path])
