@@ -8,7 +8,9 @@ import pytest
 from helpers.windows import pretend_windows
 
 from charrnn import files
+from charrnn.run import lock, logs
 from charrnn.run.directory import RUNS, default_out
+from charrnn.run_files import LOCK, OWNER, SAMPLES
 
 
 @pytest.mark.parametrize("text", ["con.txt", "texts/AUX.md", "nul", "Com1.tar.gz", "lpt9.txt"])
@@ -53,3 +55,30 @@ def test_a_file_that_is_open_for_a_moment_is_replaced(tmp_path: Path, monkeypatc
         files.write_atomically(path, b"newer")
     assert 0.5 < sum(pauses) < 2
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"new", [path])
+
+
+def test_samples_that_another_program_shows_are_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training continues while an editor has samples.txt open, and cuts the file later."""
+    samples = [b"--- step %d ---\ntext\n" % step for step in range(5)]
+    (tmp_path / SAMPLES).write_bytes(b"".join(samples))
+    refuse(monkeypatch, 1)
+    logs.prune(tmp_path, 2)
+    assert (tmp_path / SAMPLES).read_bytes() == b"".join(samples)
+    logs.prune(tmp_path, 2)
+    assert logs.split_samples((tmp_path / SAMPLES).read_bytes()) == (3 * len(samples[0]), b"".join(samples[3:]))
+
+
+def test_the_lock_file_is_removed_where_an_open_file_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run leaves no `.lock` on Windows, which removes only files that no process has open."""
+    right, held = Path.unlink, lock.Lock(tmp_path)
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        if self.name == LOCK and not held.stream.closed:
+            raise PermissionError(13, "The process cannot access the file")
+        right(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    pretend_windows(monkeypatch, lock)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, OWNER}
+    held.close()
+    assert list(tmp_path.iterdir()) == []
