@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import FileIO
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 WRITER_TIMEOUT = 2.0
@@ -144,6 +144,12 @@ def remove_temporaries(folder: Path, is_name: Callable[[str], object]) -> None:
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if is_temporary(path, is_name):
             path.unlink(missing_ok=True)
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path that was written down on any system, as in the configuration of a run."""
+    on_windows = PureWindowsPath(path)
+    return on_windows.name if on_windows.drive else Path(path).name
 
 
 def is_outside(path: Path, folder: Path) -> bool:

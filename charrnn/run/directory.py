@@ -30,7 +30,7 @@ def is_run(path: Path) -> bool:
     if not config.is_complete(path / CONFIG):
         return False
     texts = config.read(str(path / CONFIG))["data"]["files"]
-    return not (path / CORPUS).exists() or CORPUS in (Path(name).name for name in texts)
+    return not (path / CORPUS).exists() or CORPUS in map(files.name_of, texts)
 
 
 def has_only_leftovers(path: Path) -> bool:

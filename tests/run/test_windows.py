@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.runs import TINY
 from helpers.windows import pretend_windows
 
-from charrnn import files
+from charrnn import config, files
 from charrnn.run import lock, logs
-from charrnn.run.directory import RUNS, default_out
-from charrnn.run_files import LOCK, OWNER, SAMPLES
+from charrnn.run.corpus import locate
+from charrnn.run.directory import RUNS, default_out, is_run
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+from charrnn.run_files import CHECKPOINTS, CONFIG, CORPUS, LOCK, OWNER, SAMPLES
 
 
 @pytest.mark.parametrize("text", ["con.txt", "texts/AUX.md", "nul", "Com1.tar.gz", "lpt9.txt"])
@@ -82,3 +87,19 @@ def test_the_lock_file_is_removed_where_an_open_file_cannot_be(tmp_path: Path, m
     assert {path.name for path in tmp_path.iterdir()} == {LOCK, OWNER}
     held.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["C:\\runs\\r\\", r"\\server\share\r" + "\\", "D:/r/", "/home/me/r/"])
+def test_a_run_of_another_system_finds_its_text(tmp_path: Path, text: str, folder: str) -> None:
+    """The text that a run keeps is read where the run is now, even if its path was that of another system."""
+    out, name = tmp_path / "r", folder + CORPUS
+    list(prepare(Request(text=text, out=out, options=TINY)).events())
+    for path in (out / CHECKPOINTS).iterdir():
+        path.unlink()
+    settings = config.build(config.read(str(out / CONFIG)))
+    settings = replace(settings, data=replace(settings.data, files=(name,)))
+    (out / CONFIG).write_bytes(config.dump(settings).encode())
+    assert is_run(out)
+    assert locate(out, [name]) == (str(out / CORPUS),)
+    (out / CORPUS).rename(out / "mine.txt")
+    assert locate(out, [folder + "mine.txt", "c.txt"]) == (str(out / "mine.txt"), "c.txt")
