@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.runs import TINY
-from helpers.windows import pretend_windows
+from helpers.windows import NOT_ON_WINDOWS, pretend_windows, reason_to_skip, write_texts_as_elsewhere
 
 from charrnn import config, files
 from charrnn.run import lock, logs
@@ -103,3 +103,24 @@ def test_a_run_of_another_system_finds_its_text(tmp_path: Path, text: str, folde
     assert locate(out, [name]) == (str(out / CORPUS),)
     (out / CORPUS).rename(out / "mine.txt")
     assert locate(out, [folder + "mine.txt", "c.txt"]) == (str(out / "mine.txt"), "c.txt")
+
+
+def test_what_is_left_out_exists() -> None:
+    """Each test that is left out on Windows exists; tests with longer names are not left out with it."""
+    tests = Path(__file__).parent.parent
+    for name in NOT_ON_WINDOWS:
+        path, _, function = name.partition("::")
+        assert (tests / path).exists(), name
+        assert not function or f"\ndef {function}(" in (tests / path).read_text("utf-8"), name
+        assert all(reason_to_skip(name + end) for end in ("", "/test_a.py", "::test_a", "[rnn]"))
+        assert reason_to_skip(name + "_more") is None
+
+
+def test_texts_are_written_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows the suite writes its texts as UTF-8 and without other line ends, unless a test asks for them."""
+    write_texts_as_elsewhere(monkeypatch)
+    monkeypatch.setattr("io.text_encoding", lambda encoding, _=2: encoding or "cp1252")
+    (tmp_path / "a").write_text("é\n")
+    (tmp_path / "b").write_text("é\n", "latin-1", newline="\r\n")
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == ["é\n".encode(), b"\xe9\r\n"]
+    assert (tmp_path / "a").read_text() == "é\n"
