@@ -8,17 +8,20 @@ import re
 import secrets
 import select
 import stat
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import FileIO
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 WRITER_TIMEOUT = 2.0
 """Seconds to wait for the writer of a named pipe."""
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 """The name of a temporary file. The group is the name of the file that it replaces when it is complete."""
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds between the tries of a rename that Windows refuses because another process has the file open."""
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 """The errors of file systems that cannot sync a directory."""
 
@@ -86,12 +89,27 @@ def write_atomically(path: Path, *blocks: bytes, more: Iterable[bytes] = ()) -> 
             for block in chain(blocks, more):
                 write_whole(stream, block)
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        retry_while_open(lambda: temporary.replace(path))
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def retry_while_open(rename: Callable[[], object]) -> None:
+    """Rename a file or a directory. On Windows, try again while another process has it open.
+
+    Virus scanners and indexers open a new file for a moment. Raises `OSError` if the last try fails.
+    """
+    for pause in PAUSES if os.name == "nt" else ():
+        try:
+            rename()
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    rename()
 
 
 def sync_directory(path: Path) -> None:
@@ -126,6 +144,12 @@ def remove_temporaries(folder: Path, is_name: Callable[[str], object]) -> None:
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if is_temporary(path, is_name):
             path.unlink(missing_ok=True)
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path that was written down on any system, as in the configuration of a run."""
+    on_windows = PureWindowsPath(path)
+    return on_windows.name if on_windows.drive else Path(path).name
 
 
 def is_outside(path: Path, folder: Path) -> bool:

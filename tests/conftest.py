@@ -16,6 +16,7 @@ from helpers.commands import TEXT as SHELLS
 from helpers.namespaces import Case, parameters
 from helpers.networks import problem
 from helpers.texts import FOX
+from helpers.windows import reason_to_skip, write_texts_as_elsewhere
 from hypothesis import settings
 
 import charrnn
@@ -33,6 +34,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source != pytest.Config.ArgsSource.TESTPATHS:
         return 0
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out, on Windows, the tests that need another system: see `helpers/windows.py`."""
+    for item in items if os.name == "nt" else ():
+        reason = reason_to_skip(item.nodeid.removeprefix("tests/"))
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def same_texts_everywhere() -> Iterator[None]:
+    """Let the tests write the same bytes on Windows as elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.name == "nt":
+            write_texts_as_elsewhere(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -79,7 +79,11 @@ def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterato
         if resumed:
             elsewhere = "machine" if backend.name == "cpu" else "device"
             advice = f"continue on a {elsewhere} with more memory" + ", such as --device cpu" * (elsewhere == "device")
-        raise DeviceError(f"{backend.name} is out of memory ({', '.join(facts)}): {advice}") from error
+        # The frames of the error hold the arrays. From Python 3.12 on they are in a cycle with it, so the memory would
+        # not be free for the next run.
+        error.__context__ = None
+        message = f"{backend.name} is out of memory ({', '.join(facts)}): {advice}"
+        raise DeviceError(message) from error.with_traceback(None)
 
 
 def report() -> list[str]:

@@ -83,7 +83,8 @@ for command in (
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
     try:
-        status = charrnn.main(prog_name="charrnn", standalone_mode=False)
+        # On Windows click would replace patterns and variables in every option, as in --prompt "*" or --stop "$x".
+        status = charrnn.main(prog_name="charrnn", standalone_mode=False, windows_expand_args=False)
     except click.exceptions.NoArgsIsHelpError as error:
         print_line(error.format_message())
         status = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,12 +51,13 @@ def compare_command(
 ) -> None:
     """Print one table of several runs: the networks, their training, and how well each predicts.
 
-    RUN is a run directory, whose best checkpoint is used, or a checkpoint file. Each network is evaluated on its own
-    validation split or, with FILE, on FILE: once with the state carried through the text, once in windows. The last
-    argument is FILE if it is - or a file that does not end in .safetensors.
+    RUN is a run directory, whose best checkpoint is used, a checkpoint file, or a pattern of them. Each network is
+    evaluated on its own validation split or, with FILE, on FILE: once with the state carried through the text, once in
+    windows. The last argument is FILE if it is - or a file that does not end in .safetensors.
     """
     from charrnn.tools import compare
 
+    words = tuple(path for word in words for path in expanded(word))
     runs, file = runs_and_file(words, file)
     if file is not None and no_eval:
         raise click.UsageError("--no-eval reads no text: leave out one of them")
@@ -75,6 +78,12 @@ def compare_command(
         print_line(json.dumps(strict_json(values), allow_nan=False))
         return
     show(rows, protocols)
+
+
+def expanded(word: str) -> list[str]:
+    """Return the paths that a pattern matches, which the shells of Windows leave to the program; else the word."""
+    matches = [] if os.path.exists(word) else sorted(glob.glob(word))  # noqa: PTH110, PTH207 (they raise no error)
+    return matches or [word]
 
 
 def runs_and_file(words: tuple[str, ...], file: str | None) -> tuple[tuple[str, ...], str | None]:

@@ -7,6 +7,7 @@ standard error is always escaped, wherever it goes, so it stays one line.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -20,6 +21,9 @@ from typing import TextIO
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 """C0 except tab and newline, DEL, C1, overrides of the text direction, and surrogates."""
 CONTROL, CONTROL_OR_BREAK = (re.compile(f"[{characters}]") for characters in (CONTROLS, CONTROLS + "\t\n\u2028\u2029"))
+
+PLAIN_ON_WINDOWS = re.compile(r"[\w\\/:.=+-]+")
+"""Words that cmd and PowerShell read as they are."""
 
 
 def escaped(text: str) -> str:
@@ -38,7 +42,12 @@ def escape_sequence(match: re.Match[str]) -> str:
 
 
 def shell_quoted(word: str) -> str:
-    """Return `word` quoted for a shell; control characters become byte escapes, which bash and zsh read."""
+    """Return `word` quoted for a shell; control characters become byte escapes, which bash and zsh read.
+
+    On Windows it is quoted for both cmd and PowerShell; no file name has a control character or a quote there.
+    """
+    if os.name == "nt":
+        return word if PLAIN_ON_WINDOWS.fullmatch(word) else f'"{printable(word)}"'
     if printable(word) == word:
         return shlex.quote(word)
     word = re.sub(r"['\\]", r"\\\g<0>", word)
@@ -47,14 +56,19 @@ def shell_quoted(word: str) -> str:
 
 def command_line(*words: str | Path) -> str:
     """Return a command that the user can paste: this program, started as it was started now, with `words`."""
-    started_as = Path(sys.argv[0])
-    if started_as.name == "__main__.py":
+    if Path(sys.argv[0]).name == "__main__.py":
         program = [sys.executable, "-m", "charrnn"]
     else:
         installed = shutil.which("charrnn")
-        in_path = installed is not None and Path(installed).resolve() == started_as.resolve()
+        # On Windows the file is charrnn.EXE, and the program was started as charrnn or charrnn.exe.
+        in_path = installed is not None and without_suffix(installed) == without_suffix(sys.argv[0])
         program = ["charrnn" if in_path else sys.argv[0]]
     return " ".join(map(shell_quoted, [*program, *map(str, words)]))
+
+
+def without_suffix(path: str) -> str:
+    """Return a path with links followed and without the suffix of its file."""
+    return os.path.splitext(os.path.realpath(path))[0]  # noqa: PTH122 (pathlib's raises for a path without a name)
 
 
 def table_lines(rows: Sequence[Sequence[str]], align: str, least: Sequence[int] = ()) -> list[str]:
@@ -95,14 +109,22 @@ def print_notice(message: str) -> None:
 
 
 def put(text: str, stream: TextIO) -> None:
-    """Write `text` to a stream and flush it: UTF-8 into a pipe; escaped, in its own encoding, on a terminal."""
+    """Write `text` to a stream and flush it: UTF-8 into a pipe; escaped, in its own encoding, on a terminal.
+
+    Line ends stay as they are: the bytes are the same on every system. Raises `BrokenPipeError` for a closed pipe.
+    """
     if not text:
         return
     terminal = stream.isatty()
     data = (escaped(text) if terminal else text).encode(stream.encoding if terminal else "utf-8", "backslashreplace")
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL:  # what Windows reports for a closed pipe
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise
 
 
 def discard_output() -> None:

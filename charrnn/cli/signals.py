@@ -23,12 +23,14 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Catch Ctrl-C, SIGTERM and the closing of the terminal: the yielded object holds the first signal's number.
+    """Catch Ctrl-C, SIGTERM, the closing of the terminal, and Ctrl-Break on Windows.
 
-    A second signal exits at once. The previous handlers are restored at the end.
+    The yielded object holds the number of the first signal. A second signal exits at once. The previous
+    handlers are restored at the end.
     """
     interruption = Interruption()
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
 
     def handle(number: int, _: FrameType | None) -> None:
         if interruption.signal is not None:

@@ -94,7 +94,7 @@ def locate(run: Path | None, names: Iterable[str]) -> tuple[str, ...]:
     def place(name: str) -> str:
         if run is None:
             return name
-        inside = run / Path(name).name
+        inside = run / files.name_of(name)
         if not inside.is_file() or files.is_outside(inside, run):
             return name
         return str(inside) if inside.name == CORPUS or not Path(name).exists() else name

@@ -15,6 +15,8 @@ from charrnn.run_files import CHECKPOINTS, CONFIG, CORPUS, FILES, LOCK, OWNER
 from charrnn.text import EMBEDDED
 
 RUNS = Path("runs")
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9¹²³]", re.IGNORECASE)
+"""Names that mean devices on Windows."""
 
 
 def is_run(path: Path) -> bool:
@@ -28,7 +30,7 @@ def is_run(path: Path) -> bool:
     if not config.is_complete(path / CONFIG):
         return False
     texts = config.read(str(path / CONFIG))["data"]["files"]
-    return not (path / CORPUS).exists() or CORPUS in (Path(name).name for name in texts)
+    return not (path / CORPUS).exists() or CORPUS in map(files.name_of, texts)
 
 
 def has_only_leftovers(path: Path) -> bool:
@@ -74,6 +76,7 @@ def default_out(corpus: str | None, *, resume: bool, overwrite: bool) -> Path:
     Raises `CheckpointError` if no text is named and there is no run to resume.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(corpus or EMBEDDED).name.split(".")[0]).strip("-.") or "run"
+    name += "-run" * bool(RESERVED.fullmatch(name))
     if resume:
         numbered = re.compile(rf"{re.escape(name)}(-\d+)?")
         of_this_text = [path for path in RUNS.glob("*/") if numbered.fullmatch(path.name)]

@@ -55,13 +55,18 @@ class Lock:
     def close(self) -> None:
         """Let other processes train in `run`. A lock file that replaced the one of this process stays."""
         HELD.discard(self)
+        own = False
         try:
-            if not self.stream.closed and is_at(self.stream, self.path):
-                with suppress(OSError):  # Windows cannot remove an open file; unlocked, the files do no harm
+            own = not self.stream.closed and is_at(self.stream, self.path)
+            if own:
+                with suppress(OSError):
                     (self.run / OWNER).unlink(missing_ok=True)
                     self.path.unlink()
         finally:
             self.stream.close()
+        if own and os.name == "nt":  # which removes no open file: neither this one above, nor now that of another
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
 
 HELD: WeakSet[Lock] = WeakSet()

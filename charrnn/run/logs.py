@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def prune(run: Path, keep: int) -> None:
     removed, samples = split_samples(read(run, SAMPLES))
     starts = [header.start() for header in HEADER.finditer(samples)]
     if len(starts) > keep:
-        write_samples(run, removed + starts[-keep], samples[starts[-keep] :])
+        with suppress(PermissionError):  # on Windows, while another process reads the file: it is cut next time
+            write_samples(run, removed + starts[-keep], samples[starts[-keep] :])
 
 
 def read(run: Path, name: str) -> bytes:
@@ -85,6 +87,6 @@ def split_samples(content: bytes) -> tuple[int, bytes]:
 
 
 def write_samples(run: Path, removed: int, samples: bytes) -> None:
-    """Write `samples.txt`: the number of removed bytes, if any, and the samples."""
+    """Write `samples.txt`: the number of removed bytes, if any, and the samples. Raises `OSError`."""
     top = b"(%d bytes of earlier samples are gone: log.keep_samples)\n\n" % removed if removed else b""
-    checkpoint.write_atomically(run / SAMPLES, top, samples)
+    files.write_atomically(run / SAMPLES, top, samples)

@@ -171,7 +171,7 @@ def save(key: str, meta: Meta, starts: Ids, blocks: Iterable[tuple[int, Ids]]) -
             write_array(temporary / "starts.npy", START, meta.documents, [(0, np.asarray(starts, START))])
             files.write_atomically(temporary / "meta.json", json.dumps(asdict(meta)).encode())
             try:
-                temporary.rename(path)
+                files.retry_while_open(lambda: temporary.rename(path))
             except OSError:
                 if not path.is_dir():  # else another process has saved the same entry
                     raise

@@ -17,8 +17,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, takewhile
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePath
+from typing import BinaryIO, TypeVar
 
 from charrnn import config, files
 from charrnn.errors import TextError
@@ -75,9 +75,18 @@ def expand_name(name: str) -> list[str]:
     if name == "-" or (path.exists() and not path.is_dir()):
         return [name]
     if path.is_dir():
-        paths = without_run_files(name, map(str, sorted(path.rglob("*"))))
+        paths = without_run_files(name, map(str, in_order(path.rglob("*"))))
         return [match for match in paths if is_text(match, below=path)]
-    return without_run_files(name, (match for match in sorted(set(glob_matches(name))) if Path(match).is_file()))
+    matches = sorted(set(glob_matches(name)), key=lambda match: match.replace(os.sep, "/"))
+    return without_run_files(name, filter(os.path.isfile, matches))
+
+
+P = TypeVar("P", bound=PurePath)
+
+
+def in_order(paths: Iterable[P]) -> list[P]:
+    """Return paths in the same order on every system, capitals first; those of Windows compare without case."""
+    return sorted(paths, key=lambda path: path.parts)
 
 
 def check_name(name: str) -> None:

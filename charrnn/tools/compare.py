@@ -16,6 +16,7 @@ from typing import Any
 from charrnn import text as texts
 from charrnn.api import Model, load, path_list
 from charrnn.errors import CheckpointError, ConfigError, TextError
+from charrnn.files import name_of
 from charrnn.run import logs
 from charrnn.run_files import CHECKPOINTS
 
@@ -228,7 +229,7 @@ def validation_text(model: Model, most: int = 0) -> Text:
     """Return the validation split of a run, its first `most` characters if not 0, without reading the text."""
     data, total = model.config.data, sum(model.vocabulary.counts)
     first = texts.validation_start(total, data.val_fraction)
-    names = [Path(file).name for file in data.files] or [texts.EMBEDDED]
+    names = [name_of(file) for file in data.files] or [texts.EMBEDDED]
     name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
     if data.document_separator:
         name += f", documents ending in {data.document_separator!r}"

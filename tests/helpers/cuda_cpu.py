@@ -10,6 +10,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from functools import cache
@@ -23,7 +24,7 @@ from charrnn.backend.kernels.source import FOLDER, inlined
 
 HERE = Path(__file__).parent / "cuda"
 FLAGS = ("-std=c++20", "-O1", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unknown-pragmas")
-compiler = shutil.which("g++")
+compiler = shutil.which("g++") if sys.platform == "linux" else None  # elsewhere it may be another compiler
 
 
 def on_cpu(code: str) -> str:

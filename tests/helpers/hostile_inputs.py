@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from signal import ITIMER_PROF, ITIMER_REAL, SIGALRM, SIGPROF, setitimer, signal
 from typing import BinaryIO, NoReturn
 from unittest import mock
 
@@ -68,21 +68,25 @@ class HungError(BaseException):
 @contextmanager
 def time_limit() -> Iterator[None]:
     """Raise `HungError` in a block that takes longer than a command may. Only the main thread can have a limit."""
+    if not hasattr(signal, "setitimer"):  # Windows
+        yield
+        return
 
     def end(number: int, _: object) -> NoReturn:
-        raise HungError(f"over {CPU_SECONDS} s of processor time" if number == SIGPROF else f"over {WALL_SECONDS} s")
+        what = f"{CPU_SECONDS} s of processor time" if number == signal.SIGPROF else f"{WALL_SECONDS} s"
+        raise HungError(f"over {what}")
 
-    timers = {ITIMER_PROF: (SIGPROF, CPU_SECONDS), ITIMER_REAL: (SIGALRM, WALL_SECONDS)}
-    before = {number: signal(number, end) for number, _ in timers.values()}
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, CPU_SECONDS), signal.ITIMER_REAL: (signal.SIGALRM, WALL_SECONDS)}
+    before = {number: signal.signal(number, end) for number, _ in timers.values()}
     try:
         for timer, (_, seconds) in timers.items():
-            setitimer(timer, seconds)
+            signal.setitimer(timer, seconds)
         yield
     finally:
         for timer in timers:
-            setitimer(timer, 0)
+            signal.setitimer(timer, 0)
         for number, handler in before.items():
-            signal(number, handler)
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import gzip
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from unittest import mock
 
 import pytest
@@ -34,6 +34,13 @@ def test_names_expand_in_order(tmp_path: Path) -> None:
     assert expand([str(tmp_path)]) == paths
     assert expand([str(tmp_path / "**" / "*.txt")]) == [p for p in paths if p.endswith(".txt")]
     assert expand([paths[4], paths[3], str(tmp_path / "?.txt"), "-"]) == [paths[4], paths[3], "-"]
+
+
+def test_the_order_is_the_same_on_windows() -> None:
+    """Paths of Windows and of POSIX have one order, so that a folder is the same text on both."""
+    names = ["B.txt", "a/Z.txt", "a/b.txt", "a-b.txt", "c.txt"]
+    for kind in (PurePosixPath, PureWindowsPath):
+        assert [path.as_posix() for path in sources.in_order(map(kind, reversed(names)))] == names
 
 
 def test_names_that_stand_for_no_file(tmp_path: Path) -> None:
