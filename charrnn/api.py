@@ -24,7 +24,7 @@ from charrnn.checkpoint import Checkpoint, Meta, tensor_shapes
 from charrnn.config import Config
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
-from charrnn.evaluation.protocols import surprises
+from charrnn.evaluation.protocols import first_position, surprises
 from charrnn.model import Network, Views, build
 from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
@@ -190,12 +190,15 @@ class Model:
         return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the surprise (N-1,) in nats of each character of `text` after the first, from a zero state.
+        """Return the surprise in nats of each character of `text`, from a zero state.
 
+        The result is (N,) if the network learned how documents begin, else (N-1,): the first character has no context.
         `unknown` and the errors are those of `evaluate`.
         """
         part = self.encode(text, unknown)
-        blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
+        first = first_position(self.network, part)
+        length = max(0, len(part.ids) - 1 - first)
+        blocks = surprises(self.network, self.params, part, np.full(1, first), length)
         nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
         if np.isnan(nats).any():
             raise OverflowingError
@@ -237,7 +240,8 @@ class Model:
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
         ids = self.vocabulary.encode(text, unknown=unknown)
-        return Part(ids, texts.document_starts(self.vocabulary.decode(ids), self.config.data.document_separator))
+        separator = self.config.data.document_separator
+        return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
 
     def validation(self) -> Part:
         """Return the validation split of the training text, which is read again if the model was loaded.

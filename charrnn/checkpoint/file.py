@@ -34,11 +34,11 @@ RENAMED = {"optimizer/memory/": "optimizer/square_sum/", "state/memory": "state/
 RENAMED_KEYS = {"stale": "stale_evaluations", "drops": "lr_reductions"}
 """Keys of the metadata in version 1 -> in version 2."""
 FIRST_DEFAULTS: configuration.Table = {
-    "model": {"input_std": 0.1},
+    "model": {"input_std": 0.1, "start_symbol": False},
     "train": {"random_offset": False},
     "optimizer": {"schedule": "constant", "warmup": 0.0},
 }
-"""Values that the first files left out, because they were the defaults then."""
+"""Values that earlier files left out, because they were the defaults then."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

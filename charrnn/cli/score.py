@@ -25,10 +25,12 @@ def score_command(
 ) -> None:
     """Print one line for each character of FILE: its surprise in nats, a tab, and the character as a JSON string.
 
-    FILE is - for standard input. The first character has no context; its line begins with - instead of a number.
+    FILE is - for standard input. If the network was not trained on documents, the first character has no context, and
+    its line begins with - instead of a number.
     """
     model = load_model(run, checkpoint, device, no_fallback)
     text = model.vocabulary.decode(model.encode(read_text(file, encoding), unknown).ids)
-    surprises = ["-", *(f"{nats:.4f}" for nats in model.score(text))]
-    for nats, character in zip(surprises, text, strict=False):
+    surprises = [f"{nats:.4f}" for nats in model.score(text)]
+    surprises[:0] = ["-"] * (len(text) - len(surprises))
+    for nats, character in zip(surprises, text, strict=True):
         write_output(f"{nats}\t{json.dumps(character)}\n")

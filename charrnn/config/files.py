@@ -30,8 +30,8 @@ STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 """A TOML string on one line, or the rest of the line if its end is missing."""
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
-ADDED_KEYS: Table = {"log": {"baselines": True}}
-"""Keys that the configurations of earlier runs lack, with the values that such a run had."""
+ADDED_KEYS: Table = {"model": {"start_symbol": False}, "log": {"baselines": True}}
+"""Keys that the configurations of earlier runs lack, with the values that those runs had."""
 SHOWN = 200
 """Characters of a value or a message that an error shows."""
 
@@ -79,7 +79,13 @@ def read(name: str) -> Table:
         raise ConfigError(f"cannot read the configuration {name!r}: {reason}") from None
     if len(content) > MAX_BYTES:
         raise ConfigError(f"cannot read the configuration {name!r}: it is longer than {MAX_BYTES >> 20} MB")
-    return parse(content, str(path))
+    return with_added_keys(parse(content, str(path)))
+
+
+def with_added_keys(table_read: Table) -> Table:
+    """Return a table; if it is that of an earlier run, complete at its time, with the keys that were added since."""
+    added = merged(ADDED_KEYS, table_read)
+    return added if added == table(build(added)) else table_read
 
 
 def is_complete(path: Path) -> bool:
@@ -88,7 +94,7 @@ def is_complete(path: Path) -> bool:
         table_read = read(str(path)) if path.is_file() else {}
     except ConfigError:
         return False
-    return bool(table_read) and merged(ADDED_KEYS, table_read) == table(build(table_read))
+    return bool(table_read) and table_read == table(build(table_read))
 
 
 def parse(content: bytes, place: str) -> Table:

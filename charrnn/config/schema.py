@@ -72,6 +72,7 @@ class ModelConfig:
     init: str = one_of("orthogonal", "orthogonal", "min-char-rnn")  # how the first weights are drawn
     input_std: float = at_least(2.0, 0, 100)  # the standard deviation of the first layer's input weights at the start
     forget_bias: float = at_least(1.0, -100, 100)  # the bias of an LSTM's forget gates at the start
+    start_symbol: bool = True  # whether the network learns how documents begin; false in a run on one document
 
     @property
     def has_dropout(self) -> bool:

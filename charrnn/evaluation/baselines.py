@@ -7,7 +7,8 @@ The n-gram model predicts a character c from the n - 1 characters h before it:
 h' is h without its first character, count(h) is how often a character follows h in the training split, and T(h) is how
 many distinct characters follow it. Where none does, P_n is P_n-1. This weight of P_n-1 is method C of Witten and Bell,
 "The zero-frequency problem" (1991); the recursive interpolation is that of Chen and Goodman, "An empirical study of
-smoothing techniques for language modeling" (1998).
+smoothing techniques for language modeling" (1998). If the network has a start symbol, so have the n-grams: it is the
+first character of every context in a document, and is never predicted.
 
 One sort serves all orders: every window of `ORDERS` characters is sorted, and the first n characters of a window are an
 n-gram. Counting takes 0.2 to 0.6 seconds for a million characters.
@@ -45,9 +46,10 @@ class Split:
     Attributes:
         V: number of distinct characters.
         counted: the training characters that are counted.
-        predicted: the validation characters that are predicted, all but the first of them.
+        predicted: the validation characters that are predicted, all but the first if no start symbol is before it.
         training: number of characters in the training split.
         evaluated: number of validation characters that an evaluation while training reads.
+        start_symbol: whether documents begin with a start symbol.
     """
 
     V: int
@@ -55,24 +57,27 @@ class Split:
     predicted: Part
     training: int
     evaluated: int
+    start_symbol: bool
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
         """The fields `counted`, `training`, `predicted` and `evaluated` of its `Baselines`."""
-        return len(self.counted.ids), self.training, len(self.predicted.ids) - 1, self.evaluated - 1
+        first = 0 if self.start_symbol and self.predicted.begins else 1
+        return len(self.counted.ids), self.training, len(self.predicted.ids) - first, self.evaluated - first
 
 
-def split_of(corpus: Corpus, val_fraction: float, evaluated: Part) -> Split:
+def split_of(corpus: Corpus, val_fraction: float, evaluated: Part, *, start_symbol: bool = False) -> Split:
     """Return the split of a run.
 
     Args:
         corpus: the whole text.
         val_fraction: the share of the text that is held out, at its end.
         evaluated: the part of the held-out text that is evaluated while training, from its first character on.
+        start_symbol: whether the network has one.
     """
     cut = len(corpus.split(val_fraction)[0].ids)
     counted = corpus.part(max(0, cut - COUNTED), cut)
-    return Split(len(corpus.vocabulary), counted, evaluated.head(PREDICTED), cut, len(evaluated.ids))
+    return Split(len(corpus.vocabulary), counted, evaluated.head(PREDICTED), cut, len(evaluated.ids), start_symbol)
 
 
 @dataclass(frozen=True)
@@ -143,30 +148,43 @@ class Baselines:
 
 def count_baselines(split: Split) -> Baselines:
     """Return the baselines of a split: count its training characters and predict its validation characters."""
-    losses = ngram_losses(split.counted, split.predicted, split.V)
+    losses = ngram_losses(split.counted, split.predicted, split.V, start_symbol=split.start_symbol)
     return Baselines(tuple(round(loss, 6) + 0.0 for loss in losses), *split.sizes)  # + 0.0 turns -0.0 into 0.0
 
 
-def ngram_losses(training: Part, validation: Part, V: int) -> tuple[float, ...]:
+def ngram_losses(training: Part, validation: Part, V: int, *, start_symbol: bool = False) -> tuple[float, ...]:
     """Return the losses of the unigram, the 2-gram, ... up to order `ORDERS`, nats/char.
 
-    Every character of `validation` after the first is predicted from those before it, as under the protocol `carried`,
-    but no n-gram crosses the start of a document.
+    The characters of `validation` that the protocol `carried` predicts are predicted from those before them, but no
+    n-gram crosses the start of a document.
 
     Args:
         training: the text to count, at least one character.
         validation: the text to predict, at least two characters.
         V: number of distinct characters; every id is below it.
+        start_symbol: whether a start symbol is before each document.
     """
-    return tuple(float(-np.log(p[1:]).mean()) for p in ngram_probabilities(training, validation, V))
+    first = 0 if start_symbol and validation.begins else 1
+    if start_symbol:
+        training, validation = with_start_symbols(training, V), with_start_symbols(validation, V)
+    predicted = validation.ids < V
+    predicted[:first] = False
+    return tuple(float(-np.log(p[predicted]).mean()) for p in ngram_probabilities(training, validation, V))
+
+
+def with_start_symbols(part: Part, V: int) -> Part:
+    """Return the text with the id V before the first character of each document."""
+    places = np.append(np.zeros(int(part.begins), np.int64), part.starts)
+    ids = np.insert(part.ids.astype(np.min_scalar_type(V)), places, V)
+    return Part(ids, part.starts + np.arange(len(part.starts)) + part.begins, part.begins)
 
 
 def ngram_probabilities(training: Part, validation: Part, V: int) -> Iterator[Probabilities]:
     """Yield the probabilities (M,) of the M characters of `validation` for the orders 1, 2, ..., `ORDERS`.
 
-    The arguments are those of `ngram_losses`.
+    An id V is a start symbol, which is a context but never predicted. The arguments are those of `ngram_losses`.
     """
-    base, windows = V + 1, count_windows(training, V)
+    base, windows = V + 2, count_windows(training, V)
     # Contexts, the n - 1 characters h before a character, are numbered. At order 1 there is one, the empty context 0.
     window_context = np.zeros(len(windows.counts), np.int32)  # (K,) the context that a window begins with
     context = np.zeros(len(validation.ids), np.int64)  # (M,) the context of a validation character, or -1: none
@@ -182,7 +200,7 @@ def ngram_probabilities(training: Part, validation: Part, V: int) -> Iterator[Pr
         wanted, smallest = wanted[order], context[order] * base
         first, last = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, "right")  # windows with h c
         left = np.searchsorted(keys, smallest + 1)  # windows with h and any character after it; + 0 means none
-        right = np.searchsorted(keys, smallest + base)
+        right = np.searchsorted(keys, smallest + V + 1)  # without the start symbol
         T, total = ngrams[right] - ngrams[left], occurrences[right] - occurrences[left]  # T(h), count(h)
         numerator = occurrences[last] - occurrences[first] + T * p[order]
         p = p.copy()
@@ -206,13 +224,13 @@ def ngram_probabilities(training: Part, validation: Part, V: int) -> Iterator[Pr
 class Windows:
     """The K distinct windows of `ORDERS` characters of a text, sorted.
 
-    A character is represented by its id + 1. A 0 stands before the start of a document and after the end of the text; a
-    sequence with a 0 in it does not count as an n-gram.
+    A character is represented by its id + 1, the start symbol by V + 1. A 0 stands before the start of a document and
+    after the end of the text; a sequence with a 0 in it does not count as an n-gram.
 
     Attributes:
         codes: (K,) int64, each window as left half * radix + right half.
         counts: (K,) int32, how often each window occurs.
-        base: V + 1; a half is the number whose digits to this base are its characters.
+        base: V + 2; a half is the number whose digits to this base are its characters.
         radix: number of possible halves.
         halves: if not None, a half in `codes` is an index into this sorted array of halves.
     """
@@ -242,8 +260,8 @@ def count_windows(part: Part, V: int) -> Windows:
 
     Three characters always fit into an int64, six only if V is small: otherwise the distinct halves are numbered.
     """
-    base = V + 1
-    text = np.insert(part.ids.astype(np.min_scalar_type(V)) + 1, np.append(part.starts, [len(part.ids)] * HALF), 0)
+    base = V + 2
+    text = np.insert(part.ids.astype(np.min_scalar_type(V + 1)) + 1, np.append(part.starts, [len(part.ids)] * HALF), 0)
     half = np.zeros(len(text), np.int64)
     for n in range(HALF):
         half *= base

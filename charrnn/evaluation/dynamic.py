@@ -20,7 +20,7 @@ import numpy as np
 from charrnn.backend import Array, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import ConfigError
-from charrnn.evaluation.protocols import Evaluation, chunk_at, predicted_characters
+from charrnn.evaluation.protocols import Evaluation, chunk_at, first_position, predicted_characters
 from charrnn.model import Chunk, Network, Views, Workspace, loss_and_grad, next_state
 from charrnn.optim import TRACE_COLUMNS, Guard, TrainedArrays, UpdateInputs, apply_update, rule
 from charrnn.text import Part
@@ -93,7 +93,7 @@ class Learner:
 def dynamic_evaluation(
     network: Network, params: Views, part: Part, optimizer_state: Checkpoint | None, settings: Dynamic
 ) -> Evaluation:
-    """Evaluate a network on a text while a copy of it learns from the text. The first character is not predicted.
+    """Evaluate a network on a text while a copy of it learns from the text. It predicts the characters of `carried`.
 
     Args:
         network: the shape of the network.
@@ -106,7 +106,7 @@ def dynamic_evaluation(
     """
     if optimizer_state is None:
         raise ConfigError("the model has no optimizer state, as it was not trained here: evaluate without --dynamic")
-    optimizer, rate, count = optimizer_state.meta.config.optimizer, settings.rate, predicted_characters(part)
+    optimizer, rate, count = optimizer_state.meta.config.optimizer, settings.rate, predicted_characters(network, part)
     if rate is None:
         rate = SHARES[optimizer.name] * optimizer.learning_rate
     nats = sum(losses(Learner(network, params, optimizer_state, rate), part, settings.chunk))
@@ -115,14 +115,15 @@ def dynamic_evaluation(
 
 def losses(learner: Learner, part: Part, T: int) -> Iterator[float]:
     """Yield the summed nats of up to `CAPACITY` chunks of T characters at a time. Waits for the device."""
-    network, count = learner.network, predicted_characters(part)
+    network = learner.network
+    count, offset = predicted_characters(network, part), first_position(network, part)
     trace = network.backend.zeros((CAPACITY,), network.dtype)
     work = Workspace(network, min(T, count), 1)
     for first in range(0, count, T * CAPACITY):
         chunks = range(first, min(first + T * CAPACITY, count), T)
         with one_thread:
             for slot, start in enumerate(chunks):
-                positions = np.arange(start, min(start + T, count))[:, None]
+                positions = np.arange(start, min(start + T, count))[:, None] + offset
                 if len(positions) != work.T:  # the last chunk is shorter
                     work = Workspace(network, len(positions), 1)
                 trace[slot] = learner.read(chunk_at(network, part, positions), work)

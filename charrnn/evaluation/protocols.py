@@ -69,15 +69,16 @@ def surprises(
         network: the shape of the network.
         params: its weights.
         part: the text; the state is reset where a document begins.
-        offsets: (B,) where the stretches begin; a position outside the text means the nearest one inside.
+        offsets: (B,) where the stretches begin; a position outside the text means the nearest one inside. Before the
+            first character of a document, -1 is the position of the start symbol.
         length: characters to predict in each: those at `offset + 1` to `offset + length`.
         state: the state at the start of each stretch, which is overwritten; None is the zero state.
     """
     backend, state = network.backend, state or network.zero_state(len(offsets))
-    work = None
+    work, first_read = None, first_position(network, part)
     for first in range(0, length, ROWS):
         rows = np.arange(first, min(first + ROWS, length))
-        positions = (rows[:, None] + offsets[None, :]).clip(0, len(part.ids) - 2)
+        positions = (rows[:, None] + offsets[None, :]).clip(first_read, len(part.ids) - 2)
         chunk = chunk_at(network, part, positions)
         with one_thread, backend.quiet():
             if work is None or len(rows) != work.T:
@@ -91,10 +92,19 @@ def surprises(
 
 def chunk_at(network: Network, part: Part, positions: Ids) -> Chunk:
     """Return the characters at `positions` (T, B) of a text and those after them, with resets between documents."""
-    backend = network.backend
-    inputs, targets = (backend.host_indices(part.ids[p].reshape(-1)) for p in (positions, positions + 1))
-    starts = part.is_start(positions)
+    backend, ids = network.backend, part.ids[positions].astype(np.int64)
+    if network.start_symbol:
+        begins = part.is_start(positions + 1)
+        ids, starts = np.where(begins, network.vocab_size, ids), begins | (positions == 0) & (not part.begins)
+    else:
+        starts = part.is_start(positions)
+    inputs, targets = (backend.host_indices(a.reshape(-1)) for a in (ids, part.ids[positions + 1]))
     return Chunk(inputs, targets, backend.from_host(~starts, network.dtype) if starts.any() else None)
+
+
+def first_position(network: Network, part: Part) -> int:
+    """Return the first position that is read: -1, that of the start symbol, if the network knows how `part` begins."""
+    return -1 if network.start_symbol and part.begins else 0
 
 
 @dataclass(frozen=True)
@@ -142,9 +152,12 @@ def total_nats(
 
 
 def carried(network: Network, params: Views, part: Part, thread_pool: ThreadPool) -> Evaluation:
-    """Evaluate in one pass with the state carried on. The first character is not predicted."""
-    count = predicted_characters(part)
-    whole = Stretches(np.zeros(1, int), np.zeros(1, int), np.full(1, count))
+    """Evaluate in one pass with the state carried on.
+
+    The first character is predicted if a document begins there and the network has a start symbol.
+    """
+    count = predicted_characters(network, part)
+    whole = Stretches(np.full(1, first_position(network, part)), np.zeros(1, int), np.full(1, count))
     nats = total_nats(network, params, part, count, whole, thread_pool)
     return Evaluation(nats / count, count, "carried")
 
@@ -153,10 +166,11 @@ def windows(network: Network, params: Views, part: Part, width: int, thread_pool
     """Evaluate every complete, non-overlapping window of `width` characters from a zero state."""
     if width < 1:
         raise ConfigError(f"--window must be at least 1, not {width}")
-    number = predicted_characters(part) // width
+    number = predicted_characters(network, part) // width
     if number == 0:
         raise TextError(f"the text has {len(part.ids)} characters, too few for one window of {width}")
-    stretches = Stretches(np.arange(number) * width, np.zeros(number, int), np.full(number, width))
+    offsets = np.arange(number) * width + first_position(network, part)
+    stretches = Stretches(offsets, np.zeros(number, int), np.full(number, width))
     nats = total_nats(network, params, part, width, stretches, thread_pool)
     return Evaluation(nats / (number * width), number * width, f"windows:{width}")
 
@@ -166,11 +180,12 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
 
     `state` (L, B, H) is that of the training streams; the warm-up starts from it.
     """
-    count = predicted_characters(part)
+    count = predicted_characters(network, part)
     number = max(1, min(STREAMS, count // (2 * WARM_UP)))
     span = -(-count // number)
     offsets = np.arange(number) * span - WARM_UP
     end = np.minimum(WARM_UP + span, count - offsets)
+    offsets += first_position(network, part)
     xp = network.backend.xp
     B = next(iter(state.values())).shape[1]
     columns = network.backend.indices(network.backend.from_host(np.arange(number) % B))
@@ -180,8 +195,11 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     return Evaluation(nats / count, count, "streams")
 
 
-def predicted_characters(part: Part) -> int:
-    """Return how many characters of a text are predicted: all but the first. Raise `TextError` if there are none."""
+def predicted_characters(network: Network, part: Part) -> int:
+    """Return how many characters of a text are predicted: all but the first, and that one after a start symbol.
+
+    Raise `TextError` for a text of fewer than two characters.
+    """
     if len(part.ids) < 2:
         raise TextError(f"the text has {len(part.ids)} characters; at least 2 are needed to evaluate")
-    return len(part.ids) - 1
+    return len(part.ids) - 1 - first_position(network, part)

@@ -35,7 +35,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from charrnn.backend import Array, Backend
-from charrnn.model.dropout import drop_inputs, drop_outputs, drop_recurrent, drop_recurrent_backward
+from charrnn.model.dropout import (
+    drop_inputs,
+    drop_outputs,
+    drop_recurrent,
+    drop_recurrent_backward,
+    no_character_where,
+)
 from charrnn.model.network import Network, State, Views, Workspace
 
 
@@ -46,6 +52,8 @@ class Chunk(NamedTuple):
         inputs: (T·B,) ids, time-major.
         targets: (T·B,) ids: the character after each input.
         keep: (T, B), 0 where the state of a stream is reset before it reads the character; None for all ones.
+        begins: (T, B) booleans, true where the next character begins a document: it is predicted from the start symbol,
+            the id V, in place of the character at hand; None for no document.
         input_mask: (B, V) booleans, true for a character of the vocabulary that the stream does not see in this chunk;
             None for no dropout.
         output_masks: (L, B, H), what the output of each layer is multiplied by; None for no dropout.
@@ -55,6 +63,7 @@ class Chunk(NamedTuple):
     inputs: Array
     targets: Array
     keep: Array | None = None
+    begins: Array | None = None
     input_mask: Array | None = None
     output_masks: Array | None = None
     recurrent_masks: Array | None = None
@@ -82,6 +91,9 @@ def loss_and_grad(
     with backend.quiet():
         if chunk.input_mask is not None:
             chunk = chunk._replace(inputs=drop_inputs(chunk.inputs, chunk.input_mask, backend=backend))
+        if chunk.begins is not None:
+            begins = backend.xp.reshape(chunk.begins, (-1,))
+            chunk = chunk._replace(inputs=no_character_where(begins, chunk.inputs, network.vocab_size, backend=backend))
         if chunk.recurrent_masks is not None:
             params = drop_recurrent(params, chunk.recurrent_masks, out=work.masked_W_hh, backend=backend)
         prepare(network, params, work)
@@ -99,7 +111,7 @@ def loss_and_grad(
 def prepare(network: Network, params: Views, work: Workspace) -> None:
     """Compute what depends on the weights alone. Call it before the first `forward`, and when the weights change."""
     network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
-    work.table[network.vocab_size, ...] = params["layer0.b_h"]  # a dropped character adds only the bias
+    work.table[network.vocab_size, ...] = params["layer0.b_h"]  # "no character" adds only the bias
     for i, layer in enumerate(work.layers):
         layer.tape.by_W.use(params[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():

@@ -27,7 +27,11 @@ half a gigabyte at V = 60,000, so they are computed for a block of rows at a tim
 
 @dataclass(frozen=True)
 class Network:
-    """The shape of a network on a device. Its weights are in a flat vector (P,), which `layout` divides."""
+    """The shape of a network on a device. Its weights are in a flat vector (P,), which `layout` divides.
+
+    With `start_symbol`, a document begins with the id V, "no character", which is read from a zero state. Its row of
+    the table is the bias alone, so it has no parameters.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -36,6 +40,7 @@ class Network:
     dtype: str
     layout: Layout
     backend: Backend
+    start_symbol: bool = False
 
     def views(self, vector: Array) -> Views:
         """Return name -> the parameter's view of a flat vector (P,) on the device."""
@@ -51,7 +56,7 @@ def build(model: ModelConfig, vocab_size: int, backend: Backend) -> Network:
     """Return the network that a configuration describes, for V characters."""
     cell = CELLS[model.cell]
     shape = vocab_size, model.hidden_size, model.num_layers
-    return Network(*shape, cell, model.dtype, layout_of(model, vocab_size), backend)
+    return Network(*shape, cell, model.dtype, layout_of(model, vocab_size), backend, model.start_symbol)
 
 
 def layout_of(model: ModelConfig, vocab_size: int) -> Layout:
@@ -97,8 +102,8 @@ class Workspace:
     Attributes:
         layers: the arrays of each layer.
         table: (V+1, G·H), the row of W_xh plus b_h that each character adds to the first layer's gates. The last row is
-            the bias alone: the input of a dropped character.
-        dtable: the gradient of `table`; only with `dropout`.
+            the bias alone: the input "no character", of a dropped character and of the start of a document.
+        dtable: the gradient of `table`; only with `dropout` or a start symbol.
         masked_W_hh: (L, H, G·H), the recurrent weights times their masks; only with `dropout`.
         blocks: slices of the T·B rows; the logits of one block are in memory at a time. One block unless V is large.
         logits: (rows of a block, V).
@@ -113,7 +118,7 @@ class Workspace:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V + 1, network.cell.GATES * H), dtype)
-        self.dtable = backend.empty(self.table.shape, dtype) if dropout else None
+        self.dtable = backend.empty(self.table.shape, dtype) if dropout or network.start_symbol else None
         self.masked_W_hh = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if dropout else None
         rows = min(T * B, max(H, MOST_LOGITS // V))
         self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))

@@ -44,7 +44,7 @@ def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> S
     """
     if validation is None or not config.log.eval_every or not config.log.baselines:
         return None
-    return split_of(corpus, config.data.val_fraction, validation)
+    return split_of(corpus, config.data.val_fraction, validation, start_symbol=config.model.start_symbol)
 
 
 def count(split: Split | None) -> Baselines | None:

@@ -68,14 +68,16 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
+    model = replace(config.model, start_symbol=config.model.start_symbol and len(corpus.starts) > 1)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
-    return Resolved(replace(config, data=data, train=train), train_part, validation, tuple(notices))
+    return Resolved(replace(config, data=data, model=model, train=train), train_part, validation, tuple(notices))
 
 
 def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:
     """Return a trainer at step 0 with the seed's weights."""
     train = config.train
-    streams = text.streams(part, train.batch_size, train.seq_length, train.seed if train.random_offset else None)
+    seed = train.seed if train.random_offset else None
+    streams = text.streams(part, train.batch_size, train.seq_length, seed, start_symbol=config.model.start_symbol)
     trainer = Trainer(config, network, streams, thread_pool)
     with one_thread:  # decompositions of some libraries round by the number of threads
         first = initial_weights(network, config.model, seeds.stream(train.seed, "weights"))

@@ -43,7 +43,8 @@ class Corpus:
     def part(self, first: int, last: int) -> Part:
         """Return the characters from `first` up to `last`, as a view of `ids`."""
         low, high = np.searchsorted(self.starts, [first + 1, last])
-        return Part(self.ids[first:last], self.starts[low:high] - first)
+        begins = low > 0 and self.starts[low - 1] == first
+        return Part(self.ids[first:last], self.starts[low:high] - first, bool(begins))
 
     def utf8(self) -> Iterator[bytes]:
         """Yield the text as UTF-8, block by block."""
@@ -58,14 +59,16 @@ class Part:
     Attributes:
         ids: (N,).
         starts: (D,) sorted positions in `ids`, after the first, where a document starts.
+        begins: whether a document starts at the first position.
     """
 
     ids: Ids
     starts: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
+    begins: bool = False
 
     def head(self, count: int) -> Part:
         """Return the first `count` characters."""
-        return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)])
+        return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)], self.begins)
 
     def is_start(self, positions: Ids) -> Ids:
         """Return for positions of any shape whether a document starts at them. Position 0 always counts as a start."""

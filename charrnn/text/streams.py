@@ -28,12 +28,15 @@ class Streams:
         starts: (D,) sorted: N·b + n where a document starts at row n of stream b, without row 0 of stream 0.
         seed: with a seed, each sweep starts at a row drawn for it, so that no two sweeps cut the text in the same
             places and every row is read in some sweep; None: every sweep starts at row 0.
+        start_symbol: whether the first character of a document is predicted from a start symbol, which is read in place
+            of the last character of the document before it.
     """
 
     ids: Ids
     seq_length: int
     starts: Ids
     seed: int | None = None
+    start_symbol: bool = False
 
     @property
     def chunks(self) -> int:
@@ -59,20 +62,30 @@ class Streams:
         return bool((lows < highs).any())
 
     def documents(self, row: int) -> tuple[Ids, Ids, Ids]:
-        """Return three arrays (B,) for the chunk at `row`: N·b + row; first and end index of its `starts`."""
+        """Return for the chunk at `row` where a document that resets its first row starts, first and end of its `starts`.
+
+        The results are three arrays (B,); the last two are indices.
+
+        The state is reset before a document's first character is read, or with a start symbol before the last character
+        of the document before it is replaced by the symbol.
+        """
         N, B = self.ids.shape
-        first = np.arange(B) * N + row
+        first = np.arange(B) * N + row + self.start_symbol
         lows, highs = np.searchsorted(self.starts, [first, first + self.seq_length])
         return first, lows, highs
 
     def keep(self, step: int) -> Ids:
         """Return (T, B) uint8: 0 where the state is reset before the character is read, else 1."""
-        index, row = self.chunk(step)
-        first, lows, highs = self.documents(row)
-        mask = np.ones((self.seq_length, self.ids.shape[1]), np.uint8)
-        mask[0] = index > 0
+        mask = 1 - self.begins(step)
+        mask[0] *= self.chunk(step)[0] > 0
+        return mask
+
+    def begins(self, step: int) -> Ids:
+        """Return (T, B) uint8: 1 where the state is reset because of a document, else 0."""
+        first, lows, highs = self.documents(self.chunk(step)[1])
+        mask = np.zeros((self.seq_length, self.ids.shape[1]), np.uint8)
         for b in np.flatnonzero(lows < highs):
-            mask[self.starts[lows[b] : highs[b]] - first[b], b] = 0
+            mask[self.starts[lows[b] : highs[b]] - first[b], b] = 1
         return mask
 
 
@@ -88,13 +101,16 @@ def fit_batch(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
     return batch_size, min(seq_length, length // batch_size - 1)
 
 
-def streams(part: Part, batch_size: int, seq_length: int, seed: int | None = None) -> Streams:
+def streams(
+    part: Part, batch_size: int, seq_length: int, seed: int | None = None, *, start_symbol: bool = False
+) -> Streams:
     """Return `part` as streams of equal length. B and T must fit the part (`fit_batch`).
 
     The last characters of the part, fewer than B, are not used. Nothing is copied: of a mapped corpus only what a step
-    reads is loaded into RAM. For `seed` see `Streams`.
+    reads is loaded into RAM. For `seed` and `start_symbol` see `Streams`.
     """
     length = len(part.ids) // batch_size
     columns = part.ids[: length * batch_size].reshape(batch_size, length)
     starts = np.asarray(part.starts, np.int64)
-    return Streams(columns.T, seq_length, starts[: np.searchsorted(starts, length * batch_size)], seed)
+    starts = starts[: np.searchsorted(starts, length * batch_size)]
+    return Streams(columns.T, seq_length, starts, seed, start_symbol)

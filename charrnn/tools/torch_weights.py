@@ -121,7 +121,8 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
     weights |= {"output.W_hy": output.T.copy(), "output.b_y": pop_array(arrays, "output.bias", (V,)).copy()}
     if arrays:
         raise CheckpointError(f"the tensor {next(iter(arrays))} is unexpected: see charrnn.to_torch for the module")
-    return ModelConfig(cell=cell.NAME, hidden_size=H, num_layers=layer, dtype=str(output.dtype)), weights
+    shape = {"cell": cell.NAME, "hidden_size": H, "num_layers": layer, "dtype": str(output.dtype)}
+    return ModelConfig(**shape, start_symbol=False), weights
 
 
 def as_array(name: str, tensor: Any) -> HostArray:

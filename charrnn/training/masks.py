@@ -21,6 +21,9 @@ from charrnn.text import Streams
 ELEMENTS, MOST_STEPS = 2**18, 100
 """How many elements, and steps, of masks are made at a time: enough to keep a device busy, few enough for a cache."""
 
+RESETS = ("keep", "begins")
+"""Masks that only the steps with a reset have."""
+
 HostArray = np.ndarray[Any, np.dtype[Any]]
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Field of `Chunk` -> shape and dtype."""
@@ -30,6 +33,7 @@ def mask_shapes(model: ModelConfig, network: Network, T: int, B: int) -> Shapes:
     """Return the shape and dtype of each mask of a step."""
     H, L = model.hidden_size, model.num_layers
     shapes: Shapes = {"keep": ((T, B), model.dtype)}
+    shapes |= {"begins": ((T, B), "bool")} if model.start_symbol else {}
     shapes |= {"input_mask": ((B, network.vocab_size), "bool")} if model.input_dropout else {}
     shapes |= {"output_masks": ((L, B, H), model.dtype)} if model.dropout else {}
     shapes |= {"recurrent_masks": ((L, H, network.cell.GATES * H), model.dtype)} if model.recurrent_dropout else {}
@@ -67,7 +71,7 @@ class Masks:
         self.block = step // self.count
         steps = range(self.block * self.count, (self.block + 1) * self.count)
         for name, array in self.arrays.items():
-            if name == "keep" and not any(self.streams.resets(step) for step in steps):
+            if name in RESETS and not any(self.streams.resets(step) for step in steps):
                 continue
             masks = [self.drawn(name, step) for step in steps]
             array[...] = self.backend.resident(np.stack(masks) if len(masks) > 1 else masks[0][None, ...])
@@ -81,7 +85,8 @@ class Masks:
             return draw_output_masks(self.key, step, model.dropout, shape, dtype)
         if name == "recurrent_masks":
             return draw_recurrent_masks(self.key, step, model.recurrent_dropout, shape, dtype)
-        return self.streams.keep(step).astype(dtype)
+        mask = self.streams.begins(step) if name == "begins" else self.streams.keep(step)
+        return mask.astype(dtype)
 
     def of(self, step: int, columns: slice) -> dict[str, Array]:
         """Return the masks of update number `step` + 1 for the streams in `columns`, as fields of `Chunk`.
@@ -90,7 +95,7 @@ class Masks:
         """
         index, masks = step % self.count, dict[str, Array]()
         for name, array in self.arrays.items():
-            if name == "keep" and not self.streams.resets(step):
+            if name in RESETS and not self.streams.resets(step):
                 continue
             if name == "input_mask":  # (B, V)
                 masks[name] = array[index, columns, :]

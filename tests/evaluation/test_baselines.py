@@ -27,21 +27,21 @@ VOCABULARIES = [1, 2, 4, 255, 256, 1289, 1290, 1500, 60_000, 0x110000]
 """Sizes around those at which an id + 1 needs one more byte, and at which halves of windows are numbered."""
 
 
-def part(documents: list[Document], V: int) -> Part:
+def part(documents: list[Document], V: int, *, begins: bool = True) -> Part:
     """Return documents as a part of a corpus."""
     starts = np.cumsum([len(d) for d in documents])[:-1]
     ids = np.array([c for d in documents for c in d], np.min_scalar_type(V - 1))
-    return Part(ids, starts)
+    return Part(ids, starts, begins)
 
 
 class Oracle:
-    """The formula in exact fractions, on dictionaries of contexts that loops fill."""
+    """The formula in exact fractions, on dictionaries of contexts that loops fill. A character V is never predicted."""
 
     def __init__(self, documents: list[Document], V: int) -> None:
         self.V, self.followers = V, defaultdict(Counter)
         for document in documents:
             for i, c in enumerate(document):
-                for length in range(min(i, 5) + 1):
+                for length in range(min(i, 5) + 1) if c < V else ():
                     self.followers[document[i - length : i]][c] += 1
 
     def probability(self, c: int, context: Document | None) -> Fraction:
@@ -55,8 +55,9 @@ class Oracle:
         return (seen[c] + len(seen) * lower) / (seen.total() + len(seen))
 
     def losses(self, documents: list[Document]) -> list[float]:
-        """Return the nats/char of the orders 1 to 6 over all characters but the very first."""
+        """Return the nats/char of the orders 1 to 6 over all characters below V but the very first character."""
         places = [(d, i) for d in documents for i in range(len(d))][1:]
+        places = [(d, i) for d, i in places if d[i] < self.V]
         return [
             sum(-math.log(self.probability(d[i], d[max(0, i - n) : i])) for d, i in places) / len(places)
             for n in range(6)
@@ -81,6 +82,23 @@ def test_losses_follow_the_formula(case: tuple[list[Document], list[Document], i
     training, validation, V = case
     expected = Oracle(training, V).losses(validation)
     assert ngram_losses(part(training, V), part(validation, V), V) == pytest.approx(expected, abs=1e-12, rel=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts(), st.booleans(), st.booleans())
+def test_a_start_symbol_is_a_context(
+    case: tuple[list[Document], list[Document], int], counted_begins: bool, predicted_begins: bool
+) -> None:
+    """With start symbols, the losses are those of documents with a character V before them, which is not predicted.
+
+    The first document of a part has one only if the part begins with it.
+    """
+    training, validation, V = case
+    marked = [(V,) * (counted_begins or i > 0) + d for i, d in enumerate(training)]
+    expected = [(V,) * (predicted_begins or i > 0) + d for i, d in enumerate(validation)]
+    parts = part(training, V, begins=counted_begins), part(validation, V, begins=predicted_begins)
+    losses = ngram_losses(*parts, V, start_symbol=True)
+    assert losses == pytest.approx(Oracle(marked, V).losses(expected), abs=1e-12, rel=0)
 
 
 @settings(max_examples=50, deadline=None)

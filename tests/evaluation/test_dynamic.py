@@ -41,7 +41,7 @@ def start(cell: str, slot: str) -> dict[str, np.ndarray]:
 def problem(case: Case | None, cell: str, rule: OptimizerConfig, part: Part | None = None) -> SimpleNamespace:
     """A small network after `STEP` steps of a run, on a namespace: everything that a dynamic evaluation takes."""
     backend, dtype = (case.make(), case.dtype) if case else (NumpyBackend(), "float64")
-    model = ModelConfig(cell=cell, hidden_size=H, dtype=dtype)
+    model = ModelConfig(cell=cell, hidden_size=H, dtype=dtype, start_symbol=False)
     network = build(model, V, backend)
     slots = ("mean", "square") if rule.name == "adam" else ("square_sum",)
     tensors = {f"optimizer/{s}/{n}": w.astype(dtype) for s in slots for n, w in start(cell, s).items()}
@@ -81,6 +81,7 @@ def by_hand(cell: str, name: str, T: int, rate: float) -> float:
             input_mask=np.zeros((1, V), bool),
             output_masks=np.ones((1, 1, H)),
             recurrent_masks=np.ones((1, H, 1)),
+            begins=np.zeros((len(rows), 1), bool),
         )
         host.weights = weights
         total += textbook.loss(host, weights, 1.0).real

@@ -12,11 +12,12 @@ from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 
 
-def problem(case: Case, cell: str = "rnn", *, dropout: bool = False) -> SimpleNamespace:
+def problem(case: Case, cell: str = "rnn", *, dropout: bool = False, start_symbol: bool = False) -> SimpleNamespace:
     """Return the example of the textbook as a network on a namespace."""
-    backend, host = case.make(), example(cell, dropout=dropout)
+    backend, host = case.make(), example(cell, dropout=dropout, start_symbol=start_symbol)
     (T, B), (H, V) = host.inputs.shape, host.weights["output.W_hy"].shape
-    model = ModelConfig(cell=cell, hidden_size=H, num_layers=host.layers, dtype=case.dtype)
+    shape = {"cell": cell, "hidden_size": H, "num_layers": host.layers, "dtype": case.dtype}
+    model = ModelConfig(**shape, start_symbol=start_symbol)
     network = build(model, V, backend)
     assert {name: weight.shape for name, weight in host.weights.items()} == dict(network.layout.shapes)
     flat = np.zeros(network.layout.size)
@@ -33,7 +34,12 @@ def problem(case: Case, cell: str = "rnn", *, dropout: bool = False) -> SimpleNa
         params=params,
         gradient=gradient,
         grads=network.views(gradient),
-        chunk=Chunk(inputs, targets, backend.from_host(host.keep, case.dtype)),
+        chunk=Chunk(
+            inputs,
+            targets,
+            backend.from_host(host.keep, case.dtype),
+            backend.from_host(host.begins) if start_symbol else None,
+        ),
         state={name: backend.from_host(array, case.dtype) for name, array in host.state.items()},
         work=Workspace(network, T, B),
         T=T,

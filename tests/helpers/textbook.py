@@ -35,10 +35,14 @@ def next_state(cell: str, weights: Arrays, layer: int, x: np.ndarray, state: Arr
     return {"hidden": o * np.tanh(c), "cell_state": c}
 
 
-def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], character: int, b: int) -> np.ndarray:
-    """Return the logits (V,) of stream b after one more character, and replace the `states` of the layers."""
+def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], character: int | None, b: int) -> np.ndarray:
+    """Return the logits (V,) of stream b after one more character, and replace the `states` of the layers.
+
+    None is the start symbol: no character at all.
+    """
     x = np.zeros(weights["layer0.W_xh"].shape[0])
-    x[character] = not host.input_mask[b, character]
+    if character is not None:
+        x[character] = not host.input_mask[b, character]
     for layer, state in enumerate(states):
         states[layer] = next_state(host.cell, weights, layer, x, state)
         x = states[layer]["hidden"] * host.output_masks[layer, b]
@@ -54,7 +58,7 @@ def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
         states = [{name: array[layer, b] for name, array in host.state.items()} for layer in range(host.layers)]
         for t in range(T):
             states = [{name: host.keep[t, b] * array for name, array in state.items()} for state in states]
-            exps = np.exp(logits(host, weights, states, host.inputs[t, b], b))
+            exps = np.exp(logits(host, weights, states, None if host.begins[t, b] else host.inputs[t, b], b))
             total = total - np.log(exps[host.targets[t, b]] / np.sum(exps))
     return total * scale
 
@@ -73,11 +77,20 @@ def gradient(host: SimpleNamespace, scale: float) -> Arrays:
 
 @cache
 def example(
-    cell: str, *, layers: int = 2, T: int = 6, B: int = 3, V: int = 7, H: int = 5, dropout: bool = False
+    cell: str,
+    *,
+    layers: int = 2,
+    T: int = 6,
+    B: int = 3,
+    V: int = 7,
+    H: int = 5,
+    dropout: bool = False,
+    start_symbol: bool = False,
 ) -> SimpleNamespace:
     """Return a random problem with non-zero states; one stream is reset at the first time step, one in the middle.
 
     With `dropout` some characters are dropped in some streams, and half of each layer's outputs and recurrent weights.
+    With `start_symbol` the stream that is reset in the middle reads the start symbol there, and another at its end.
     """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {}
@@ -108,10 +121,14 @@ def example(
         host.output_masks = 2.0 * (rng.random((layers, B, H)) < 0.5)
         host.recurrent_masks = 2.0 * (rng.random((layers, H, G * H)) < 0.5)
     host.keep[0, 2] = host.keep[T // 2, 1] = 0
+    host.begins = np.zeros((T, B), bool)
+    if start_symbol:
+        host.begins[T // 2, 1] = host.begins[T - 1, 0] = True
+        host.keep[T - 1, 0] = 0
     return host
 
 
 @cache
-def example_gradient(cell: str, scale: float, *, dropout: bool = False) -> Arrays:
+def example_gradient(cell: str, scale: float, *, dropout: bool = False, start_symbol: bool = False) -> Arrays:
     """Return the gradient of `example`, computed once for all namespaces."""
-    return gradient(example(cell, dropout=dropout), scale)
+    return gradient(example(cell, dropout=dropout, start_symbol=start_symbol), scale)

@@ -60,6 +60,14 @@ def test_every_gradient_agrees_with_complex_steps(net: SimpleNamespace) -> None:
         assert np.max(np.abs(expected)) > 1e-3, name
 
 
+def test_documents_begin_with_a_symbol(case: Case, cell: str) -> None:
+    """Loss and gradients equal those of a textbook that reads no character where a document begins."""
+    net = problem(case, cell, start_symbol=True)
+    assert step(net) == pytest.approx(textbook.loss(net.host, net.host.weights, 1.0), rel=case.tolerance)
+    for name, expected in textbook.example_gradient(cell, 0.25, start_symbol=True).items():
+        assert close(net.backend.to_host(net.grads[name]), expected, case.tolerance), name
+
+
 def test_a_mask_of_ones_equals_no_mask(net: SimpleNamespace) -> None:
     """A `keep` of ones and no `keep` give the same loss and gradients."""
     results = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_masks_made_in_advance_give_the_same_bits(monkeypatch: pytest.MonkeyPatc
 
 
 def test_evaluation_resets_the_state_at_documents(tmp_path: Path) -> None:
-    """The loss of the run's own split and of the same text is that of each document with the next character, alone."""
+    """The loss of a text is that of its documents, alone, with the first character of each after the start symbol."""
     keys = {"model.hidden_size": 8, "train.seq_length": 8, "train.batch_size": 2, "train.steps": 30}
     settings = keys | {"train.device": "cpu", "data.document_separator": "\n\n", "model.dtype": "float64"}
     (tmp_path / "book.txt").write_text(BOOK)
@@ -58,9 +59,14 @@ def test_evaluation_resets_the_state_at_documents(tmp_path: Path) -> None:
     tail = BOOK[int(len(BOOK) * 0.9) :]
     parts = split_text(tail, "\n\n")
     assert len(parts) > 1
-    nats = [model.score(part + after[:1]) for part, after in zip(parts, [*parts[1:], ""], strict=True)]
+    nats = [model.score(part) for part in parts]
+    assert [len(each) for each in nats] == [len(part) for part in parts]
+    assert model.score(tail) == pytest.approx(np.concatenate(nats), rel=1e-12)
+    model.network = replace(model.network, start_symbol=False)
+    cut = [model.score(parts[0]), *nats[1:]]  # the split begins inside a document
+    model.network = replace(model.network, start_symbol=True)
+    assert model.evaluate().nats_per_char == pytest.approx(float(np.concatenate(cut).mean()), rel=1e-12)
     expected = float(np.concatenate(nats).mean())
-    assert model.evaluate().nats_per_char == pytest.approx(expected, rel=1e-12)
     assert model.evaluate(tail).nats_per_char == pytest.approx(expected, rel=1e-12)
     assert model.evaluate("\u3000" + tail, unknown="skip").nats_per_char == pytest.approx(expected, rel=1e-12)
     assert model.score(tail).mean() == pytest.approx(expected, rel=1e-12)

@@ -78,7 +78,7 @@ def test_conversion_and_back(cell: str, layers: int, dtype: str) -> None:
     x = network(cell, layers, dtype)
     state = state_dict(cell, x.params)
     model, weights = parameters(state)
-    assert model == ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype)
+    assert model == ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype, start_symbol=False)
     assert list(weights) == list(x.params)
     for name, array in weights.items():
         assert array.dtype == dtype

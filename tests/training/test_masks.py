@@ -119,7 +119,8 @@ def test_masks_are_uploaded_between_steps(text: str, monkeypatch: pytest.MonkeyP
 
 def test_there_are_no_masks_without_dropout(text: str) -> None:
     """Without dropout the only masks are those of resets, and no workspace has memory for dropout."""
-    subject = trainer(config.build(TINY), three_documents(text))
+    settings = config.merged(TINY, {"model": {"start_symbol": False}})
+    subject = trainer(config.build(settings), three_documents(text))
     subject.step()
     assert set(subject.masks.arrays) == {"keep"}
     assert set(subject.masks.of(0, slice(0, 4))) == {"keep"}
