@@ -92,10 +92,14 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
-        to_host = self.network.backend.to_host
-        weights = {name: to_host(array) for name, array in self.params.items()}
         rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
-        return rebuild, (weights, self.network.backend.name, self.config, self.vocabulary, self.step, rest)
+        return rebuild, (self.host_weights(), self.network.backend.name, self.config, self.vocabulary, self.step, rest)
+
+    def host_weights(self) -> dict[str, HostArray]:
+        """Return copies of the weights, by name, as NumPy arrays."""
+        device = self.network.backend
+        with backend.computing(device):
+            return {name: device.to_host(array) for name, array in self.params.items()}  # sync
 
     def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
         """Return text that continues `prompt`, without the prompt.
@@ -151,7 +155,7 @@ class Model:
             raise ConfigError(f"--seed must be at least 0, not {seed}")
         ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
         rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
-        return pieces(
+        texts = pieces(
             self.network,
             self.params,
             self.vocabulary,
@@ -162,6 +166,7 @@ class Model:
             stop=stop,
             rng=rng,
         )
+        return backend.computed(self.network.backend, texts)
 
     def evaluate(
         self,
@@ -187,7 +192,8 @@ class Model:
             raise ConfigError("use --dynamic or --window, not both")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
-        return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
+        with backend.computing(self.network.backend):
+            return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
 
     def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise in nats of each character of `text`, from a zero state.
@@ -198,8 +204,9 @@ class Model:
         part = self.encode(text, unknown)
         first = first_position(self.network, part)
         length = max(0, len(part.ids) - 1 - first)
-        blocks = surprises(self.network, self.params, part, np.full(1, first), length)
-        nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
+        with backend.computing(self.network.backend):
+            blocks = surprises(self.network, self.params, part, np.full(1, first), length)
+            nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
         if np.isnan(nats).any():
             raise OverflowingError
         return nats
@@ -218,9 +225,9 @@ class Model:
         tensors = {name: np.zeros(shape, self.network.dtype) for name, shape in shapes.items()}
         tensors |= self.optimizer_state.tensors if self.optimizer_state else {}
         tensors["guard/scale"] += 1
-        for name, array in self.params.items():
+        for name, array in self.host_weights().items():
             for full in {f"parameters/{name}", f"average/{name}"} & shapes.keys():
-                tensors[full] = self.network.backend.to_host(array)
+                tensors[full] = array
         checkpoints.save(Path(path), Checkpoint(meta, tensors))
 
     def training_text_hash(self) -> str:
@@ -280,9 +287,10 @@ def rebuild(
 
 def device_params(network: Network, weights: Mapping[str, HostArray]) -> Views:
     """Return host arrays as the parameters of `network`: views of one new vector on its device."""
-    params = network.views(network.backend.zeros((network.layout.size,), network.dtype))
-    for name, array in weights.items():
-        params[name][...] = network.backend.from_host(array, network.dtype)
+    with backend.computing(network.backend):
+        params = network.views(network.backend.zeros((network.layout.size,), network.dtype))
+        for name, array in weights.items():
+            params[name][...] = network.backend.from_host(array, network.dtype)
     return params
 
 
@@ -302,7 +310,8 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
-    vector = choice.backend.from_host(saved.weights(network.layout))
+    with backend.computing(choice.backend):
+        vector = choice.backend.from_host(saved.weights(network.layout))
     return Model(
         network,
         network.views(vector),
@@ -377,6 +386,8 @@ def train(
         on_event(event)
         if isinstance(event, Ended) and event.reason == "diverged":
             raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+    with backend.computing(session.network.backend):
+        optimizer_state = session.loop.snapshot().checkpoint.optimizer_state
     return Model(
         session.network,
         session.network.views(session.loop.trainer.average),
@@ -385,7 +396,7 @@ def train(
         session.loop.trainer.done,
         notices=session.notices,
         corpus=session.corpus,
-        optimizer_state=session.loop.snapshot().checkpoint.optimizer_state,
+        optimizer_state=optimizer_state,
     )
 
 

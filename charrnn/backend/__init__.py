@@ -1,7 +1,7 @@
 """The only package that names an array library: arrays, devices, threads and worker processes."""
 
 from charrnn.backend.base import Array, Backend, PackedWeights, Series, gate_steps, series, steps
-from charrnn.backend.devices import Choice, choose, explain_out_of_memory, gpus, report
+from charrnn.backend.devices import Choice, choose, computed, computing, gpus, report
 from charrnn.backend.process_pool import ForkPool
 from charrnn.backend.threads import ThreadPool, blas, cores, one_thread, total_ram
 
@@ -15,8 +15,9 @@ __all__ = [
     "ThreadPool",
     "blas",
     "choose",
+    "computed",
+    "computing",
     "cores",
-    "explain_out_of_memory",
     "gate_steps",
     "gpus",
     "one_thread",

@@ -75,6 +75,18 @@ class Rows:
         return self.block[first - self.first : last - self.first, :]
 
 
+class Failure(NamedTuple):
+    """An error of a device, in words for users.
+
+    Attributes:
+        what: what the device did or cannot do; the device's name goes before it.
+        advice: what to do; empty if the memory is exhausted, because the advice then depends on the command.
+    """
+
+    what: str
+    advice: str = ""
+
+
 class PackedWeights:
     """A matrix (K, N) that multiplies many matrices of `rows` rows, as recurrent weights do at every time step.
 
@@ -132,8 +144,9 @@ class Backend:
         self.one_thread_only = one_thread_only
         self.per_thread = threading.local()
 
-    def use(self) -> None:
-        """Make this the current device of the calling thread, if the library has a current device."""
+    def current(self) -> AbstractContextManager[object]:
+        """Return a context in which this is the thread's current device. At its end the one from before is again."""
+        return nullcontext()
 
     def thread_pool(self, count: int = 0) -> ThreadPool:
         """Return a pool of `count` threads (0: one on each core), or of one thread if only one may use the device."""
@@ -169,6 +182,10 @@ class Backend:
         """Return the free bytes of the device's memory, with those `cached` for reuse or without; None if not known."""
         del cached
         return None
+
+    def failure(self, error: Exception) -> Failure | None:
+        """Return an exception as a failure of the device; None if it is another error."""
+        return Failure(f"is out of memory ({first_line(error)})") if isinstance(error, MemoryError) else None
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         """Return a NumPy copy of `array`. Waits for the device."""  # sync
@@ -291,3 +308,9 @@ class Backend:
         """Describe to users how a layer of B streams and H units is computed; empty if there is only one way."""
         del cell, B, H, dtype
         return ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text, or its type if it has no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().removesuffix(".") if lines else type(error).__name__

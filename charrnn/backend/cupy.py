@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Array, Backend, Rows
+from charrnn.backend.base import Array, Backend, Failure, Rows, first_line
 from charrnn.backend.kernels import THREADS, Card, has_source
 from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
+OUT_OF_MEMORY = {
+    "CUDA_ERROR_OUT_OF_MEMORY": "loading a kernel: ",
+    "cudaErrorMemoryAllocation": "",
+    "CUBLAS_STATUS_ALLOC_FAILED": "starting cuBLAS: ",
+}
+"""How errors of the driver, the runtime and cuBLAS begin that are no `MemoryError`, and what needed the memory."""
+LAUNCH_ERRORS, LAUNCH_TIMEOUT = range(700, 730), 702
+"""Statuses of the driver and the runtime: a kernel failed, or ran longer than the system allows."""
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
 class CupyBackend(Backend):
     """CuPy arrays on one GPU. Most operations are the inherited ones: none of them waits.
 
-    The constructor makes the card the current device of the calling thread, which must be the thread that computes.
+    Each thread has its own current card, on which CuPy computes: compute only where this card is `current`.
 
     Args:
         index: the number of the card.
@@ -37,10 +46,11 @@ class CupyBackend(Backend):
         self.cupy = cupy
         label = f"{describe(index)}, CuPy {cupy.__version__}"
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
-        self.use()
+        self.index = index
         self.recurrences: dict[str, Recurrence] = {}
         if memory:
-            cupy.get_default_memory_pool().set_limit(size=memory)
+            with self.current():  # a pool has a limit for each card
+                cupy.get_default_memory_pool().set_limit(size=memory)
         if precision is not None:
             # CuPy has no public function for this setting, which is one of the whole process.
             linalg = cupy._core._routines_linalg
@@ -53,9 +63,29 @@ class CupyBackend(Backend):
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
         self.kernels = Fused(cupy, self.card)
 
-    def use(self) -> None:
-        """Make the card current: each thread has its own current card."""
-        self.device.use()
+    def current(self) -> AbstractContextManager[object]:
+        """Return a new object, because CuPy's remembers the card from before."""
+        return self.cupy.cuda.Device(self.index)
+
+    def failure(self, error: Exception) -> Failure | None:
+        """Tell the errors of CuPy, the driver and cuBLAS apart by their types and statuses."""
+        words = first_line(error)
+        need = next((need for beginning, need in OUT_OF_MEMORY.items() if words.startswith(beginning)), None)
+        if isinstance(error, MemoryError) or need is not None:
+            with suppress(Exception):  # a driver that has failed may answer nothing more
+                # Without cached memory: after the error it includes arrays that were freed on the way to this line.
+                words += f", {self.free_bytes(cached=False) / 2**20:,.0f} MiB are free"
+            return Failure(f"is out of memory ({need or ''}{words})")
+        kind, status = type(error), getattr(error, "status", None)
+        if kind.__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+            return None
+        if kind.__name__ == "CUBLASError":
+            return Failure(f"cannot multiply matrices ({words})", "use --device cpu, and check charrnn devices")
+        if status == LAUNCH_TIMEOUT:
+            return Failure(f"stopped a kernel ({words})", "use a card that drives no display, or --device cpu")
+        if status in LAUNCH_ERRORS:
+            return Failure(f"cannot run a kernel ({words})", "use --kernels off, or --device cpu")
+        return Failure(f"failed ({words})", "use --device cpu, and check charrnn devices")
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
         return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
@@ -193,9 +223,3 @@ def wheels() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return installed
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text, or its type if it has no text."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

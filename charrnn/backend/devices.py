@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from charrnn.backend import cupy as cupy
 from charrnn.backend import numpy as numpy
 from charrnn.backend import threads
 from charrnn.backend.base import Backend
 from charrnn.errors import DeviceError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,27 +66,54 @@ def gpus() -> dict[str, str | None]:
 
 
 @contextmanager
-def explain_out_of_memory(backend: Backend, *, resumed: bool = False) -> Iterator[None]:
-    """Turn a `MemoryError` of the block into a `DeviceError`: what was asked for, what is free, and what to do.
+def computing(backend: Backend, *, memory_advice: str = "", saved: Callable[[], str] = str) -> Iterator[None]:
+    """Compute on a device: make it current for this thread, and turn its errors into a `DeviceError` of one line.
 
-    A `resumed` run cannot change its sizes, so the advice is to continue it elsewhere.
+    Every public function computes inside this context, or inside `computed`. At its end the caller's device is current.
+
+    Args:
+        backend: the device.
+        memory_advice: what to do if the memory is exhausted; by default, to compute elsewhere.
+        saved: returns the end of the line: what of the work is safe.
     """
     try:
-        yield
-    except MemoryError as error:
-        # Without cached memory: after the error it includes arrays that were freed on the way to this line.
-        facts, free = [cupy.first_line(error).removesuffix(".")], backend.free_bytes(cached=False)
-        if free is not None:
-            facts.append(f"{free / 2**20:,.0f} MiB are free")
-        advice = "lower train.batch_size or model.hidden_size"
-        if resumed:
-            elsewhere = "machine" if backend.name == "cpu" else "device"
-            advice = f"continue on a {elsewhere} with more memory" + ", such as --device cpu" * (elsewhere == "device")
+        with backend.current():
+            yield
+    except Exception as error:
+        failure = backend.failure(error)
+        if failure is None:
+            raise
+        advice = failure.advice or memory_advice or f"continue on a {larger_device(backend)}"
         # The frames of the error hold the arrays. From Python 3.12 on they are in a cycle with it, so the memory would
         # not be free for the next run.
         error.__context__ = None
-        message = f"{backend.name} is out of memory ({', '.join(facts)}): {advice}"
+        message = f"{backend.name} {failure.what}: {advice}{saved()}"
         raise DeviceError(message) from error.with_traceback(None)
+
+
+def computed(
+    backend: Backend, items: Generator[T], *, memory_advice: str = "", saved: Callable[[], str] = str
+) -> Iterator[T]:
+    """Yield the items of a generator that computes inside `computing`; between them the caller's device is current."""
+    while True:
+        with computing(backend, memory_advice=memory_advice, saved=saved):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        try:
+            yield item
+        except BaseException:  # the caller ends before the generator does
+            with backend.current():
+                items.close()
+            raise
+
+
+def larger_device(backend: Backend) -> str:
+    """Return where there may be more memory, for users."""
+    if backend.name == "cpu":
+        return "machine with more memory"
+    return "device with more memory, such as --device cpu"
 
 
 def report() -> list[str]:

@@ -35,7 +35,8 @@ def gradcheck_command(device: str, no_fallback: bool, cell: str, layers: int, se
     settings = config.build(table)
     choice = backend.choose(settings.train.device, fallback=not no_fallback)
     print_notice(choice.reason)
-    errors = model.gradcheck(settings.model, choice.backend, seeds.stream(seed, "gradcheck"))
+    with backend.computing(choice.backend):
+        errors = model.gradcheck(settings.model, choice.backend, seeds.stream(seed, "gradcheck"))
     for name, error in errors.items():
         mark = "" if error <= tolerance else "  ABOVE THE TOLERANCE"
         print_line(f"{name:16} worst relative error {error:.1e}{mark}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,19 +61,28 @@ class Session:
         return self.earlier.checkpoint
 
     def events(self) -> Iterator[Event]:
-        """Train, and yield each event after it is recorded in the run directory. A finished run has no events."""
+        """Train, and yield each event after it is recorded in the run directory. A finished run has no events.
+
+        Raises `DeviceError` if the device fails; the run is then safe at its last checkpoint.
+        """
         if self.finished:
             if self.out is not None and self.checkpoint is not None:
                 meta, marks = self.checkpoint.meta, self.earlier.marks
                 recorder.remove_old_of_finished(self.out, self.config.log, meta, marks)
             return
         try:
-            with backend.explain_out_of_memory(self.network.backend, resumed=self.checkpoint is not None):
-                yield from self.loop.events() if self.out is None else self.recorded(self.out)
+            events = self.loop.events() if self.out is None else self.recorded(self.out)
+            device, resumed = self.network.backend, self.checkpoint is not None
+            yield from backend.computed(device, events, memory_advice=memory_advice(resumed), saved=self.saved)
         finally:
             self.loop.trainer.close()
 
-    def recorded(self, out: Path) -> Iterator[Event]:
+    def saved(self) -> str:
+        """Return the end of an error message: from which step the run can continue."""
+        step = max(checkpoint.steps(self.out), default=0) if self.out is not None else 0
+        return f"; the run is saved up to step {step:,}: continue with --resume" if step else ""
+
+    def recorded(self, out: Path) -> Generator[Event]:
         """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
         text = self.corpus if self.copy_text else None
@@ -94,10 +103,11 @@ def prepare(request: Request) -> Session:
     text = read_text(request, wanted.table, saved, wanted.source)
     complete = config.build(config.merged(wanted.table, text.table))
     choice = device(complete, fallback=request.fallback)
-    resolved = resolve(complete, text.corpus, choice.backend)
+    with backend.computing(choice.backend):
+        resolved = resolve(complete, text.corpus, choice.backend)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
     planned, seconds, baselines = plans_steps(request, earlier), 0.0, None
-    with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
+    with backend.computing(choice.backend, memory_advice=memory_advice(saved is not None)):
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
         thread_pool = choice.backend.thread_pool(request.threads)
         start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
@@ -147,6 +157,11 @@ def initialize(
         source.copy_weights(trainer, vocabulary)
         notices.append(source.notice(vocabulary, trainer.config.model.dtype))
     return tuple(notices)
+
+
+def memory_advice(resumed: bool) -> str:
+    """Return what to do if the memory is exhausted. A resumed run keeps its sizes: it can only continue elsewhere."""
+    return "" if resumed else "lower train.batch_size or model.hidden_size"
 
 
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:

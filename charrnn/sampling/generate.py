@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -151,7 +151,7 @@ def pieces(
     settings: Settings,
     stop: str,
     rng: np.random.Generator,
-) -> Iterator[list[str]]:
+) -> Generator[list[str]]:
     """Generate `count` samples side by side, each of `length` characters or up to `stop`.
 
     Args:

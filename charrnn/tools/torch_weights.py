@@ -37,8 +37,7 @@ def to_torch(model: Model) -> dict[str, HostArray]:
         module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(model).items()})
         logits = module["output"](module["recurrent"](one_hot)[0])
     """
-    to_host = model.network.backend.to_host
-    return state_dict(model.config.model.cell, {name: to_host(array) for name, array in model.params.items()})
+    return state_dict(model.config.model.cell, model.host_weights())
 
 
 def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto", fallback: bool = True) -> Model:

@@ -187,7 +187,8 @@ def plan(request: Request, seconds: float) -> Plan:
     corpus = source.widen(corpus, table) if source else corpus
     wanted = config.build(table)
     choice = device(wanted, fallback=request.fallback)
-    resolved = resolve(wanted, corpus, choice.backend)
+    with backend.computing(choice.backend):
+        resolved = resolve(wanted, corpus, choice.backend)
     settings, part = resolved.config, resolved.train
     reason = [choice.reason] if choice.fell_back else []
     gpus = backend.gpus() if wanted.train.device != "cpu" else {}
@@ -250,23 +251,24 @@ class Bench:
         self.settings = settings
         self.streams = text.streams(plan.part, train.batch_size, train.seq_length)
         self.networks = {
-            name: model.build(settings.model, len(plan.corpus.vocabulary), backend)
-            for name, backend in plan.backends.items()
+            name: model.build(settings.model, len(plan.corpus.vocabulary), where)
+            for name, where in plan.backends.items()
         }
         self.weights = model.initial_weights(self.networks["cpu"], settings.model, seeds.stream(train.seed, "weights"))
 
     def __call__(self, candidate: Candidate, seconds: float) -> float:
         """Return steps per second; memory and processes are released afterwards, also when interrupted."""
         network, train = self.networks[candidate.device], replace(self.settings.train, shards=candidate.shards)
-        network.backend.use()
-        trainer = Trainer(replace(self.settings, train=train), network, self.streams, ThreadPool(candidate.threads))
-        try:
-            for name, weights in self.weights.items():
-                trainer.params[name][...] = network.backend.from_host(weights, network.dtype)
-            warm_up(trainer)
-            return pace(trainer, seconds)
-        finally:
-            trainer.close()
+        settings = replace(self.settings, train=train)
+        with backend.computing(network.backend, memory_advice="lower train.batch_size or model.hidden_size"):
+            trainer = Trainer(settings, network, self.streams, ThreadPool(candidate.threads))
+            try:
+                for name, weights in self.weights.items():
+                    trainer.params[name][...] = network.backend.from_host(weights, network.dtype)
+                warm_up(trainer)
+                return pace(trainer, seconds)
+            finally:
+                trainer.close()
 
 
 def summarize(plan: Plan, slices: Iterable[Slice]) -> Result:

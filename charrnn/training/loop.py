@@ -49,7 +49,7 @@ class Loop:
     began: float = field(default_factory=time.monotonic)
     last: Measured | None = None  # the last step that was not skipped
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train until the planned steps are done or `should_stop` returns a reason."""
         log, trainer, total = self.config.log, self.trainer, self.config.train.steps
         first = logged = trainer.done

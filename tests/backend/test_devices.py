@@ -113,16 +113,10 @@ def picky(module: ModuleType) -> type:
     class Device(fake_cupy.Device):
         """A device; entering device 0 fails."""
 
-        def __init__(self, index: int) -> None:
-            super().__init__()
-            self.index = index
-
         def __enter__(self) -> None:
             if self.index == 0:
                 raise LIBRARY
-
-        def use(self) -> None:
-            """Do nothing."""
+            super().__enter__()
 
     return Device
 
@@ -156,8 +150,9 @@ def test_tune_measures_or_reports_each_gpu(install: object, text: str, monkeypat
     class Device(picky_device):
         """Record which device is made current."""
 
-        def use(self) -> None:
+        def __enter__(self) -> None:
             used.append(self.index)
+            super().__enter__()
 
     module.cuda.Device = Device
     install(module, "cupy-cuda13x")

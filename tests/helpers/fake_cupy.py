@@ -6,9 +6,10 @@ It computes with NumPy, runs kernels on the CPU, counts launches, and raises whe
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -63,9 +64,20 @@ class Pool:
 class CUDARuntimeError(RuntimeError):
     """CuPy's error of the CUDA runtime."""
 
+    __module__ = "cupy_backends.cuda.api.runtime"
 
-class Device(nullcontext[None]):
-    """A small card, as a context manager."""
+
+class Current(threading.local):
+    """The index of a thread's current card."""
+
+    index = 0
+
+
+current = Current()
+
+
+class Device:
+    """A small card, as a context manager that makes it the thread's current one."""
 
     attributes: ClassVar = {
         "CooperativeLaunch": 1,
@@ -76,8 +88,15 @@ class Device(nullcontext[None]):
 
     compute_capability = "90"
 
-    def use(self) -> None:
-        """Do nothing: it is the only device."""
+    def __init__(self, index: int) -> None:
+        self.index, self.before = index, list[int]()
+
+    def __enter__(self) -> None:
+        self.before.append(current.index)
+        current.index = self.index
+
+    def __exit__(self, *error: object) -> None:
+        current.index = self.before.pop()
 
 
 class Event:
@@ -114,6 +133,7 @@ def module(
     runtime = SimpleNamespace(
         getDeviceCount=device_count, getDeviceProperties=lambda _: properties, CUDARuntimeError=CUDARuntimeError
     )
+    runtime.getDevice = lambda: current.index
     runtime.memGetInfo = lambda: (free, 8 * 2**30)
     stream = SimpleNamespace(synchronize=lambda: None)
     cupy.__version__, cupy.ones, cupy.float32, cupy.tanh = "14.0", ones, np.float32, np.tanh
@@ -146,9 +166,9 @@ def namespace() -> ModuleType:
 
 
 @contextmanager
-def installed(free: int = 2**30) -> Iterator[None]:
-    """Install the fake as CuPy in this process, on a machine with one GPU."""
-    modules = {"cupy": module(free=free), "array_api_compat.cupy": namespace()}
+def installed(free: int = 2**30, count: int = 1) -> Iterator[None]:
+    """Install the fake as CuPy in this process, on a machine with `count` GPUs."""
+    modules = {"cupy": module(count, free=free), "array_api_compat.cupy": namespace()}
     with patch.dict(sys.modules, modules), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
         yield
 
