@@ -24,6 +24,8 @@ OUT_OF_MEMORY = {
 """How errors of the driver, the runtime and cuBLAS begin that are no `MemoryError`, and what needed the memory."""
 LAUNCH_ERRORS, LAUNCH_TIMEOUT = range(700, 730), 702
 """Statuses of the driver and the runtime: a kernel failed, or ran longer than the system allows."""
+UPLOAD = 64 * 2**20
+"""Most bytes that CuPy uploads at once. It copies them to page-locked memory, which it keeps."""
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
@@ -88,7 +90,20 @@ class CupyBackend(Backend):
         return Failure(f"failed ({words})", "use --device cpu, and check charrnn devices")
 
     def from_host(self, array: np.ndarray[Any, Any], dtype: str | None = None) -> Array:
-        return self.cupy.array(np.asarray(array, dtype=dtype, order="C"))
+        """Upload a copy; if it has more than `UPLOAD` bytes, in slices that need no page-locked memory, and wait."""
+        array = np.asarray(array)
+        kind = np.dtype(dtype or array.dtype)
+        if array.size * kind.itemsize <= UPLOAD:
+            return self.cupy.array(np.asarray(array, kind, order="C"))
+        result, rows = self.cupy.empty(array.shape, kind), max(1, UPLOAD * len(array) // (array.size * kind.itemsize))
+        for first in range(0, len(array), rows):
+            part = slice(first, first + rows)
+            result[part].set(np.asarray(array[part], kind, order="C"))  # sync
+        return result
+
+    def host_indices(self, ids: np.ndarray[Any, Any]) -> Array:
+        """Upload the integer type that indexing needs."""
+        return self.from_host(ids, "int64")
 
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
         """Upload the whole table if it needs at most a quarter of the free memory, else blocks of that size."""

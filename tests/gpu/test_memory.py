@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import cupy_arrays, cupy_cards, fake_cupy
 from helpers.commands import Call
-from helpers.namespaces import fake_gpu
+from helpers.namespaces import fake_gpu, gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +109,20 @@ def test_a_table_in_blocks_reads_like_a_whole_one(N: int, B: int, limit: int, da
         rows.read(first, last)
         assert not cupy_arrays.log
     assert rows.count == N or rows.count * table[:1].nbytes <= max(limit, table[:1].nbytes)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize("shape", [(9_000,), (70, 90), (3, 50, 41), (2, 9_000)])
+def test_a_large_upload_locks_no_memory(shape: tuple[int, ...], dtype: str | None) -> None:
+    """An array that is uploaded in slices arrives whole, from any strides, and leaves nothing in the pinned pool."""
+    device = gpu()
+    pool, array = device.cupy.get_default_pinned_memory_pool(), np.arange(np.prod(shape), dtype="f4").reshape(shape)
+    pool.free_all_blocks()
+    with patch("charrnn.backend.cupy.UPLOAD", 4096):
+        for host in (array, array.T):
+            assert np.array_equal(device.to_host(device.from_host(host, dtype)), host.astype(dtype or "f4"))
+    assert pool.n_free_blocks() == 0
 
 
 @pytest.mark.parametrize(
