@@ -1,7 +1,7 @@
 """Run single kernels on a GPU: `python benchmarks/gpu_kernels.py tour|stress [--runs 200] [--tiny]`.
 
-`tour` launches each kernel of each cell, with weights on the chip and from L2, the loss, the update with each rule, and
-the choice of characters. It compares the results with the CPU. It is short, so that compute-sanitizer can check it.
+`tour` launches each kernel of each cell, with weights on the chip and from L2, the loss, and the update with each rule,
+and writes a text. It compares the results with the CPU. It is short, so that compute-sanitizer can check it.
 `stress` delays blocks before their barriers by random pauses, many times. Every run must give the same bits as a run
 without pauses.
 """
@@ -75,8 +75,8 @@ def tour(device: CupyBackend, cpu: Backend, shape: tuple[int, int, int], dtypes:
         print(f"loss and {rule}: {'as' if agreed else 'not as'} the CPU", flush=True)
         wrong += [] if agreed else [rule]
     agreed = np.array_equal(sampled(device), sampled(cpu))
-    print(f"choice of characters: {'as' if agreed else 'not as'} the CPU", flush=True)
-    return wrong + ([] if agreed else ["choice"])
+    print(f"text: {'as' if agreed else 'not as'} the CPU", flush=True)
+    return wrong + ([] if agreed else ["text"])
 
 
 def sampled(where: Backend) -> np.ndarray:

@@ -139,6 +139,7 @@ def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
     (tmp_path / "t.txt").write_text(SHELLS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("charrnn.backend.cupy.problem", lambda _=None: NO_GPU)
+    monkeypatch.setattr("charrnn.backend.cupy.wheels", list)
 
     def run(*words: object, stdin: str = "", status: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["charrnn", *map(str, words)])

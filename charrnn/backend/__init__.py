@@ -1,7 +1,7 @@
 """The only package that names an array library: arrays, devices, threads and worker processes."""
 
 from charrnn.backend.base import Array, Backend, PackedWeights, Series, gate_steps, series, steps
-from charrnn.backend.devices import Choice, choose, computed, computing, gpus, report
+from charrnn.backend.devices import Choice, choose, computed, computing, gpu_is_possible, gpus, report
 from charrnn.backend.process_pool import ForkPool
 from charrnn.backend.threads import ThreadPool, blas, cores, one_thread, total_ram
 
@@ -19,6 +19,7 @@ __all__ = [
     "computing",
     "cores",
     "gate_steps",
+    "gpu_is_possible",
     "gpus",
     "one_thread",
     "report",

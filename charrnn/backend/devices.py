@@ -59,6 +59,11 @@ def first_gpu() -> tuple[int, str | None]:
     return 0, trouble
 
 
+def gpu_is_possible() -> bool:
+    """Return whether a CuPy package is installed. This takes no time: it is not imported, and no GPU is started."""
+    return bool(cupy.wheels())
+
+
 def gpus() -> dict[str, str | None]:
     """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
     _, trouble = first_gpu()

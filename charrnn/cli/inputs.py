@@ -11,6 +11,9 @@ from charrnn.errors import TextError
 if TYPE_CHECKING:
     from charrnn.api import Model
 
+SMALL = 2**20
+"""Most parameters times streams that a CPU samples faster than a GPU. At this size (an LSTM of 512 units, one stream) a
+character takes it as long as Python needs to start the launches and copies of a GPU."""
 LONGEST_PROMPT = 1 << 24
 """Most characters of a prompt from a file: the network needs minutes to read this many."""
 DEFAULT_MEMORY = 8 << 30
@@ -23,7 +26,24 @@ def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Mo
     """Return the model of RUN, after printing on standard error which checkpoint it is."""
     from charrnn.api import load
 
-    model = load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback)
+    return introduced(load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback))
+
+
+def load_sampler(run: Path, checkpoint: str, device: str, no_fallback: bool, streams: int) -> Model:
+    """Return the model of RUN to sample `streams` texts with: for few of a small network, `auto` is the CPU."""
+    from charrnn.api import load
+    from charrnn.backend import gpu_is_possible
+
+    if device == "auto" and gpu_is_possible():
+        model = load(run, checkpoint=checkpoint, device="cpu")
+        if model.network.layout.size * streams <= SMALL:
+            print_notice("device: cpu, faster than a GPU for few texts of a small network (--device cuda uses one)")
+            return introduced(model)
+    return load_model(run, checkpoint, device, no_fallback)
+
+
+def introduced(model: Model) -> Model:
+    """Return `model` after printing its notices, its checkpoint and its device."""
     for line in model.notices:
         print_notice(line)
     print_notice(f"checkpoint: {model.source} on {model.network.backend.name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.inputs import load_model, read_prompt
+from charrnn.cli.inputs import load_sampler, read_prompt
 from charrnn.cli.options import examples, model_options, text_encoding_option
 from charrnn.cli.output import print_notice, write_output
 from charrnn.errors import ConfigError
@@ -77,7 +77,7 @@ def sample_command(
     if prompt_file is not None:
         prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""
-    model = load_model(run, checkpoint, device, no_fallback)
+    model = load_sampler(run, checkpoint, device, no_fallback, min(count, BATCH))
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")

@@ -2,19 +2,17 @@
 
 The distribution is not normalized. The weights exp(logits - max) are truncated by top-k and top-p and summed; the
 character is the first whose cumulative weight is above u times the total (inverse CDF). Finite logits give a finite
-total of at least 1 at any temperature above 0. A device may have a kernel in place of `choices`.
+total of at least 1 at any temperature above 0. So a seed gives the same text on every device whose logits agree.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend import Array, Backend
 from charrnn.errors import ConfigError
 from charrnn.text import Ids
 
@@ -60,24 +58,6 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
     # u is at most 1 - 2**-53, so u · total stays below the total also when rounded.
     targets = uniforms * cumulative[:, -1]
     return (cumulative > targets[:, None]).argmax(axis=1)
-
-
-def choices(logits: Array, uniforms: HostArray, settings: Settings, *, out: Ids, backend: Backend) -> Iterator[Array]:
-    """Choose N characters of each of B streams, one after the other. Waits for the device at each character.
-
-    Args:
-        logits: (B, V) of the next characters; the caller overwrites them after each yield.
-        uniforms: (N, B) in [0, 1).
-        settings: how to choose.
-        out: (N, B), receives all ids.
-        backend: of the logits.
-
-    Yields:
-        The ids (B,) of the next characters on the device, N times.
-    """
-    for n, uniform in enumerate(uniforms):
-        out[n] = ids = choose(backend.to_host(logits), uniform, settings)  # sync
-        yield backend.host_indices(ids)
 
 
 def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArray:

@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.backend import Array, cores, one_thread
 from charrnn.errors import OverflowingError
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare
-from charrnn.sampling.distribution import HostArray, Settings, choices, first_characters
+from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary
 
 PROMPT_CHUNK = 256
@@ -64,12 +64,12 @@ class Writer:
             raise OverflowingError
 
     def write(self, uniforms: HostArray, settings: Settings) -> Ids:
-        """Return the next N characters (N, B), chosen by uniform numbers (N, B)."""
+        """Return the next N characters (N, B), chosen by uniform numbers (N, B). Waits for the device at each."""
         backend, result = self.network.backend, np.empty(uniforms.shape, np.intp)
-        choose = backend.fused("choices", choices)
         with one_thread, backend.quiet():
-            for ids in choose(self.logits, uniforms, settings, out=result, backend=backend):
-                self.read(ids)
+            for n, uniform in enumerate(uniforms):
+                result[n] = ids = choose(backend.to_host(self.logits), uniform, settings)  # sync
+                self.read(backend.host_indices(ids))
         return result
 
 

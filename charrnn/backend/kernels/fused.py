@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from charrnn.backend.base import Array, Backend, steps
+from charrnn.backend.base import Array, Backend
 from charrnn.backend.kernels import REALS, Card, source
 from charrnn.backend.kernels.loader import NULL, OPTIONS
 
-HostArray = np.ndarray[Any, Any]
-FUNCTIONS = ("cross_entropy", "apply_update", "choices")
+FUNCTIONS = ("cross_entropy", "apply_update")
 """The functions that kernels replace; `Fused` has a method for each."""
 
 
@@ -78,20 +77,3 @@ class Fused:
         arguments = (*map(np.int32, sizes), *map(real, numbers), *judge, *vectors, *(states + [NULL] * 4)[:4])
         update((blocks,), (self.threads,), arguments, shared_mem=shared)
         guard.scale, guard.bad = judged[0], judged[1]
-
-    def choices(
-        self, logits: Array, uniforms: HostArray, settings: Any, *, out: HostArray, backend: Backend
-    ) -> Iterator[Array]:
-        """Replace `charrnn.sampling.distribution.choices`: one upload, a launch for each character, one download.
-
-        A temperature of 0 means top-k with k = 1: the likeliest character, the first of equal ones.
-        """
-        (B, V), logit, greedy = logits.shape, REALS[str(logits.dtype)][0], settings.temperature == 0
-        choose, shared = self.kernel("choose.cu", "choose", "float64", LOGIT=logit), self.threads * REALS["float64"][1]
-        u, ids = backend.from_host(uniforms, "float64"), backend.empty(uniforms.shape, "int64")
-        weights, top_k = backend.empty((B, V), "float64"), 1 if greedy else min(settings.top_k or V, V)
-        numbers = (np.int32(V), np.int32(top_k), np.float64(settings.temperature or 1), np.float64(settings.top_p))
-        for uniform, chosen in zip(steps(u), steps(ids), strict=True):
-            choose((B,), (self.threads,), (*numbers, logits, uniform, weights, chosen), shared_mem=shared)
-            yield chosen
-        out[...] = backend.to_host(ids)  # sync

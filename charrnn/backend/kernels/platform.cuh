@@ -14,9 +14,6 @@ __device__ inline Quad* shared_memory() {
     return memory;
 }
 
-// Return the bits of a number.
-__device__ inline unsigned long long bits(double x) { return __double_as_longlong(x); }
-
 // Load a number that another block may have written in this launch: from L2, because L1 may hold an old value.
 __device__ inline REAL load_l2(const REAL* p) { return __ldcg(p); }
 

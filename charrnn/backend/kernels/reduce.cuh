@@ -23,20 +23,3 @@ __device__ inline REAL block_reduce(REAL value, REAL* scratch) {
     __syncthreads();
     return scratch[0];
 }
-
-// A running sum over the threads, in their order: before and after this thread's value, and at the end. A thread's
-// `after` has the same bits as the `before` of the next thread.
-struct PrefixSum {
-    REAL before, after, total;
-};
-
-// Return the running sum of the threads' values. `scratch` has THREADS numbers.
-__device__ inline PrefixSum prefix_sum(REAL value, REAL* scratch) {
-    const int i = threadIdx.x;
-    __syncthreads();
-    scratch[i] = value;
-    __syncthreads();
-    for (int n = 1; n < THREADS && i == 0; n++) scratch[n] += scratch[n - 1];
-    __syncthreads();
-    return {i ? scratch[i - 1] : REAL(0), scratch[i], scratch[THREADS - 1]};
-}

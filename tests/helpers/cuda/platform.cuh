@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <barrier>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -33,8 +32,6 @@ inline thread_local Quad* block_memory;
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 inline Quad* shared_memory() { return block_memory; }
-
-inline unsigned long long bits(double x) { return std::bit_cast<unsigned long long>(x); }
 
 inline REAL load_l2(const REAL* p) { return *p; }
 inline Quad load_l2_quad(const REAL* p) { return {p[0], p[1], p[2], p[3]}; }
