@@ -197,6 +197,13 @@ class Backend:
         """Write the product of two 2-D arrays into `out`."""
         return self.xp.matmul(a, b, out=out)
 
+    def column_sums(self, matrix: Array, *, ones: Array, out: Array) -> None:
+        """Write the sums over the N rows of a part of a matrix (N, H), of any strides, into `out` (H,).
+
+        `ones` is (1, N).
+        """
+        self.matmul(ones, matrix, out=out[None, :])
+
     def packed_weights(self, shape: tuple[int, int], dtype: str, *, rows: int, blocks: int = 0) -> PackedWeights:
         """Return an object that multiplies many matrices (rows, K) by one matrix of `shape` (K, N)."""
         return PackedWeights(self, shape, dtype, rows=rows, blocks=blocks)

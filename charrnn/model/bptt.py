@@ -266,7 +266,7 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         # dW_hh = sum of (keep[t] * h[t-1]).T @ dz_hidden[t]
         backend.matmul(h_before.T, dz_hidden, out=grads[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
-            backend.matmul(ones, dz_hidden[:, gate * H : (gate + 1) * H], out=grads[f"layer{i}.{name}"][None, :])
+            backend.column_sums(dz_hidden[:, gate * H : (gate + 1) * H], ones=ones, out=grads[f"layer{i}.{name}"])
         if i == 0:
             # dW_xh: each row of dz belongs to the row of W_xh of its character; db_h is the sum of them all.
             dtable = grads["layer0.W_xh"] if work.dtable is None else work.dtable

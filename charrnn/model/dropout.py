@@ -46,8 +46,10 @@ def drop_outputs(outputs: Array, mask: Array, *, out: Array, backend: Backend) -
 
     `mask` is 0 for a dropped unit and 1 / (1 - p) for the others, so that the mean stays.
     """
-    shape = (-1, *mask.shape)
-    backend.xp.multiply(backend.xp.reshape(outputs, shape), mask[None, ...], out=backend.xp.reshape(out, shape))
+    xp, shape = backend.xp, (-1, *mask.shape)
+    result = xp.reshape(out, shape)
+    operand = result if outputs is out else xp.reshape(outputs, shape)  # CuPy would copy another view of `out`
+    xp.multiply(operand, mask[None, ...], out=result)
     return out
 
 

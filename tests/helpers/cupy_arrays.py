@@ -42,6 +42,9 @@ class DeviceArray(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
         """Count one launch."""
         assert not any(isinstance(x, np.ndarray) and x.ndim and not isinstance(x, DeviceArray) for x in inputs)
+        others = [x for x in inputs if out and isinstance(x, np.ndarray) and x is not out[0]]
+        # CuPy copies an operand that overlaps the result in another view.
+        log.extend("copy" for x in others if np.may_share_memory(host(x), host(out[0])))
         log.append(ufunc.__name__)
         if out:
             getattr(ufunc, method)(*map(host, inputs), out=host(out), **options)
@@ -73,6 +76,11 @@ class DeviceArray(np.ndarray):
         assert isinstance(value, DeviceArray) or not np.ndim(value)
         log.append("setitem")
         host(self)[host(index)] = host(value)
+
+    def set(self, array: np.ndarray) -> None:
+        """Count an upload."""
+        log.append("upload")
+        host(self)[...] = array
 
     def fill(self, value: Any) -> None:
         """Count one launch."""
