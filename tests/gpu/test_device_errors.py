@@ -61,10 +61,8 @@ def test_the_errors_are_those_of_cupy() -> None:
     for (library, _, status, _), line in ERRORS:
         with pytest.raises(DeviceError, match=rf"^cuda:0 {line}"), computing(device, memory_advice="lower it"):
             raise kinds[library](status)
-    with (
-        pytest.raises(DeviceError, match=r"^cuda:0 is out of memory \(Out of memory allocating 80,000,"),
-        computing(device),
-    ):
+    asked = r"Out of memory allocating 80,000,|cudaErrorMemoryAllocation"  # the second where CuPy has no pool
+    with pytest.raises(DeviceError, match=rf"^cuda:0 is out of memory \(({asked})"), computing(device):
         device.empty((10**13,), "float64")
 
 
