@@ -50,7 +50,7 @@ class SamplingOptions(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    stop: str
+    stop: str | None
     seed: int | None
     unknown: str
 
@@ -105,13 +105,15 @@ class Model:
         """Return text that continues `prompt`, without the prompt.
 
         Args:
-            prompt: the text to continue. If empty, the first character is drawn by its frequency in the training text.
+            prompt: the text to continue. If empty, the text begins as a document of the training text begins. If that was
+                one document, the first character is drawn by its frequency.
             length: number of characters; default 500.
             temperature: divides the logits; 0 always chooses the most probable character; default 0.8.
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
-            stop: end before this string.
+            stop: end before this string; None, the default, is the run's document separator if there is no prompt, so that
+                the text is one document.
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 
@@ -136,7 +138,7 @@ class Model:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
-        stop: str = "",
+        stop: str | None = None,
         seed: int | None = None,
         batch: int = 0,
         unknown: str = "error",
@@ -155,6 +157,7 @@ class Model:
             raise ConfigError(f"--seed must be at least 0, not {seed}")
         ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
         rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
+        separator = self.config.data.document_separator if self.network.start_symbol else ""
         texts = pieces(
             self.network,
             self.params,
@@ -163,8 +166,9 @@ class Model:
             length=length,
             count=count,
             settings=settings,
-            stop=stop,
+            stop=stop if stop is not None else "" if prompt else separator,
             rng=rng,
+            separator=separator,
         )
         return backend.computed(self.network.backend, texts)
 

@@ -44,7 +44,9 @@ MOST_SAMPLES = 100_000
     default=1.0,
     help="Choose among the most probable characters that reach this probability together.  [default: all]",
 )
-@click.option("--stop", default="", metavar="STRING", help="End before this string.")
+@click.option(
+    "--stop", metavar="STRING", help="End before this string.  [default: the document separator, without a prompt]"
+)
 @click.option("--count", type=click.IntRange(1, MOST_SAMPLES), default=1, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers.  [default: a new one, printed]")
 @click.option("-0", "nul", is_flag=True, help="Separate samples by a NUL byte instead of a line of dashes.")
@@ -62,7 +64,7 @@ def sample_command(
     temperature: float,
     top_k: int,
     top_p: float,
-    stop: str,
+    stop: str | None,
     count: int,
     seed: int | None,
     nul: bool,

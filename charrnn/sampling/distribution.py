@@ -8,6 +8,7 @@ total of at least 1 at any temperature above 0. So a seed gives the same text on
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,9 @@ def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArra
     return weights
 
 
-def first_characters(counts: tuple[int, ...], uniforms: HostArray) -> Ids:
-    """Return ids (B,) drawn from the frequencies of the corpus, for samples without a prompt."""
-    cumulative = np.cumsum(np.asarray(counts, dtype=np.float64))
+def first_characters(counts: tuple[int, ...], uniforms: HostArray, never: Sequence[int] = ()) -> Ids:
+    """Return ids (B,) drawn from the frequencies of the corpus, without the ids `never`, for samples without a prompt."""
+    frequencies = np.array(counts, dtype=np.float64)
+    frequencies[list(never)] = 0
+    cumulative = np.cumsum(frequencies)
     return np.searchsorted(cumulative, uniforms * cumulative[-1], side="right").clip(max=len(counts) - 1)

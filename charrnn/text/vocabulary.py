@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from charrnn.errors import TextError
 Ids = np.ndarray[Any, np.dtype[Any]]
 
 CODE_POINTS = 0x110000
+JOINERS = "\u200c\u200d\u2060"
 SHOWN = 10
 """Unknown characters that an error shows."""
 BLOCK = 1 << 18
@@ -92,6 +94,17 @@ class Vocabulary:
         """Return the text of ids (N,)."""
         points = code_points(self.characters).astype("<u4")
         return points[np.asarray(ids)].tobytes().decode("utf-32-le")
+
+    def ids_of(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a string; none if a character of it is not in the vocabulary."""
+        known = set(text) <= set(self.characters)
+        return tuple(self.characters.index(c) for c in text) if known else ()
+
+    @property
+    def never_first(self) -> tuple[int, ...]:
+        """The ids of combining marks and joiners, which do not begin a text; none if there is nothing else."""
+        ids = tuple(n for n, c in enumerate(self.characters) if unicodedata.category(c)[0] == "M" or c in JOINERS)
+        return ids if self.counts and sum(self.counts[n] for n in ids) < sum(self.counts) else ()
 
     @property
     def replacement_id(self) -> int:

@@ -174,6 +174,7 @@ class Loop:
             settings=Settings(),
             stop="",
             rng=seeds.stream(self.config.train.seed, "training samples", trainer.done),
+            separator=self.config.data.document_separator,
         )
         with suppress(OverflowingError):  # the learning rate is too high; the guard will stop the run
             for (piece,) in made:

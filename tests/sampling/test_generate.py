@@ -41,7 +41,9 @@ def net() -> SimpleNamespace:
     """Return a random two-layer network in float64, and its weights by name."""
     backend, rng = NumpyBackend(), np.random.default_rng(2)
     vocabulary = Vocabulary(" abcdef", (5, 0, 1, 2, 3, 4, 1))
-    network = build(ModelConfig(hidden_size=6, num_layers=2, dtype="float64"), len(vocabulary), backend)
+    network = build(
+        ModelConfig(hidden_size=6, num_layers=2, dtype="float64", start_symbol=False), len(vocabulary), backend
+    )
     params = network.views(rng.standard_normal(network.layout.size) * 1.2)
     params["output.b_y"][...] = 0
     return SimpleNamespace(network=network, params=params, vocabulary=vocabulary)
