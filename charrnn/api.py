@@ -105,15 +105,15 @@ class Model:
         """Return text that continues `prompt`, without the prompt.
 
         Args:
-            prompt: the text to continue. If empty, the text begins as a document of the training text begins. If that was
-                one document, the first character is drawn by its frequency.
+            prompt: the text to continue. If empty, the text begins as the documents of the training text begin. After
+                training on one document, the first character is drawn by its frequency.
             length: number of characters; default 500.
             temperature: divides the logits; 0 always chooses the most probable character; default 0.8.
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
-            stop: end before this string; None, the default, is the run's document separator if there is no prompt, so that
-                the text is one document.
+            stop: end before this string. None, the default, is the run's document separator if there is no prompt:
+                the text is then one document.
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 

@@ -86,7 +86,7 @@ def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArra
 
 
 def first_characters(counts: tuple[int, ...], uniforms: HostArray, never: Sequence[int] = ()) -> Ids:
-    """Return ids (B,) drawn from the frequencies of the corpus, without the ids `never`, for samples without a prompt."""
+    """Return ids (B,) drawn from the frequencies of the corpus for samples without a prompt, but none of `never`."""
     frequencies = np.array(counts, dtype=np.float64)
     frequencies[list(never)] = 0
     cumulative = np.cumsum(frequencies)

@@ -62,7 +62,7 @@ class Streams:
         return bool((lows < highs).any())
 
     def documents(self, row: int) -> tuple[Ids, Ids, Ids]:
-        """Return for the chunk at `row` where a document that resets its first row starts, first and end of its `starts`.
+        """Return where a document that resets the first row of a chunk at `row` starts; first and end of its `starts`.
 
         The results are three arrays (B,); the last two are indices.
 
