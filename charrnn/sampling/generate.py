@@ -93,7 +93,7 @@ class Writer:
 
     def keep(self, begins: HostArray) -> Array | None:
         """Return the mask `keep` (T, B) that resets the state where a document begins; None if none does."""
-        return self.network.backend.from_host(~begins, self.network.dtype) if begins.any() else None
+        return self.network.backend.from_host(np.logical_not(begins), self.network.dtype) if begins.any() else None
 
     def read(self, ids: Ids, begins: HostArray | None = None, state: State | None = None) -> None:
         """Read one character (B,) of each stream, from `state` or from the current state, and compute the logits.
