@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -160,6 +160,16 @@ class Backend:
     def resident(self, array: np.ndarray[Any, Any]) -> Array:
         """Return a NumPy array on the device, to be read only: it may be the array itself."""
         return self.from_host(array)
+
+    @contextmanager
+    def written_on_host(self, array: Array, dtype: Any) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield a NumPy array of the shape of `array`. At the end of the context its contents are those of `array`.
+
+        `dtype` is NumPy's for the dtype of `array`, which is contiguous.
+        """
+        host = np.empty(array.shape, dtype)
+        yield host
+        array[...] = self.from_host(host)
 
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
         """Return a table (N, B), to be read only, whose rows are read on the device."""

@@ -44,6 +44,8 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
             jitter = {**layout.definitions, "JITTER": 4000}
     yield f"{cell.NAME}, with jitter", source(f"{cell.NAME}.cu", dtype, jitter)
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
+    for mask in ("unsigned char", REALS[dtype][0]):
+        yield f"masks, {mask}", source("masks.cu", "float32", {"THREADS": card.threads, "MASK": mask})
     yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):
         yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": GUARD_LIMIT})
@@ -78,7 +80,7 @@ def test_every_kernel_compiles_without_spilling(
 
 def test_every_source_is_compiled() -> None:
     """The test above covers each file with kernels."""
-    names = {f"{name}.cu" for name in CELLS} | {"choose.cu", "loss.cu", "update.cu"}
+    names = {f"{name}.cu" for name in CELLS} | {"choose.cu", "loss.cu", "masks.cu", "update.cu"}
     assert {path.name for path in FOLDER.glob("*.cu")} == names
 
 

@@ -12,8 +12,12 @@ from charrnn.backend.kernels import REALS, Card, source
 from charrnn.backend.kernels.loader import NULL, OPTIONS
 
 HostArray = np.ndarray[Any, Any]
-FUNCTIONS = ("cross_entropy", "apply_update", "choices")
+FUNCTIONS = ("cross_entropy", "apply_update", "choices", "draw_masks")
 """The functions that kernels replace; `Fused` has a method for each."""
+TILE_BYTES = 32
+"""Bytes of random numbers that a thread of `masks.cu` has in shared memory."""
+BLOCKS_EACH = 8
+"""Most blocks of `masks.cu` for each multiprocessor."""
 
 
 class Fused:
@@ -95,3 +99,16 @@ class Fused:
             choose((B,), (self.threads,), (*numbers, logits, uniform, weights, chosen), shared_mem=shared)
             yield chosen
         out[...] = backend.to_host(ids)  # sync
+
+    def draw_masks(
+        self, key: HostArray, steps: range, numbers: range, threshold: int, kept: Any, *, out: Array, backend: Backend
+    ) -> None:
+        """Replace `charrnn.model.dropout.draw_masks`: one launch, the same bits."""
+        del backend
+        rows, mask = len(steps) * len(numbers), "unsigned char" if kept.dtype == bool else REALS[str(kept.dtype)][0]
+        kernel, size = self.kernel("masks.cu", "draw_masks", "float32", MASK=mask), out.size // rows
+        element = np.uint8 if kept.dtype == bool else kept.dtype.type
+        sizes, values = (np.uint64(size), np.int32(rows), np.int32(len(numbers))), (element(kept), element(not kept))
+        place = (*key, np.uint64(steps[0]), np.int32(numbers[0]), np.int32(threshold))
+        blocks = min(rows * -(-size // (16 * self.threads)), BLOCKS_EACH * self.blocks)
+        kernel((blocks,), (self.threads,), (*sizes, *place, *values, out), shared_mem=TILE_BYTES * self.threads)

@@ -17,6 +17,9 @@ __device__ inline Quad* shared_memory() {
 // Return the bits of a number.
 __device__ inline unsigned long long bits(double x) { return __double_as_longlong(x); }
 
+// Return the high 64 bits of a product.
+__device__ inline unsigned long long high_product(unsigned long long a, unsigned long long b) { return __umul64hi(a, b); }
+
 // Load a number that another block may have written in this launch: from L2, because L1 may hold an old value.
 __device__ inline REAL load_l2(const REAL* p) { return __ldcg(p); }
 
