@@ -117,8 +117,8 @@ class CupyBackend(Backend):
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):
             return "one operation after another: this cell has no kernel"
-        layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
-        return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
+        recurrence, sizes = self.recurrence(cell), (B, H, np.dtype(dtype).itemsize)
+        return str(recurrence.layout(*sizes) or f"one operation after another: {recurrence.reason(*sizes)}")
 
 
 def count() -> int:
