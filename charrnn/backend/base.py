@@ -214,10 +214,13 @@ class Backend:
         """
         for first in range(0, out.shape[0], BLOCK):
             block = out[first : min(first + BLOCK, out.shape[0]), ...]
-            values = self.xp.arange(first, first + block.shape[0], dtype=ids.dtype, device=self.device)
-            one_hot = self.xp.astype(values[:, None] == ids[None, :], rows.dtype)
-            self.matmul(one_hot, rows, out=block)
+            self.matmul(self.one_hot(ids, first, block.shape[0], rows.dtype), rows, out=block)
         return out
+
+    def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
+        """Return a new array (count, N) with 1 at [v, n] where ids[n] == first + v, else 0."""
+        values = self.xp.arange(first, first + count, dtype=ids.dtype, device=self.device)
+        return self.xp.astype(values[:, None] == ids[None, :], dtype)
 
     def row_max(self, matrix: Array) -> Array:
         """Return a new array (N, 1): the largest element of each row of matrix (N, V)."""

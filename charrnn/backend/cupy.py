@@ -39,6 +39,7 @@ class CupyBackend(Backend):
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
         self.use()
         self.recurrences: dict[str, Recurrence] = {}
+        self.columns: dict[tuple[int, int], Array] = {}
         if memory:
             cupy.get_default_memory_pool().set_limit(size=memory)
         if precision is not None:
@@ -76,12 +77,22 @@ class CupyBackend(Backend):
         return np.asarray(self.cupy.asnumpy(array))
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
-        """Let cuBLAS write directly into `out`."""
-        return self.cupy.matmul(a, b, out=out)
+        """Let cuBLAS write directly into `out`. For 2-D arrays `dot` is what `matmul` calls."""
+        return self.cupy.dot(a, b, out=out)
 
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """Write directly into `out`. The ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
+
+    def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
+        """Compare and convert in one launch."""
+        return self.xp.equal(self.numbers(first, count), ids, out=self.cupy.empty((count, ids.shape[0]), dtype))
+
+    def numbers(self, first: int, count: int) -> Array:
+        """Return first, ..., first + count - 1 as a column (count, 1), made once."""
+        if (first, count) not in self.columns:
+            self.columns[first, count] = self.cupy.arange(first, first + count)[:, None]
+        return self.columns[first, count]
 
     def pick(self, matrix: Array, ids: Array) -> Array:
         """Index by the distinct pairs (n, ids[n]): N elements instead of N · V, and no atomic operation."""

@@ -44,11 +44,11 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
             jitter = {**layout.definitions, "JITTER": 4000}
     yield f"{cell.NAME}, with jitter", source(f"{cell.NAME}.cu", dtype, jitter)
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
-    for mask in ("unsigned char", REALS[dtype][0]):
-        yield f"masks, {mask}", source("masks.cu", "float32", {"THREADS": card.threads, "MASK": mask})
     yield "choose", source("choose.cu", "float64", {"THREADS": card.threads, "LOGIT": REALS[dtype][0]})
     for rule in ("Adagrad", "RMSprop", "Adam"):
         yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": GUARD_LIMIT})
+    for mask in ("unsigned char", REALS[dtype][0]):
+        yield f"masks, {mask}", source("masks.cu", "float32", {"THREADS": card.threads, "MASK": mask})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -4,6 +4,6 @@ The names exported here need neither a GPU nor CuPy: tests compile the sources f
 """
 
 from charrnn.backend.kernels.plan import THREADS, Card, Plan, loop_cost, plan
-from charrnn.backend.kernels.source import REALS, has_source, source
+from charrnn.backend.kernels.source import REALS, dtype_name, has_source, source
 
-__all__ = ["REALS", "THREADS", "Card", "Plan", "has_source", "loop_cost", "plan", "source"]
+__all__ = ["REALS", "THREADS", "Card", "Plan", "dtype_name", "has_source", "loop_cost", "plan", "source"]

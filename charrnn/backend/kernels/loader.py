@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.backend.base import Array, Backend, Series
-from charrnn.backend.kernels import Card, Plan, loop_cost, plan, source
+from charrnn.backend.kernels import Card, Plan, dtype_name, loop_cost, plan, source
 
 OPTIONS = ("-std=c++17",)
 NULL = np.uint64(0)
@@ -59,7 +59,7 @@ class Recurrence:
 
     def kernel(self, tape: Any) -> Kernel | None:
         """Return the kernels for a tape, compiled once."""
-        (_, B, H), dtype = tape.hidden.shape, str(tape.hidden.dtype)
+        (_, B, H), dtype = tape.hidden.shape, dtype_name(tape.hidden.dtype)
         if (B, H, dtype) not in self.kernels:
             if len(self.kernels) == MOST_KERNELS:
                 del self.kernels[next(iter(self.kernels))]

@@ -17,9 +17,6 @@ __device__ inline Quad* shared_memory() {
 // Return the bits of a number.
 __device__ inline unsigned long long bits(double x) { return __double_as_longlong(x); }
 
-// Return the high 64 bits of a product.
-__device__ inline unsigned long long high_product(unsigned long long a, unsigned long long b) { return __umul64hi(a, b); }
-
 // Load a number that another block may have written in this launch: from L2, because L1 may hold an old value.
 __device__ inline REAL load_l2(const REAL* p) { return __ldcg(p); }
 
@@ -33,6 +30,9 @@ __device__ inline Quad load_l2_quad(const REAL* p) {
     return {load_l2(p), load_l2(p + 1), load_l2(p + 2), load_l2(p + 3)};
 }
 #endif
+
+// Return the high 64 bits of a product.
+__device__ inline unsigned long long high_product(unsigned long long a, unsigned long long b) { return __umul64hi(a, b); }
 
 // Add one to a counter. What the block wrote before its last __syncthreads() is visible to a thread that reads the new
 // value by `load_acquire`.
