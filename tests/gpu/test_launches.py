@@ -7,9 +7,10 @@ import pytest
 from helpers import cuda_cpu, cupy_arrays
 from helpers.namespaces import fake_gpu
 from helpers.networks import close
-from helpers.trainers import EVERYTHING, one_layer_config, three_documents, trainer
+from helpers.trainers import EVERYTHING, one_document, one_layer_config, three_documents, trainer
 
 from charrnn import config
+from charrnn.training import masks
 from charrnn.training.step import Trainer
 
 MOST = 40
@@ -36,6 +37,21 @@ def test_a_step_is_few_launches_however_long_the_chunk(text: str, cell: str, nam
     ]
     assert max(map(max, counts)) <= MOST, cupy_arrays.log
     assert min(counts[0]) == min(counts[1])
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(masks.ELEMENTS, [3, 0, 0]), (1, [3, 3, 3])])
+def test_masks_are_drawn_by_one_launch_of_each_kind(
+    text: str, monkeypatch: pytest.MonkeyPatch, most: int, drawn: list[int]
+) -> None:
+    """Small masks are drawn for many steps at a time, others at every step. Of all masks only resets are uploaded."""
+    monkeypatch.setattr(masks, "ELEMENTS", most)
+    subject, counts = trainer(one_layer_config("lstm", 3, **EVERYTHING), one_document(text), fake_gpu()).masks, []
+    for step in range(3):
+        cupy_arrays.log.clear()
+        subject.prepare(step)
+        counts.append(cupy_arrays.log.count("kernel"))
+        assert cupy_arrays.log.count("upload") == len(masks.RESETS) * (step == 0)
+    assert counts == drawn
 
 
 def test_the_fake_gpu_refuses_to_wait(text: str) -> None:
