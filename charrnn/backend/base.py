@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -174,6 +174,16 @@ class Backend:
         """Return a NumPy array on the device, to be read only: it may be the array itself."""
         return self.from_host(array)
 
+    @contextmanager
+    def written_on_host(self, array: Array, dtype: Any) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield a NumPy array of the shape of `array`. At the end of the context its contents are those of `array`.
+
+        `dtype` is NumPy's for the dtype of `array`, which is contiguous.
+        """
+        host = np.empty(array.shape, dtype)
+        yield host
+        array[...] = self.from_host(host)
+
     def rows(self, table: np.ndarray[Any, Any]) -> Rows:
         """Return a table (N, B), to be read only, whose rows are read on the device."""
         return Rows(self, table)
@@ -228,10 +238,13 @@ class Backend:
         """
         for first in range(0, out.shape[0], BLOCK):
             block = out[first : min(first + BLOCK, out.shape[0]), ...]
-            values = self.xp.arange(first, first + block.shape[0], dtype=ids.dtype, device=self.device)
-            one_hot = self.xp.astype(values[:, None] == ids[None, :], rows.dtype)
-            self.matmul(one_hot, rows, out=block)
+            self.matmul(self.one_hot(ids, first, block.shape[0], rows.dtype), rows, out=block)
         return out
+
+    def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
+        """Return a new array (count, N) with 1 at [v, n] where ids[n] == first + v, else 0."""
+        values = self.xp.arange(first, first + count, dtype=ids.dtype, device=self.device)
+        return self.xp.astype(values[:, None] == ids[None, :], dtype)
 
     def row_max(self, matrix: Array) -> Array:
         """Return a new array (N, 1): the largest element of each row of matrix (N, V)."""

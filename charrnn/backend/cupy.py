@@ -50,6 +50,7 @@ class CupyBackend(Backend):
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
         self.index = index
         self.recurrences: dict[str, Recurrence] = {}
+        self.columns: dict[tuple[int, int], Array] = {}
         if memory:
             with self.current():  # a pool has a limit for each card
                 cupy.get_default_memory_pool().set_limit(size=memory)
@@ -123,8 +124,8 @@ class CupyBackend(Backend):
         return np.asarray(self.cupy.asnumpy(array))
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
-        """Let cuBLAS write directly into `out`."""
-        return self.cupy.matmul(a, b, out=out)
+        """Let cuBLAS write directly into `out`. For 2-D arrays `dot` is what `matmul` calls."""
+        return self.cupy.dot(a, b, out=out)
 
     def column_sums(self, matrix: Array, *, ones: Array, out: Array) -> None:
         """Reduce once; a product would first copy a matrix that is not contiguous."""
@@ -134,6 +135,16 @@ class CupyBackend(Backend):
     def take_rows(self, table: Array, ids: Array, *, out: Array) -> Array:
         """Write directly into `out`. The ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
+
+    def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
+        """Compare and convert in one launch."""
+        return self.xp.equal(self.numbers(first, count), ids, out=self.cupy.empty((count, ids.shape[0]), dtype))
+
+    def numbers(self, first: int, count: int) -> Array:
+        """Return first, ..., first + count - 1 as a column (count, 1), made once."""
+        if (first, count) not in self.columns:
+            self.columns[first, count] = self.cupy.arange(first, first + count)[:, None]
+        return self.columns[first, count]
 
     def pick(self, matrix: Array, ids: Array) -> Array:
         """Index by the distinct pairs (n, ids[n]): N elements instead of N · V, and no atomic operation."""
@@ -169,8 +180,8 @@ class CupyBackend(Backend):
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):
             return "one operation after another: this cell has no kernel"
-        layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
-        return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
+        recurrence, sizes = self.recurrence(cell), (B, H, np.dtype(dtype).itemsize)
+        return str(recurrence.layout(*sizes) or f"one operation after another: {recurrence.reason(*sizes)}")
 
 
 def count() -> int:

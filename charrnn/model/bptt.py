@@ -111,7 +111,8 @@ def loss_and_grad(
 def prepare(network: Network, params: Views, work: Workspace) -> None:
     """Compute what depends on the weights alone. Call it before the first `forward`, and when the weights change."""
     network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
-    work.table[network.vocab_size, ...] = params["layer0.b_h"]  # "no character" adds only the bias
+    if work.dtable is not None:
+        work.table[network.vocab_size, ...] = params["layer0.b_h"]  # "no character" adds only the bias
     for i, layer in enumerate(work.layers):
         layer.tape.by_W.use(params[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
@@ -174,11 +175,11 @@ def output_loss_and_grad(
     backend, losses = network.backend, list[Array]()
     nats_and_grad = backend.fused("cross_entropy", cross_entropy_and_grad)
     for i, block in enumerate(work.blocks):
-        h, rows = hidden[block, :], block.stop - block.start
+        h = hidden[block.rows, :]
         block_grads = work.block_grads if i else grads  # the first block writes the gradients, the others are added
-        logits = project(network, params, h, out=work.logits[:rows, :])
-        nats = nats_and_grad(logits, targets[block], scale, backend=backend)  # overwrites logits with their gradient
-        project_backward(network, params, block_grads, h, logits, ones=work.ones[:, :rows], out=work.dhidden[block, :])
+        logits = project(network, params, h, out=block.logits)
+        nats = nats_and_grad(logits, targets[block.rows], scale, backend=backend)  # logits become their gradient
+        project_backward(network, params, block_grads, h, logits, ones=block.ones, out=block.dhidden)
         if i:
             for name, gradient in block_grads.items():
                 backend.xp.add(grads[name], gradient, out=grads[name])
@@ -254,7 +255,7 @@ def cross_entropy_and_grad(logits: Array, targets: Array, scale: float, *, backe
 def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: Workspace) -> None:
     """The adjoint of `forward`: from dL/dh in `work.dhidden` compute the gradients of every layer into `grads`."""
     backend, keep, masks = network.backend, chunk.keep, chunk.output_masks
-    recurrence, ones, H = backend.recurrence(network.cell), work.ones[:, : work.T * work.B], network.hidden_size
+    recurrence, ones, H = backend.recurrence(network.cell), work.ones, network.hidden_size
     for i, layer in reversed(list(enumerate(work.layers))):
         if masks is not None:
             drop_outputs(work.dhidden, masks[i, ...], out=work.dhidden, backend=backend)
@@ -271,7 +272,7 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
             # dW_xh: each row of dz belongs to the row of W_xh of its character; db_h is the sum of them all.
             dtable = grads["layer0.W_xh"] if work.dtable is None else work.dtable
             backend.sum_rows(chunk.inputs, dz, out=dtable)
-            backend.matmul(work.ones[:, : dtable.shape[0]], dtable, out=grads["layer0.b_h"][None, :])
+            backend.matmul(work.ones_of_dtable, dtable, out=grads["layer0.b_h"][None, :])
             if work.dtable is not None:  # without the row of "no character"
                 grads["layer0.W_xh"][...] = dtable[: network.vocab_size, ...]
         else:
@@ -297,6 +298,6 @@ def surprise(network: Network, params: Views, hidden: Array, targets: Array, wor
     """
     parts = []
     for block in work.blocks:
-        logits = project(network, params, hidden[block, :], out=work.logits[: block.stop - block.start, :])
-        parts.append(cross_entropy(logits, targets[block], backend=network.backend)[0])
+        logits = project(network, params, hidden[block.rows, :], out=block.logits)
+        parts.append(cross_entropy(logits, targets[block.rows], backend=network.backend)[0])
     return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]

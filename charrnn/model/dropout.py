@@ -1,13 +1,13 @@
 """Locked dropout (Gal & Ghahramani, 2016; Merity et al., 2018): a chunk has one mask, the same at all its time steps.
 
 Three kinds, each with its forward and backward function: characters vanish from the input of a stream, units from the
-output of a layer, and single weights from a layer's recurrent matrix. `draw` and the functions below it make the masks
-on the host. Evaluation and sampling have no masks and call nothing of this file.
+output of a layer, and single weights from a layer's recurrent matrix. `draw_masks` and the functions below it make the
+masks. Evaluation and sampling have no masks and call nothing of this file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -75,23 +75,49 @@ def drop_recurrent_backward(grads: Views, masks: Array, *, backend: Backend) -> 
         backend.xp.multiply(gradient, masks[i, ...], out=gradient)
 
 
-def draw_input_mask(key: HostArray, step: int, p: float, shape: Sequence[int]) -> HostArray:
-    """Return the mask (B, V) of `drop_inputs`: true with probability `p`."""
-    return ~draw(key, step, 0, p, shape)
+def draw_masks(
+    key: HostArray, steps: range, numbers: range, threshold: int, kept: Any, *, out: Array, backend: Backend
+) -> None:
+    """Draw the masks of consecutive steps on the host and write them into `out`, on the device.
+
+    A device may have a kernel that draws the same bits: `Backend.fused`.
+
+    Args:
+        key: see `draw`.
+        steps: the numbers of updates done before the steps.
+        numbers: of the masks of one step: `INPUT_NUMBERS`, or those of `output_numbers` or `recurrent_numbers`.
+        threshold: of the probability to drop, from `drop_threshold`.
+        kept: a NumPy scalar, what a mask has for what is kept: the number that `kept_scale` returns, and then dropped
+            is 0; or false, and then dropped is true. Its dtype is that of the masks.
+        out: for all steps and all numbers of a step one mask, in this order.
+        backend: of `out`.
+    """
+    with backend.written_on_host(out, kept.dtype) as host:
+        masks = host.reshape(len(steps) * len(numbers), -1)
+        for mask, (step, number) in zip(masks, product(steps, numbers), strict=True):
+            booleans = draw(key, step, number, threshold, mask.size)
+            if kept:
+                np.multiply(booleans, kept, out=mask)
+            else:
+                np.logical_not(booleans, out=mask)
 
 
-def draw_output_masks(key: HostArray, step: int, p: float, shape: Sequence[int], dtype: str) -> HostArray:
-    """Return the masks (L, B, H) of `drop_outputs`, one a layer."""
-    return scaled([draw(key, step, 2 * layer + 1, p, shape[1:]) for layer in range(shape[0])], p, dtype)
+INPUT_NUMBERS = range(1)
+"""The number of the mask (B, V) of `drop_inputs` among those of a step."""
 
 
-def draw_recurrent_masks(key: HostArray, step: int, p: float, shape: Sequence[int], dtype: str) -> HostArray:
-    """Return the masks (L, H, G·H) of `drop_recurrent`, one a layer."""
-    return scaled([draw(key, step, 2 * layer + 2, p, shape[1:]) for layer in range(shape[0])], p, dtype)
+def output_numbers(L: int) -> range:
+    """Return the numbers of the masks (L, B, H) of `drop_outputs` among those of a step, one a layer."""
+    return range(1, 2 * L + 1, 2)
 
 
-def draw(key: HostArray, step: int, number: int, p: float, shape: Sequence[int]) -> HostArray:
-    """Return booleans, true with probability 1 - p, that depend on the arguments alone.
+def recurrent_numbers(L: int) -> range:
+    """Return the numbers of the masks (L, H, G·H) of `drop_recurrent` among those of a step, one a layer."""
+    return range(2, 2 * L + 2, 2)
+
+
+def draw(key: HostArray, step: int, number: int, threshold: int, count: int) -> HostArray:
+    """Return booleans (count,), true with probability 1 - p, that depend on the arguments alone.
 
     They come from the counter-based generator Philox (Salmon et al., 2011) at (step, number). A boolean uses 16 random
     bits, so p is rounded to a multiple of 1 / 65,536.
@@ -100,23 +126,19 @@ def draw(key: HostArray, step: int, number: int, p: float, shape: Sequence[int])
         key: (2,) uint64, of the run.
         step: updates done.
         number: of the mask among those of a step.
-        p: the probability to drop.
-        shape: of the result.
+        threshold: of the probability p to drop, from `drop_threshold`.
+        count: of booleans.
     """
-    counter, count = np.array([0, 0, number, step], np.uint64), int(np.prod(shape))
-    words = np.random.Philox(counter=counter, key=key).random_raw(-(-count // 4)).astype("<u8")
-    return (words.view("<u2")[:count] >= drop_threshold(p)).reshape(shape)
-
-
-def scaled(kept: list[HostArray], p: float, dtype: str) -> HostArray:
-    """Return each layer's booleans as 0 and 1 / (1 - p)."""
-    scale = np.array(65536 / (65536 - drop_threshold(p)), dtype)
-    result = np.empty((len(kept), *kept[0].shape), dtype)
-    for mask, booleans in zip(result, kept, strict=True):
-        np.multiply(booleans, scale, out=mask)
-    return result
+    counter = np.array([0, 0, number, step], np.uint64)
+    words = np.random.Philox(counter=counter, key=key).random_raw(-(-count // 4)).astype("<u8", copy=False)
+    return words.view("<u2")[:count] >= threshold
 
 
 def drop_threshold(p: float) -> int:
     """Return how many of the 65,536 values of 16 random bits mean "drop"; never all of them."""
     return min(65535, round(p * 65536))
+
+
+def kept_scale(threshold: int, dtype: str) -> Any:
+    """Return 1 / (1 - p) as a NumPy scalar: what is kept is multiplied by it, so that the mean stays."""
+    return np.dtype(dtype).type(65536 / (65536 - threshold))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from charrnn.backend import Array, Backend, series
 from charrnn.config import ModelConfig
@@ -96,6 +96,22 @@ class LayerWorkspace:
     boundary_states: tuple[tuple[str, Array, Array], ...]
 
 
+class Block(NamedTuple):
+    """Some of a chunk's T·B rows, whose logits are in memory at a time, and the views of a workspace for them.
+
+    Attributes:
+        rows: a slice of the T·B rows.
+        logits: (rows, V).
+        dhidden: (rows, H), a part of the workspace's.
+        ones: (1, rows).
+    """
+
+    rows: slice
+    logits: Array
+    dhidden: Array
+    ones: Array
+
+
 class Workspace:
     """The arrays of a pass over (T, B), allocated once and overwritten at every step. No result is a view of them.
 
@@ -105,12 +121,13 @@ class Workspace:
             the bias alone: the input "no character", of a dropped character and of the start of a document.
         dtable: the gradient of `table`; only with `dropout` or a start symbol.
         masked_W_hh: (L, H, G·H), the recurrent weights times their masks; only with `dropout`.
-        blocks: slices of the T·B rows; the logits of one block are in memory at a time. One block unless V is large.
+        blocks: the T·B rows in blocks. One block unless V is large.
         logits: (rows of a block, V).
         block_grads: the output layer's gradients of one block, if there are several.
         dhidden: (T·B, H), the gradient of the loss by the current layer's output.
         dhidden_series: the same as T arrays (B, H).
-        ones: (1, at least T·B): a product with it sums rows.
+        ones: (1, T·B): a product with it sums rows.
+        ones_of_dtable: (1, V+1), or (1, V) without `dtable`: the same for its rows, or those of W_xh.
         kept: (T·B, H) scratch: keep[t] * h[t-1].
     """
 
@@ -121,13 +138,18 @@ class Workspace:
         self.dtable = backend.empty(self.table.shape, dtype) if dropout or network.start_symbol else None
         self.masked_W_hh = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if dropout else None
         rows = min(T * B, max(H, MOST_LOGITS // V))
-        self.blocks = tuple(slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
         self.logits = backend.empty((rows, V), dtype)
         outputs = [(name, shape) for name, shape in network.layout.shapes if name.startswith("output.")]
-        self.block_grads = {name: backend.empty(shape, dtype) for name, shape in outputs if len(self.blocks) > 1}
+        self.block_grads = {name: backend.empty(shape, dtype) for name, shape in outputs if rows < T * B}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_series = series(backend.xp.reshape(self.dhidden, (T, B, H)))
-        self.ones = backend.zeros((1, max(T * B, V + 1)), dtype) + 1.0
+        self.ones, self.ones_of_dtable = (
+            backend.zeros((1, n), dtype) + 1.0 for n in (T * B, V + (self.dtable is not None))
+        )
+        slices = (slice(first, min(first + rows, T * B)) for first in range(0, T * B, rows))
+        self.blocks = tuple(
+            Block(s, self.logits[: s.stop - s.start, :], self.dhidden[s, :], self.ones[:, s]) for s in slices
+        )
         self.kept = backend.empty((T * B, H), dtype)
         self.layers = [layer_workspace(network, T, B, dropout=dropout) for _ in range(network.num_layers)]
 

@@ -1,8 +1,8 @@
 """The masks of training steps: where states are reset, and what dropout drops.
 
 All masks are functions of the run's seed and the step, drawn for the whole batch. So any number of workers, a resumed
-run and every device use the same ones, and no checkpoint holds them. They are made on the host, for several steps at a
-time where they are small, and copied to the device between steps.
+run and every device use the same ones, and no checkpoint holds them. They are made between steps, for several steps at
+a time where they are small: on the host and copied to the device, or by a kernel that draws the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from charrnn import seeds
 from charrnn.backend import Array
 from charrnn.config import Config, ModelConfig
 from charrnn.model import Network
-from charrnn.model.dropout import draw_input_mask, draw_output_masks, draw_recurrent_masks
+from charrnn.model.dropout import (
+    INPUT_NUMBERS,
+    draw_masks,
+    drop_threshold,
+    kept_scale,
+    output_numbers,
+    recurrent_numbers,
+)
 from charrnn.text import Streams
 
 ELEMENTS, MOST_STEPS = 2**18, 100
@@ -24,7 +31,6 @@ ELEMENTS, MOST_STEPS = 2**18, 100
 RESETS = ("keep", "begins")
 """Masks that only the steps with a reset have."""
 
-HostArray = np.ndarray[Any, np.dtype[Any]]
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Field of `Chunk` -> shape and dtype."""
 
@@ -38,6 +44,22 @@ def mask_shapes(model: ModelConfig, network: Network, T: int, B: int) -> Shapes:
     shapes |= {"output_masks": ((L, B, H), model.dtype)} if model.dropout else {}
     shapes |= {"recurrent_masks": ((L, H, network.cell.GATES * H), model.dtype)} if model.recurrent_dropout else {}
     return shapes
+
+
+def dropout_kinds(model: ModelConfig) -> dict[str, tuple[range, int, Any]]:
+    """Return the kinds of dropout that are on: field of `Chunk` -> arguments of `draw_masks`."""
+    L, kinds = model.num_layers, dict[str, tuple[range, int, Any]]()
+    rates = {
+        "input_mask": (model.input_dropout, INPUT_NUMBERS),
+        "output_masks": (model.dropout, output_numbers(L)),
+        "recurrent_masks": (model.recurrent_dropout, recurrent_numbers(L)),
+    }
+    for name, (p, numbers) in rates.items():
+        if p:
+            threshold = drop_threshold(p)
+            kept = np.False_ if name == "input_mask" else kept_scale(threshold, model.dtype)
+            kinds[name] = numbers, threshold, kept
+    return kinds
 
 
 def steps_at_once(shapes: Shapes) -> int:
@@ -56,7 +78,7 @@ class Masks:
         model, backend, B = config.model, network.backend, streams.ids.shape[1]
         self.model, self.backend, self.streams = model, backend, streams
         self.key = seeds.sequence(config.train.seed, "dropout").generate_state(2, np.uint64)
-        self.has_dropout = model.has_dropout
+        self.has_dropout, self.kinds = model.has_dropout, dropout_kinds(model)
         self.shapes = mask_shapes(model, network, streams.seq_length, B)
         self.count = steps_at_once(self.shapes)
         self.arrays = {
@@ -70,23 +92,15 @@ class Masks:
             return
         self.block = step // self.count
         steps = range(self.block * self.count, (self.block + 1) * self.count)
-        for name, array in self.arrays.items():
-            if name in RESETS and not any(self.streams.resets(step) for step in steps):
-                continue
-            masks = [self.drawn(name, step) for step in steps]
-            array[...] = self.backend.resident(np.stack(masks) if len(masks) > 1 else masks[0][None, ...])
-
-    def drawn(self, name: str, step: int) -> HostArray:
-        """Return one mask of update number `step` + 1 for the whole batch."""
-        model, (shape, dtype) = self.model, self.shapes[name]
-        if name == "input_mask":
-            return draw_input_mask(self.key, step, model.input_dropout, shape)
-        if name == "output_masks":
-            return draw_output_masks(self.key, step, model.dropout, shape, dtype)
-        if name == "recurrent_masks":
-            return draw_recurrent_masks(self.key, step, model.recurrent_dropout, shape, dtype)
-        mask = self.streams.begins(step) if name == "begins" else self.streams.keep(step)
-        return mask.astype(dtype)
+        draw = self.backend.fused("draw_masks", draw_masks)
+        for name, (numbers, threshold, kept) in self.kinds.items():
+            draw(self.key, steps, numbers, threshold, kept, out=self.arrays[name], backend=self.backend)
+        if any(self.streams.resets(step) for step in steps):
+            for name in RESETS:
+                if name in self.arrays:
+                    with self.backend.written_on_host(self.arrays[name], self.shapes[name][1]) as masks:
+                        for mask, step in zip(masks, steps, strict=True):
+                            mask[...] = self.streams.begins(step) if name == "begins" else self.streams.keep(step)
 
     def of(self, step: int, columns: slice) -> dict[str, Array]:
         """Return the masks of update number `step` + 1 for the streams in `columns`, as fields of `Chunk`.

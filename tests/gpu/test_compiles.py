@@ -50,6 +50,8 @@ def sources(card: Card, dtype: str) -> Iterator[tuple[str, str]]:
     yield "loss", source("loss.cu", dtype, {"THREADS": card.threads})
     for rule in ("Adagrad", "RMSprop", "Adam"):
         yield rule, source("update.cu", dtype, {"THREADS": card.threads, "RULE": rule, "LIMIT": GUARD_LIMIT})
+    for mask in ("unsigned char", REALS[dtype][0]):
+        yield f"masks, {mask}", source("masks.cu", "float32", {"THREADS": card.threads, "MASK": mask})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -81,7 +83,7 @@ def test_every_kernel_compiles_without_spilling(
 
 def test_every_source_is_compiled() -> None:
     """The test above covers each file with kernels."""
-    names = {f"{name}.cu" for name in CELLS} | {"loss.cu", "update.cu"}
+    names = {f"{name}.cu" for name in CELLS} | {"loss.cu", "masks.cu", "update.cu"}
     assert {path.name for path in FOLDER.glob("*.cu")} == names
 
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import cuda_cpu
+from helpers import cuda_cpu, cupy_arrays
+from helpers.namespaces import fake_gpu
 from recurrences import problem, solved
 
 from charrnn.backend.kernels import Card, loader, plan
@@ -73,3 +74,51 @@ def test_a_layout_fits_the_card() -> None:
                     assert layout.blocks <= card.multiprocessors
                     assert layout.shared <= card.shared
                     assert layout.blocks == -(-H // layout.units) * layout.stream_tiles
+
+
+H200, LAPTOP, OLD = Card(132, 227 * 1024), Card(24, 99 * 1024), Card(14, 64 * 1024)
+"""An H200, an RTX 4060, and a GTX 1650, the smallest card that can run the kernels."""
+CHOICES = [
+    # card, cell, B, H -> C: weights on chip, 2: weights from L2, L: the loop
+    (H200, "rnn", (1, 64, 512), {128: "CCC", 512: "CCC", 1024: "CCL", 2048: "CLL", 4096: "LLL"}),
+    (H200, "gru", (1, 64, 512), {128: "CCC", 640: "CCC", 1024: "CCL", 1536: "2LL", 2048: "2LL"}),
+    (H200, "lstm", (1, 64, 512), {128: "CCC", 512: "CCC", 640: "CCL", 1024: "CCL", 2048: "2LL"}),
+    (LAPTOP, "rnn", (1, 64, 512), {128: "CCC", 512: "CCL", 1024: "LLL"}),
+    (LAPTOP, "lstm", (1, 64, 512), {128: "CCC", 256: "CCL", 512: "2LL", 1024: "LLL"}),
+    (OLD, "rnn", (1, 64, 512), {128: "CCC", 256: "CCL", 512: "LLL"}),
+    (OLD, "lstm", (1, 64, 512), {128: "CCC", 256: "22L", 512: "LLL"}),
+]
+
+
+@pytest.mark.parametrize(("card", "name", "streams", "expected"), CHOICES)
+def test_the_plan_chooses_by_the_sizes(
+    card: Card, name: str, streams: tuple[int, ...], expected: dict[int, str]
+) -> None:
+    """Small layers keep their weights on the chip. The loop, with one product a step, computes the large ones."""
+    recurrence = loader.Recurrence(CUPY, CELLS[name], card)
+    layouts = {H: [recurrence.layout(B, H, 4) for B in streams] for H in expected}
+    letters = {H: "".join("L" if p is None else "C" if p.resident else "2" for p in row) for H, row in layouts.items()}
+    assert letters == expected
+
+
+def test_operations_are_those_of_the_loops(cell: str) -> None:
+    """A time step more is as many launches of both loops as the plan counts for them."""
+    device, counts = fake_gpu(), []
+    for T in (4, 5):
+        inputs = problem(cell, T, 2, 4, "float32", device)
+        cupy_arrays.log.clear()
+        solved(CELLS[cell], inputs, keep=False)
+        counts.append(len(cupy_arrays.log))
+    assert counts[1] - counts[0] == CELLS[cell].OPERATIONS
+
+
+def test_the_description_says_why_the_loop_runs() -> None:
+    """Too many units for the card, or products that are faster outside a kernel."""
+    device = fake_gpu()
+    device.card = Card(24, 99 * 1024)
+    descriptions = [device.describe_recurrence(CELLS["lstm"], B, H, "float32") for B, H in ((64, 512), (1, 1024))]
+    assert descriptions == [
+        "one operation after another: for 64 streams of 512 units a product of cuBLAS at each step is estimated to be "
+        "faster",
+        "one operation after another: 1024 hidden units are too many for a kernel on this card",
+    ]

@@ -14,10 +14,11 @@ from helpers.trainers import EVERYTHING, one_document, one_layer_config, three_d
 from charrnn import config
 from charrnn.backend import Backend
 from charrnn.model.cells import CELLS
+from charrnn.training import masks
 from charrnn.training.step import Trainer
 
 DROPOUTS = {"model": {"dropout": 0.2, "input_dropout": 0.1, "recurrent_dropout": 0.3}}
-LAUNCHES = {"one layer": (26, 28, 28), "all dropouts": (37, 39, 39), "two layers": (38, 42, 42)}
+LAUNCHES = {"one layer": (23, 25, 25), "all dropouts": (35, 37, 37), "two layers": (35, 39, 39)}
 """Launches, products and copies of a step of the rnn, the gru and the lstm, as traced below the real CuPy."""
 MORE = {"one layer": {}, "all dropouts": DROPOUTS, "two layers": {"model": {"num_layers": 2}}}
 
@@ -68,7 +69,22 @@ def test_the_fake_gpu_counts_copies() -> None:
     device.matmul(ones, matrix, out=device.empty((1, 6), "float32"))
     device.matmul(ones, matrix[:, 2:4], out=device.empty((1, 2), "float32"))
     device.column_sums(matrix[:, 2:4], ones=ones, out=device.empty((2,), "float32"))
-    assert cupy_arrays.log == ["multiply", "copy", "multiply", "matmul", "copy", "matmul", "sum"]
+    assert cupy_arrays.log == ["multiply", "copy", "multiply", "dot", "copy", "dot", "sum"]
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(masks.ELEMENTS, [3, 0, 0]), (1, [3, 3, 3])])
+def test_masks_are_drawn_by_one_launch_of_each_kind(
+    text: str, monkeypatch: pytest.MonkeyPatch, most: int, drawn: list[int]
+) -> None:
+    """Small masks are drawn for many steps at a time, others at every step. Of all masks only resets are uploaded."""
+    monkeypatch.setattr(masks, "ELEMENTS", most)
+    subject, counts = trainer(one_layer_config("lstm", 3, **EVERYTHING), one_document(text), fake_gpu()).masks, []
+    for step in range(3):
+        cupy_arrays.log.clear()
+        subject.prepare(step)
+        counts.append(cupy_arrays.log.count("kernel"))
+        assert cupy_arrays.log.count("upload") == len(masks.RESETS) * (step == 0)
+    assert counts == drawn
 
 
 def test_the_fake_gpu_refuses_to_wait(text: str) -> None:

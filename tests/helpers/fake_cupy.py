@@ -140,9 +140,9 @@ def module(
     cupy.RawModule, cupy.asnumpy = RawModule, download
     cupy.empty, cupy.array = on_device(np.empty), on_device(np.array, "upload")
     cupy.ascontiguousarray = lambda array: array if array.flags.c_contiguous else on_device(np.array, "copy")(array)
-    for name in ("zeros", "arange", "dot", "clip", "take", "sum"):
+    for name in ("zeros", "arange", "clip", "take", "sum"):
         setattr(cupy, name, on_device(getattr(np, name), name))
-    cupy.matmul = multiply
+    cupy.dot = multiply
     compute = SimpleNamespace(COMPUTE_TYPE_DEFAULT=1, COMPUTE_TYPE_TF32=7, chosen=[])
     compute.set_compute_type = lambda dtype, kind: compute.chosen.append((str(dtype), kind))
     cupy._core = SimpleNamespace(_routines_linalg=compute)
@@ -156,10 +156,10 @@ def module(
     return cupy
 
 
-def multiply(a: DeviceArray, b: DeviceArray, *, out: DeviceArray) -> DeviceArray:
+def multiply(a: DeviceArray, b: DeviceArray, *, out: DeviceArray | None = None) -> DeviceArray:
     """Count one launch, and one for each operand that CuPy copies because cuBLAS cannot read its strides."""
     log.extend("copy" for x in (a, b) if not (x.flags.c_contiguous or x.flags.f_contiguous))
-    return on_device(np.matmul, "matmul")(a, b, out=out)
+    return on_device(np.dot, "dot")(a, b, out=out)
 
 
 def namespace() -> ModuleType:

@@ -72,6 +72,6 @@ def poison_gradients(patch: pytest.MonkeyPatch, bad: Callable[[int], bool], valu
 
 def one_layer_config(cell: str, T: int, **more: config.Table) -> Config:
     """Return the configuration of one layer with the default optimizer."""
-    model = {"hidden_size": 8, "cell": cell, "dropout": 0.0, "dtype": "float32"}
+    model = {"hidden_size": 8, "cell": cell, "dropout": 0.0, "dtype": "float32", "start_symbol": False}
     train = {"batch_size": 4, "seq_length": T, "shards": 1, "seed": 3}
     return config.build(config.merged({"model": model, "train": train}, more))

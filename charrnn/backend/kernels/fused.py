@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from charrnn.backend.base import Array, Backend
-from charrnn.backend.kernels import REALS, Card, source
+from charrnn.backend.kernels import REALS, Card, dtype_name, source
 from charrnn.backend.kernels.loader import NULL, OPTIONS
 
-FUNCTIONS = ("cross_entropy", "apply_update")
+HostArray = np.ndarray[Any, Any]
+FUNCTIONS = ("cross_entropy", "apply_update", "draw_masks")
 """The functions that kernels replace; `Fused` has a method for each."""
+MASKS = {"bool": "unsigned char"} | {name: real for name, (real, _) in REALS.items()}
+"""dtype of a mask -> its name in C."""
+TILE_BYTES = 32
+"""Bytes of random numbers that a thread of `masks.cu` has in shared memory."""
+BLOCKS_EACH = 8
+"""Most blocks of `masks.cu` for each multiprocessor."""
 
 
 class Fused:
@@ -37,11 +44,24 @@ class Fused:
     def cross_entropy(self, logits: Array, targets: Array, scale: float, *, backend: Backend) -> Array:
         """Replace `charrnn.model.bptt.cross_entropy_and_grad`: one launch, a block for each row."""
         del backend
-        (N, V), dtype = logits.shape, str(logits.dtype)
+        (N, V), dtype = logits.shape, dtype_name(logits.dtype)
         nats, kernel = self.cupy.empty(N, dtype), self.kernel("loss.cu", "cross_entropy", dtype)
         arguments = (np.int32(V), logits.dtype.type(scale), targets, logits, nats)
         kernel((N,), (self.threads,), arguments, shared_mem=self.threads * REALS[dtype][1])
         return nats
+
+    def draw_masks(
+        self, key: HostArray, steps: range, numbers: range, threshold: int, kept: Any, *, out: Array, backend: Backend
+    ) -> None:
+        """Replace `charrnn.model.dropout.draw_masks`: one launch, the same bits."""
+        del backend
+        rows, dtype = len(steps) * len(numbers), dtype_name(kept.dtype)
+        size, element = out.size // rows, np.uint8 if dtype == "bool" else kept.dtype.type
+        sizes, values = (np.uint64(size), np.int32(rows), np.int32(len(numbers))), (element(kept), element(not kept))
+        place = (*key, np.uint64(steps[0]), np.int32(numbers[0]), np.int32(threshold))
+        blocks = min(rows * -(-size // (16 * self.threads)), BLOCKS_EACH * self.blocks)
+        kernel = self.kernel("masks.cu", "draw_masks", "float32", MASK=MASKS[dtype])
+        kernel((blocks,), (self.threads,), (*sizes, *place, *values, out), shared_mem=TILE_BYTES * self.threads)
 
     def apply_update(
         self,
@@ -57,11 +77,11 @@ class Fused:
     ) -> None:
         """Replace `charrnn.optim.apply_update`: one launch for the norm, and one for everything that depends on it.
 
-        `cupy.fuse` on the functions that NumPy runs would be four launches (norm, guard, vectors, states), and 51 µs of
-        Python's time instead of 31 (Adam with clipping and an average, on a device that does nothing).
+        A prototype with `cupy.fuse` for Adam made four launches (norm, guard, vectors, states) and took 51 µs of
+        Python's time; these two took 31, on a device that does nothing.
         """
         del backend
-        P, real, guard, dtype = len(grad), grad.dtype.type, arrays.guard, str(grad.dtype)
+        P, real, guard, dtype = len(grad), grad.dtype.type, arrays.guard, dtype_name(grad.dtype)
         blocks, shared = min(self.blocks, -(-P // self.threads)), self.threads * REALS[dtype][1]
         kernel, parts = self.kernel, self.cupy.empty(blocks, dtype)
         rules = {"RULE": type(rule).__name__, "LIMIT": guard.limit}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.backend.base import Array, Backend, Series
-from charrnn.backend.kernels import Card, Plan, plan, source
+from charrnn.backend.kernels import Card, Plan, dtype_name, loop_cost, plan, source
 
 OPTIONS = ("-std=c++17",)
 NULL = np.uint64(0)
@@ -39,7 +39,14 @@ class Recurrence:
 
     def layout(self, B: int, H: int, itemsize: int) -> Plan | None:
         """Return how blocks share B streams of H units; None if the cell's own loop runs."""
-        return plan(self.cell.GATES, B, H, itemsize, self.card, self.residence)
+        loop = loop_cost(self.cell.OPERATIONS, self.cell.GATES, B, H, self.card)
+        return plan(self.cell.GATES, B, H, itemsize, self.card, self.residence, loop=loop)
+
+    def reason(self, B: int, H: int, itemsize: int) -> str:
+        """Say why there is no layout for B streams of H units."""
+        if plan(self.cell.GATES, B, H, itemsize, self.card, self.residence):
+            return f"for {B} streams of {H} units a product of cuBLAS at each step is estimated to be faster"
+        return f"{H} hidden units are too many for a kernel on this card"
 
     def compile(self, B: int, H: int, dtype: str) -> Kernel | None:
         """Return the kernels for B streams of H units; None if no layout fits."""
@@ -52,7 +59,7 @@ class Recurrence:
 
     def kernel(self, tape: Any) -> Kernel | None:
         """Return the kernels for a tape, compiled once."""
-        (_, B, H), dtype = tape.hidden.shape, str(tape.hidden.dtype)
+        (_, B, H), dtype = tape.hidden.shape, dtype_name(tape.hidden.dtype)
         if (B, H, dtype) not in self.kernels:
             if len(self.kernels) == MOST_KERNELS:
                 del self.kernels[next(iter(self.kernels))]

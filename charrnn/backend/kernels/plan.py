@@ -1,14 +1,16 @@
 """Choose how the blocks of `recurrence.cuh` share a recurrence, from the sizes of the problem and of the card.
 
 All blocks must run at once, one on each multiprocessor, so there are at most as many blocks as multiprocessors. If the
-recurrent weights fit into the shared memory of all blocks, they stay there; else every step loads them from L2.
+recurrent weights fit into the shared memory of all blocks, they stay there; else every step loads them from L2. The
+cell's own loop, with one product of cuBLAS a step, is the third choice: it wins where a network is so large that its
+products take longer than its many launches.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import ceil
+from math import ceil, inf
 
 THREADS = 256
 """Most threads of a block."""
@@ -18,6 +20,8 @@ CHUNKS = (64, 128, 256, 512, 1024, 2048, 4096)
 """The numbers of elements of a state in shared memory to choose from."""
 QUAD = 4
 """Numbers that the kernels load together."""
+PER_CYCLE = 64
+"""Multiplications of a multiprocessor in a cycle: half of those that it can make in float32."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,17 @@ class Plan:
         return f"one kernel, {where}: {self.blocks} blocks, {self.units} units by {self.streams} streams each"
 
 
-def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[bool, ...] = (True, False)) -> Plan | None:
-    """Return the cheapest layout that fits, or None if none fits.
+def plan(
+    G: int,
+    B: int,
+    H: int,
+    itemsize: int,
+    card: Card,
+    residence: tuple[bool, ...] = (True, False),
+    *,
+    loop: float = inf,
+) -> Plan | None:
+    """Return the cheapest layout that fits, or None if none fits, or none costs less than `loop`.
 
     Args:
         G: gates of the cell.
@@ -75,8 +88,9 @@ def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[boo
         itemsize: bytes of a number.
         card: the GPU.
         residence: the values of `Plan.resident` to choose from.
+        loop: the `loop_cost`; by default a kernel is chosen wherever one fits.
     """
-    layouts, threads = [], card.threads
+    layouts, threads = list[tuple[float, Plan | None]](), card.threads
     for units, streams, resident in product(SIZES, SIZES, residence):
         unit_tiles, groups = ceil(H / units), ceil(B / streams)
         tiles = streams // QUAD * (G * units // QUAD)
@@ -90,7 +104,8 @@ def plan(G: int, B: int, H: int, itemsize: int, card: Card, residence: tuple[boo
         chunk = min((c for c in chunks if c >= G * H), default=chunks[-1])
         layout = Plan(units, streams, chunk, resident, stream_tiles, unit_tiles * stream_tiles, threads, room[chunk])
         layouts.append((cost(layout, G, B, H), layout))
-    return min(layouts, key=lambda pair: pair[0])[1] if layouts else None
+    lowest, cheapest = min(layouts, key=lambda pair: pair[0], default=(inf, None))
+    return cheapest if lowest < loop else None
 
 
 def elements(G: int, H: int, units: int, streams: int, chunk: int, resident: bool, threads: int) -> int:
@@ -109,11 +124,21 @@ def round_up_to_quad(n: int) -> int:
 def cost(layout: Plan, G: int, B: int, H: int) -> float:
     """Estimate a multiprocessor's cycles for a step forward and back, to compare layouts; it is not a prediction.
 
-    The model assumes 64 multiplications and 16 numbers from L2 in a cycle, 500 cycles of waiting for each chunk and
-    2,000 for each step.
+    The model assumes 64 multiplications in a cycle, a cycle for each weight that comes from L2 and for four numbers of
+    a state, which are loaded together, 500 cycles of waiting for each chunk and 2,000 for each step.
     """
     groups = ceil(ceil(B / layout.streams) / layout.stream_tiles)
     multiplications = 2 * layout.streams * G * layout.units * H
-    numbers = layout.streams * (1 + G) * H + (0 if layout.resident else 2 * G * layout.units * H)
+    states, weights = layout.streams * (1 + G) * H, 0 if layout.resident else 2 * G * layout.units * H
     waits = ceil(H / layout.chunk) + ceil(G * H / layout.chunk)
-    return groups * (multiplications / 64 + numbers / 16 + 500 * waits) + 2000
+    return groups * (multiplications / PER_CYCLE + states / QUAD + weights + 500 * waits) + 2000
+
+
+def loop_cost(operations: int, G: int, B: int, H: int, card: Card) -> float:
+    """Estimate the cycles of a step of the cell's own loop, forward and back, for comparison with `cost`.
+
+    The product uses all multiprocessors as well as a kernel does. Besides, either the host is the limit, which needs
+    12,000 cycles (6.5 us at 1.8 GHz) for each of the operations, or the device, which needs 4,000.
+    """
+    products = 2 * B * G * H * H / (PER_CYCLE * card.multiprocessors)
+    return max(12_000 * operations, products + 4000 * operations)

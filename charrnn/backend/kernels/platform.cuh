@@ -28,6 +28,9 @@ __device__ inline Quad load_l2_quad(const REAL* p) {
 }
 #endif
 
+// Return the high 64 bits of a product.
+__device__ inline unsigned long long high_product(unsigned long long a, unsigned long long b) { return __umul64hi(a, b); }
+
 // Add one to a counter. What the block wrote before its last __syncthreads() is visible to a thread that reads the new
 // value by `load_acquire`.
 __device__ inline void add_release(unsigned* counter) {

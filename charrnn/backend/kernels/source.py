@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent
 REALS = {"float32": ("float", 4), "float64": ("double", 8)}
@@ -28,6 +30,13 @@ def source(name: str, dtype: str, definitions: Mapping[str, int | str]) -> str:
     return "".join(f"#define {key} {value}\n" for key, value in macros.items()) + inlined(FOLDER / name)
 
 
+@cache
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype. NumPy composes it at every call, which takes as long as a launch."""
+    return str(dtype)
+
+
+@cache
 def has_source(name: str) -> bool:
     """Return whether this package has a file `name`."""
     return (FOLDER / name).is_file()

@@ -4,6 +4,7 @@
   the next.
 - `BIASES`: name -> gate, for biases (H,) that belong to the recurrent product of one gate; they are copied into the
   tape's `bias`. `FORGET_GATES`: the gates whose bias starts at `model.forget_bias`.
+- `OPERATIONS`: the array operations of one time step in both loops, without resets: launches on a device.
 - `tape`: makes the arrays of a layer. Besides the states they are `z` (T, B, G·H), the projected input, which the
   backward pass overwrites with its gradient dz, and `z_hidden` (T, B, G·H), the gradient of the recurrent product.
 - `recurrence_forward`, and `recurrence_backward` directly below it.

@@ -22,6 +22,7 @@ GATES = 3
 STATES = ("hidden",)
 BIASES = {"b_hn": 2}
 FORGET_GATES: tuple[int, ...] = ()
+OPERATIONS = 33
 
 
 class Step(NamedTuple):

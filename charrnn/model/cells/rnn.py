@@ -19,6 +19,7 @@ GATES = 1
 STATES = ("hidden",)
 BIASES: dict[str, int] = {}  # extra biases of the recurrent product: name -> gate; see the GRU
 FORGET_GATES: tuple[int, ...] = ()
+OPERATIONS = 6
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ inline Quad* shared_memory() { return block_memory; }
 inline REAL load_l2(const REAL* p) { return *p; }
 inline Quad load_l2_quad(const REAL* p) { return {p[0], p[1], p[2], p[3]}; }
 
+inline unsigned long long high_product(unsigned long long a, unsigned long long b) {
+    return static_cast<unsigned __int128>(a) * b >> 64;
+}
+
 #ifdef RELAXED  // a barrier that orders no memory, which a test must detect
 constexpr auto RELEASE = std::memory_order_relaxed, ACQUIRE = std::memory_order_relaxed;
 #else
