@@ -1,7 +1,7 @@
 """Check a GPU's results: `python benchmarks/gpu_results.py card|losses|kernels|stress|memory`, on a machine with a GPU.
 
 `card` prints the card and the machine. `losses` compares twenty losses of each cell, with kernels and without, with the
-CPU's. `kernels` launches each kernel once, with one allocation for each array, so that compute-sanitizer can check it.
+CPU's. `kernels` launches each kernel, with one allocation for each array, so that compute-sanitizer can check it.
 `stress` delays blocks before their barriers by random pauses; every run must give the same bits as one without pauses.
 `memory` starts a run that no card can hold, which must end with one line about memory.
 
@@ -146,7 +146,7 @@ def kernels(device: CupyBackend, *, tiny: bool) -> Iterator[Result]:
         ours, theirs = (steps(trainer(at, TINY, {"optimizer": {"name": rule}}), 2) for at in (device, cpu))
         worst = distance(ours, theirs)
         yield {"kernel": f"loss and {rule}", "distance": worst, "passed": worst <= 1e-4}
-    yield {"kernel": "choice of characters", "passed": np.array_equal(sampled(device), sampled(cpu))}
+    yield {"kernel": "text", "passed": np.array_equal(sampled(device), sampled(cpu))}
 
 
 def sampled(where: Backend) -> np.ndarray:
