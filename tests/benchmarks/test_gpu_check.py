@@ -79,12 +79,12 @@ def test_a_step_that_fails_stops_no_other(tmp_path: Path) -> None:
     fails = "print('so'); print('{\"n\": 1}'); print('why'); raise SystemExit(3)"
     sleeps = f"import subprocess; subprocess.run(['sh', '-c', 'exec 3> {pipe}; sleep 60'])"
     plans = {
-        gpu_check.Step("fails", (sys.executable, "-c", fails), (), 20): 9.0,
-        gpu_check.Step("sleeps", (sys.executable, "-c", sleeps), (), 0.5): 9.0,
-        gpu_check.Step("sleeps well", (sys.executable, "-c", sleeps), (), 0.5, endless=True): 9.0,
-        gpu_check.Step("lacks", ("nosuch",), (), 20, "nosuch is not installed"): 9.0,
-        gpu_check.Step("late", (sys.executable, "-c", ""), (), 20): 0.0,
-        gpu_check.Step("works", (sys.executable, "-c", "print('yes', end='')"), (), 20): 9.0,
+        gpu_check.Step("fails", (sys.executable, "-c", fails), (), 60): 60.0,
+        gpu_check.Step("sleeps", (sys.executable, "-c", sleeps), (), 0.5): 60.0,
+        gpu_check.Step("sleeps well", (sys.executable, "-c", sleeps), (), 0.5, endless=True): 60.0,
+        gpu_check.Step("lacks", ("nosuch",), (), 60, "nosuch is not installed"): 60.0,
+        gpu_check.Step("late", (sys.executable, "-c", ""), (), 60): 0.0,
+        gpu_check.Step("works", (sys.executable, "-c", "print('yes', end='')"), (), 60): 60.0,
     }
     subject = record(tmp_path)
     for plan, left in plans.items():
