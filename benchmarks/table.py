@@ -54,10 +54,10 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    """Return the table of a run, with the card and the rows that were not measured."""
-    head, missing = results.get("card"), results.get("left_out")
-    parts = [head, table(results["rows"]), f"Not measured: {'; '.join(missing)}" if missing else None]
-    return "\n\n".join(filter(None, parts))
+    """Return the table of a run, with the card where `gpu_check.sh` measured it."""
+    steps = ({"results": results["rows"]},) if "rows" in results else results["steps"]
+    rows = [line for step in steps for line in step["results"] if "system" in line]
+    return "\n\n".join(filter(None, [results.get("card"), table(rows)]))
 
 
 if __name__ == "__main__":

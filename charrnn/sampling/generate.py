@@ -36,6 +36,9 @@ class Documents:
     never_first: tuple[int, ...] = ()
 
 
+NO_DOCUMENTS = Documents()
+
+
 class DocumentEnds:
     """Notices where streams end a document: at the last character of a separator."""
 
@@ -66,7 +69,7 @@ class Writer:
         documents: where the generated text begins and ends documents.
     """
 
-    def __init__(self, network: Network, params: Views, prompts: Ids, documents: Documents) -> None:
+    def __init__(self, network: Network, params: Views, prompts: Ids, documents: Documents = NO_DOCUMENTS) -> None:
         B, V, backend = prompts.shape[1], network.vocab_size, network.backend
         self.network, self.params, self.work = network, params, Workspace(network, 1, B)
         self.W_hy = backend.packed_weights((network.hidden_size, V), network.dtype, rows=B)
@@ -129,7 +132,7 @@ def generate(
     prompts: Ids,
     settings: Settings,
     rng: np.random.Generator,
-    documents: Documents = Documents(),
+    documents: Documents = NO_DOCUMENTS,
 ) -> Iterator[Ids]:
     """Continue B prompts of equal length without end.
 

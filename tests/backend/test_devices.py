@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +24,9 @@ from charrnn.training.events import Trained
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> object:
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """Return a function that installs a fake CuPy as packages of the given names."""
+    undo = ExitStack()
 
     def wheels(module: ModuleType | None, *names: str) -> None:
         def version(name: str) -> str:
@@ -32,10 +35,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> object:
             raise metadata.PackageNotFoundError(name)
 
         monkeypatch.setattr(cupy.metadata, "version", version)
-        monkeypatch.setitem(sys.modules, "cupy", module)  # None makes the import fail
-        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", fake_cupy.namespace())
+        undo.enter_context(fake_cupy.imported(module))
 
-    return wheels
+    with undo:
+        yield wheels
 
 
 OLD = fake_cupy.CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")

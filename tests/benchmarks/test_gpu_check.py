@@ -7,29 +7,29 @@ import os
 import select
 import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
-import gpu_kernels
-import gpu_memory
-import gpu_steps
-import gpu_table
+import gpu_check
+import gpu_results
 import pytest
+import table
 from contest import Contender, take_turns
-from gpu_check import TINY, losses, trainer
 from helpers import cuda_cpu, cupy_arrays, fake_cupy, namespaces
 from plain import Plain
 from systems import Work
 
 from charrnn.model.cells import CELLS
 
-SCRIPT = Path(gpu_steps.__file__).with_name("gpu_check.sh")
+SCRIPT = Path(gpu_check.__file__).with_name("gpu_check.sh")
 compiled = pytest.mark.skipif(cuda_cpu.compiler is None, reason="there is no g++")
 
 
-def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def called(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the script with this interpreter, from a directory outside of the checkout."""
-    environment = os.environ | {"PYTHON": sys.executable}
+    environment = os.environ | {"PYTHON": sys.executable} | variables
     command = [str(SCRIPT), "new/results", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -37,26 +37,23 @@ def called(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @compiled
 @pytest.mark.slow
 def test_a_dry_run_walks_every_step(tmp_path: Path) -> None:
-    """Without a GPU, all steps pass, print what they would run, and write their files into a new folder."""
+    """Without a GPU, all steps pass, print the real commands, and save their results by the card's name."""
     ended = called(tmp_path, "--dry-run")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    folder = tmp_path / "new" / "results"
-    summary = json.loads((folder / "summary.json").read_text())
-    names = ["tests", "checks", "memory", "memcheck", "stress", "table"]
-    assert [(step["name"], step["outcome"]) for step in summary["steps"]] == [(name, "ok") for name in names]
-    assert all((folder / f"{name}.log").stat().st_size for name in names)
-    commands = [line for line in ended.stdout.splitlines() if not line.startswith(" ")]
+    saved = json.loads((tmp_path / "new" / "results" / "stand-in.json").read_text())
+    assert saved["dry_run"]
+    assert saved["card"].startswith("Stand-in")
+    names = ["tests", "self-check", "losses", "speed", "memory", "memcheck", "stress", "rest"]
+    assert [(step["name"], step["outcome"]) for step in saved["steps"]] == [(name, "ok") for name in names]
+    commands = [line for line in ended.stdout.splitlines()[2:] if not line.startswith(" ")]
     assert [line.split(":")[0] for line in commands] == names
-    assert "memcheck" in commands[3]
-    assert "--dry" not in ended.stdout
-    assert "standin" not in ended.stdout
-    checks = json.loads((folder / "checks.json").read_text())["checks"]
-    assert [check["dtype"] for check in checks] == ["float32", "float64"]
-    assert "passed" in (folder / "tests.log").read_text()
-    assert "skipped" not in (folder / "tests.log").read_text()
-    table = called(tmp_path, "--table")
-    assert table.stdout.startswith("Stand-in")
-    assert "÷ plain loop" in table.stdout
+    assert not any("standin" in command or "tiny" in command for command in commands)
+    results = {step["name"]: step["results"] for step in saved["steps"]}
+    assert [result["kernels"] for result in results["losses"]] == ["on", "off"] * 6
+    assert all(result["passed"] for name in ("losses", "memory", "memcheck", "stress") for result in results[name])
+    assert " passed" in saved["steps"][0]["tail"][-1]
+    assert "skipped" not in saved["steps"][0]["tail"][-1]
+    assert table.report(saved).startswith("Stand-in (sm_90, 8 GiB), CuPy 14.0\n\n|  | charrnn | ÷ plain loop |")
 
 
 def closed(reader: int) -> bool:
@@ -69,39 +66,117 @@ def closed(reader: int) -> bool:
     return False
 
 
-def test_a_step_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that fails, takes too long (with its child processes) or is skipped is in the summary with its reason."""
+def record(folder: Path) -> gpu_check.Record:
+    """Return an empty record in a folder."""
+    return gpu_check.Record(folder / "card.json", {"card": "A card"})
+
+
+def test_a_step_that_fails_stops_no_other(tmp_path: Path) -> None:
+    """The file has the outcome of a step that fails, takes too long, is skipped or begins too late, and its results."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fails = "print('so'); print('{\"n\": 1}'); print('why'); raise SystemExit(3)"
     sleeps = f"import subprocess; subprocess.run(['sh', '-c', 'exec 3> {pipe}; sleep 60'])"
-    plans = [
-        gpu_steps.Step("fails", (sys.executable, "-c", "print('so'); print('why'); raise SystemExit(3)"), (), 20),
-        gpu_steps.Step("sleeps", (sys.executable, "-c", sleeps), (), 0.5),
-        gpu_steps.Step("lacks", ("nosuch",), (), 20, "nosuch is not installed"),
-        gpu_steps.Step("works", (sys.executable, "-c", "import sys; print(sys.argv)"), (), 20, timed=True),
-    ]
-    monkeypatch.setattr(gpu_steps, "steps", lambda _: plans)
-    monkeypatch.setattr(sys, "argv", ["gpu_check.sh", str(tmp_path / "deep" / "out")])
-    assert gpu_steps.main() == 1
-    steps = json.loads((tmp_path / "deep" / "out" / "summary.json").read_text())["steps"]
-    assert [(step["name"], step["outcome"], step["reason"]) for step in steps] == [
+    plans = {
+        gpu_check.Step("fails", (sys.executable, "-c", fails), (), 60): 60.0,
+        gpu_check.Step("sleeps", (sys.executable, "-c", sleeps), (), 0.5): 60.0,
+        gpu_check.Step("sleeps well", (sys.executable, "-c", sleeps), (), 0.5, endless=True): 60.0,
+        gpu_check.Step("lacks", ("nosuch",), (), 60, "nosuch is not installed"): 60.0,
+        gpu_check.Step("late", (sys.executable, "-c", ""), (), 60): 0.0,
+        gpu_check.Step("works", (sys.executable, "-c", "print('yes', end='')"), (), 60): 60.0,
+    }
+    subject = record(tmp_path)
+    for plan, left in plans.items():
+        gpu_check.run(plan, subject, tmp_path / "log.txt", left, dry=False)
+    saved = json.loads((tmp_path / "card.json").read_text())
+    assert saved["card"] == "A card"
+    assert [(step["name"], step["outcome"], step["reason"]) for step in saved["steps"]] == [
         ("fails", "failed", "status 3: why"),
         ("sleeps", "failed", "took longer than 0 s"),
+        ("sleeps well", "ok", "ended after 0 s"),
         ("lacks", "skipped", "nosuch is not installed"),
+        ("late", "failed", "no time was left"),
         ("works", "ok", ""),
     ]
-    assert "--seconds" in (tmp_path / "deep" / "out" / "works.log").read_text().splitlines()[-1]
+    assert (saved["steps"][0]["results"], saved["steps"][0]["tail"]) == ([{"n": 1}], ["so", "why"])
+    assert saved["steps"][-1]["tail"] == ["yes"]
     assert closed(reader)
-    monkeypatch.setattr(gpu_steps, "steps", lambda _: plans[2:])
-    assert gpu_steps.main() == 0
 
 
-def test_no_step_begins_when_no_time_is_left(tmp_path: Path) -> None:
-    """A step that begins after the time limit has failed."""
-    step = gpu_steps.Step("late", (sys.executable, "-c", ""), (), 20)
-    outcome = gpu_steps.run(step, tmp_path / "late.log", 0.0, dry=False)
-    assert (outcome.outcome, outcome.reason) == ("failed", "no time was left")
+KILLED = """
+import sys, gpu_check
+from pathlib import Path
+code = '''import os, time
+print('{"n": 1}')
+parent = os.getppid()
+while os.getppid() == parent:
+    time.sleep(0.01)
+'''
+step = gpu_check.Step("waits", (sys.executable, "-c", code), (), 60)
+gpu_check.run(step, gpu_check.Record(Path("card.json"), {}), Path("log.txt"), 60, dry=False)
+"""
+
+
+def test_a_kill_leaves_what_was_saved(tmp_path: Path) -> None:
+    """A result is in the file as soon as it is printed."""
+    command = [sys.executable, "-c", KILLED]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert '  {"n": 1}\n' in iter(process.stdout.readline, "")
+        process.kill()
+    (step,) = json.loads((tmp_path / "card.json").read_text())["steps"]
+    assert (step["outcome"], step["results"]) == ("running", [{"n": 1}])
+
+
+def test_the_limits_leave_time_for_the_last_step() -> None:
+    """No step can use the time of another."""
+    *most, last = gpu_check.steps()
+    assert sum(step.seconds for step in most) < gpu_check.TOTAL
+    assert last.endless
+
+
+def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+    """A machine that lacks a package, a folder without wheels, and a machine without a GPU: one line each, status 2."""
+    code = "import sys, gpu_check; gpu_check.NEEDED = ('numpy', 'no_such'); sys.exit(gpu_check.main())"
+    lacks = [sys.executable, "-c", code, str(tmp_path), "--dry-run"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    ended = subprocess.run(lacks, env=environment, capture_output=True, text=True, check=False)
+    line = "gpu_check.sh: this machine lacks no-such: put wheels into a folder, and start with WHEELS=FOLDER\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
+    ended = called(tmp_path, "--dry-run", WHEELS=str(tmp_path))
+    assert (ended.returncode, ended.stderr) == (2, f"gpu_check.sh: WHEELS={tmp_path}: there are no wheels\n")
+
+
+def test_a_wheel_is_installed_for_the_check_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its modules come after those of PYTHONPATH, also in the processes of the steps."""
+    with zipfile.ZipFile(tmp_path / "no_such-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("no_such.py", "")
+        wheel.writestr("no_such-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: no-such\nVersion: 1.0\n")
+        wheel.writestr("no_such-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("no_such-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("WHEELS", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "carried")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    gpu_check.install_wheels(str(tmp_path / "site"))
+    assert os.environ["PYTHONPATH"] == f"carried{os.pathsep}{tmp_path / 'site'}"
+    assert find_spec("no_such") is not None
+
+
+def test_a_run_without_memory_keeps_carried_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that has to run out of memory gets the folders of PYTHONPATH after this checkout."""
+    paths = []
+
+    def run(*_: object, env: dict[str, str], **__: object) -> SimpleNamespace:
+        paths.append(env["PYTHONPATH"])
+        return SimpleNamespace(returncode=2, stderr=FULL)
+
+    monkeypatch.setenv("PYTHONPATH", "carried")
+    monkeypatch.setattr(gpu_results.subprocess, "run", run)
+    (result,) = gpu_results.memory(SimpleNamespace(name="cuda:0"), tiny=True)
+    assert result["passed"]
+    assert paths == [f"{SCRIPT.parent.parent}{os.pathsep}carried"]
 
 
 def test_a_gpu_that_must_be_there_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,17 +206,19 @@ FULL = "charrnn: cuda:0 is out of memory: lower something"
 )
 def test_how_a_run_without_memory_must_end(status: int, stderr: str, words: str | None) -> None:
     """The one accepted end is one line about memory with status 2; every other end is reported."""
-    found = gpu_memory.trouble(status, stderr)
+    found = gpu_results.trouble(status, stderr)
     assert found is None if words is None else found and words in found
 
 
 @compiled
-def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that add in another order are found by their bits."""
-    monkeypatch.setattr(gpu_kernels, "CELLS", {"rnn": CELLS["rnn"]})
-    wrong = gpu_kernels.stress(fake_cupy.backend(), gpu_kernels.SMALL, 1, {"CHUNK": 4})
-    assert wrong == ["rnn, float32, weights on chip", "rnn, float32, weights from L2"]
-    assert capsys.readouterr().out.count("1 of 1 runs differ") == 2
+    monkeypatch.setattr(gpu_results, "CELLS", {"rnn": CELLS["rnn"]})
+    results = list(gpu_results.stress(fake_cupy.backend(), tiny=True, definitions={"CHUNK": 4}))
+    assert [(result["kernel"], result["different"], result["passed"]) for result in results] == [
+        ("rnn, float32, weights on chip", 2, False),
+        ("rnn, float32, weights from L2", 2, False),
+    ]
 
 
 @compiled
@@ -150,11 +227,11 @@ def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
     counts = []
     with fake_cupy.installed():
         for device in (Plain(0), fake_cupy.backend()):
-            subject = trainer(device, TINY.table)
+            subject = gpu_results.trainer(device, gpu_results.TINY)
             cupy_arrays.log.clear()
-            losses(subject, 2)
+            gpu_results.steps(subject, 2)
             counts.append(cupy_arrays.log.count("kernel"))
-    assert counts == [0, 2 * 5]
+    assert counts == [0, 2 * 5 + 1]  # and the masks of both
 
 
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
@@ -173,24 +250,3 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
     assert hangs.missing == "no answer within 1 s"
     assert dies.missing == "ended with status 0"
     assert not hangs.rates + dies.rates
-
-
-def test_what_does_not_fit_into_the_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No row begins that would end too late, judged by the slowest so far. File and table name the others."""
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-
-    def row(work: Work, *_: object, **options: object) -> list[dict[str, object]]:
-        clock.now += 0.6
-        line = {"row": f"training {work.H}", "steps_per_second": 9.0}
-        return [line | {"system": name, "ratio": 1.0} for name in gpu_table.OURS]
-
-    monkeypatch.setattr(gpu_table, "row", row)
-    monkeypatch.setattr(gpu_table, "time", clock)
-    monkeypatch.setattr(gpu_table, "TINY", [("rnn", H, 4, 3) for H in (8, 16, 32)])
-    monkeypatch.setattr(sys, "argv", ["", "--standing-in", "--seconds", "1", "--json", str(tmp_path / "t.json")])
-    with fake_cupy.installed():
-        assert gpu_table.main() == 0
-    result = json.loads((tmp_path / "t.json").read_text())
-    assert {line["row"] for line in result["rows"]} == {"training 8"}
-    assert result["left_out"] == ["training rnn 16, 4, 3 float32", "training rnn 32, 4, 3 float32"]
-    assert "Not measured: training rnn 16" in gpu_steps.report(result)

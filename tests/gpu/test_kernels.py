@@ -82,7 +82,7 @@ CHOICES = [
     # card, cell, B, H -> C: weights on chip, 2: weights from L2, L: the loop
     (H200, "rnn", (1, 64, 512), {128: "CCC", 512: "CCC", 1024: "CCL", 2048: "CLL", 4096: "LLL"}),
     (H200, "gru", (1, 64, 512), {128: "CCC", 640: "CCC", 1024: "CCL", 1536: "2LL", 2048: "2LL"}),
-    (H200, "lstm", (1, 64, 512), {128: "CCC", 512: "CCC", 640: "CCL", 1024: "CCL", 2048: "2LL"}),
+    (H200, "lstm", (1, 64, 512), {128: "CCC", 512: "CCC", 640: "CCC", 1024: "CCL", 2048: "2LL"}),
     (LAPTOP, "rnn", (1, 64, 512), {128: "CCC", 512: "CCL", 1024: "LLL"}),
     (LAPTOP, "lstm", (1, 64, 512), {128: "CCC", 256: "CCL", 512: "2LL", 1024: "LLL"}),
     (OLD, "rnn", (1, 64, 512), {128: "CCC", 256: "CCL", 512: "LLL"}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -75,7 +74,7 @@ def test_limit_and_precision_reach_the_library() -> None:
     without these arguments, as for a model that is loaded during a run, changes neither.
     """
     cupy = fake_cupy.module(free=2**30)
-    with patch.dict("sys.modules", {"cupy": cupy, "array_api_compat.cupy": fake_cupy.namespace()}):
+    with fake_cupy.imported(cupy):
         limited = CupyBackend(0, precision="tf32", memory=2**20)
         assert limited.free_bytes() == 2**20
         assert CupyBackend(0).free_bytes() == 2**20

@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 from helpers import cuda_cpu
@@ -173,10 +174,21 @@ def namespace() -> ModuleType:
 
 
 @contextmanager
+def imported(cupy: ModuleType | None) -> Iterator[None]:
+    """Let `import cupy` return this module (None: fail) and `import array_api_compat.cupy` the fake's namespace.
+
+    The real namespace, where it was imported before, is an attribute of its package, too, and would be preferred.
+    """
+    xp = namespace()
+    modules = {"cupy": cupy, "array_api_compat.cupy": xp}
+    with patch.dict(sys.modules, modules), patch.object(array_api_compat, "cupy", xp, create=True):
+        yield
+
+
+@contextmanager
 def installed(free: int = 2**30, count: int = 1) -> Iterator[None]:
     """Install the fake as CuPy in this process, on a machine with `count` GPUs."""
-    modules = {"cupy": module(count, free=free), "array_api_compat.cupy": namespace()}
-    with patch.dict(sys.modules, modules), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
+    with imported(module(count, free=free)), patch.object(cupy, "wheels", lambda: ["cupy-cuda13x 14.0"]):
         yield
 
 

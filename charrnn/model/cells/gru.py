@@ -22,7 +22,7 @@ GATES = 3
 STATES = ("hidden",)
 BIASES = {"b_hn": 2}
 FORGET_GATES: tuple[int, ...] = ()
-OPERATIONS = 33
+OPERATIONS = 38
 
 
 class Step(NamedTuple):

@@ -23,7 +23,7 @@ GATES = 4
 STATES = ("hidden", "cell_state")
 BIASES: dict[str, int] = {}
 FORGET_GATES = (1,)
-OPERATIONS = 28
+OPERATIONS = 35
 
 
 class Step(NamedTuple):
