@@ -13,6 +13,7 @@ from charrnn.backend.base import Array, Backend, Rows
 from charrnn.backend.kernels import THREADS, Card, has_source
 from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
+from charrnn.errors import DeviceError
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
@@ -72,8 +73,18 @@ class CupyBackend(Backend):
         return int(free + pool.free_bytes() * cached)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """Download once. Waits for the device."""  # sync
-        return np.asarray(self.cupy.asnumpy(array))
+        """Download once. Waits for the device.
+
+        Raises `DeviceError` if a kernel before gave up at its barrier: no number that it computed leaves the device.
+        """
+        result = np.asarray(self.cupy.asnumpy(array))  # sync
+        for name, recurrence in self.recurrences.items():
+            if recurrence.has_given_up():  # sync
+                raise DeviceError(
+                    f"{self.name}: the {name} kernel waited too long for its blocks, so its results are not used: "
+                    "add --kernels off (train --resume --kernels off continues a run from its last checkpoint)"
+                )
+        return result
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """Let cuBLAS write directly into `out`."""

@@ -203,7 +203,7 @@ def block(device: Backend, cell: str, *, N: int, B: int = 2, V: int = 9, options
 
 
 def test_a_block_waits_once_and_a_character_is_few_launches(device: Backend, cell: str) -> None:
-    """A block is one upload, a fixed number of launches for each character, and one download."""
+    """A block is one upload, a fixed number of launches for each character, and one download with the kernels' flag."""
     logs = [
         block(device, cell, N=1),
         block(device, cell, N=6),
@@ -212,7 +212,7 @@ def test_a_block_waits_once_and_a_character_is_few_launches(device: Backend, cel
         block(device, cell, N=21, options=Settings(0.0)),
     ]
     for log in logs:
-        assert (log[0], log[-1]) == ("upload", "download")
-        assert {"upload", "download"}.isdisjoint(log[1:-1])
+        assert (log[0], log[-2], log[-1]) == ("upload", "download", "download")
+        assert {"upload", "download"}.isdisjoint(log[1:-2])
     (each,) = {(len(longer) - len(shorter)) / 5 for shorter, longer in pairwise(logs)}
-    assert each == len(logs[0]) - 2 == 6 + len(CELLS[cell].STATES)
+    assert each == len(logs[0]) - 3 == 6 + len(CELLS[cell].STATES)
