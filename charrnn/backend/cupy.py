@@ -29,9 +29,10 @@ class CupyBackend(Backend):
         precision: float32 or tf32, for products of float32 matrices outside recurrences; None keeps the setting of the
             process.
         memory: most bytes for arrays; 0 keeps the limit of the process.
+        kernels: `auto` replaces functions by the kernels of this package; `off` launches array operations only.
     """
 
-    def __init__(self, index: int, *, precision: str | None = None, memory: int = 0) -> None:
+    def __init__(self, index: int, *, precision: str | None = None, memory: int = 0, kernels: str = "auto") -> None:
         import array_api_compat.cupy as xp
         import cupy
 
@@ -52,7 +53,7 @@ class CupyBackend(Backend):
         self.cooperative = bool(attributes["CooperativeLaunch"]) and int(self.device.compute_capability) >= 70
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
-        self.kernels = Fused(cupy, self.card)
+        self.kernels = None if kernels == "off" else Fused(cupy, self.card)
 
     def use(self) -> None:
         """Make the card current: each thread has its own current card."""
@@ -112,11 +113,12 @@ class CupyBackend(Backend):
 
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Replace one launch for each operation by one or two."""
-        return self.kernels.function(name) or function
+        kernel = self.kernels.function(name) if self.kernels else None
+        return kernel or function
 
     def recurrence(self, cell: Any) -> Any:
         """Return kernels of one launch a pass if the cell has them and the card can run all blocks at once."""
-        if not self.cooperative or not has_source(f"{cell.NAME}.cu"):
+        if self.kernels is None or not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
             self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
@@ -124,6 +126,8 @@ class CupyBackend(Backend):
 
     def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe the layout of the kernel, or why there is none."""
+        if self.kernels is None:
+            return "one operation after another: train.kernels is off"
         if not self.cooperative:
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):

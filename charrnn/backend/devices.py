@@ -24,8 +24,10 @@ class Choice:
     fell_back: bool = False
 
 
-def choose(device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0) -> Choice:
-    """Return the backend for `device`; `precision` and `memory` are arguments of `CupyBackend`.
+def choose(
+    device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0, kernels: str = "auto"
+) -> Choice:
+    """Return the backend for `device`; `precision`, `memory` and `kernels` are arguments of `CupyBackend`.
 
     `auto` is the first GPU that passes a test computation, else the CPU. For a CUDA device that cannot be used, the
     CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false.
@@ -35,7 +37,7 @@ def choose(device: str, *, fallback: bool = True, precision: str | None = None, 
         return Choice(backend, f"device: {backend.label}")
     index, trouble = (int(device[5:]), cupy.problem(int(device[5:]))) if device.startswith("cuda:") else first_gpu()
     if trouble is None:
-        gpu = cupy.CupyBackend(index, precision=precision, memory=memory)
+        gpu = cupy.CupyBackend(index, precision=precision, memory=memory, kernels=kernels)
         return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
     backend = numpy.NumpyBackend()
     if device == "auto":

@@ -19,11 +19,11 @@ BYTES_PER_CHARACTER = 8
 """Most bytes per character while a text is read: its pieces, and the joined text, at 4 bytes each."""
 
 
-def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
+def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool, kernels: str | None) -> Model:
     """Return the model of RUN, after printing on standard error which checkpoint it is."""
     from charrnn.api import load
 
-    model = load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback)
+    model = load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback, kernels=kernels)
     for line in model.notices:
         print_notice(line)
     print_notice(f"checkpoint: {model.source} on {model.network.backend.name}")

@@ -54,6 +54,7 @@ def sample_command(
     checkpoint: str,
     device: str,
     no_fallback: bool,
+    kernels: str | None,
     unknown: str,
     prompt: str | None,
     prompt_file: str | None,
@@ -77,7 +78,7 @@ def sample_command(
     if prompt_file is not None:
         prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""
-    model = load_model(run, checkpoint, device, no_fallback)
+    model = load_model(run, checkpoint, device, no_fallback, kernels)
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")

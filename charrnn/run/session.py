@@ -152,7 +152,9 @@ def initialize(
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
     """Return the backend that a configuration asks for: see `backend.choose`."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
-    return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
+    return backend.choose(
+        train.device, fallback=fallback, precision=train.precision, memory=limit, kernels=train.kernels
+    )
 
 
 def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def worst(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> flo
 
 
 def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
-    """The line names --kernels off, nothing is saved after the fault, and the checkpoint stays."""
+    """The line names --kernels off, nothing is saved after the fault, and the run continues with the array code."""
     options = {
         "model": {"hidden_size": 8},
         "train": {"device": "cuda", "batch_size": 4, "seq_length": 6, "steps": 12},
@@ -53,6 +53,9 @@ def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Pa
     assert "--resume --kernels off" in str(stopped.value)
     assert "\n" not in str(stopped.value)
     assert checkpoint.steps(tmp_path / "run") == [0, 4]
+    options["train"] |= {"kernels": "off"}
+    assert list(prepare(Request(options=options, resume=True, **request)).events())[-1].at.step == 12
+    assert checkpoint.steps(tmp_path / "run")[-1] == 12
 
 
 @pytest.mark.parametrize("order", [(1, 0, 1), (0, 1, 0)])

@@ -153,7 +153,7 @@ def installed(free: int = 2**30) -> Iterator[None]:
         yield
 
 
-def backend() -> cupy.CupyBackend:
+def backend(kernels: str = "auto") -> cupy.CupyBackend:
     """Return the backend of the fake GPU."""
     with installed():
-        return cupy.CupyBackend(0)
+        return cupy.CupyBackend(0, kernels=kernels)
