@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +56,12 @@ class CupyBackend(Backend):
         self.cooperative = bool(attributes["CooperativeLaunch"]) and int(self.device.compute_capability) >= 70
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
-        self.kernels = None if kernels == "off" else Fused(cupy, self.card)
+        self.kernels: Fused | None = None
+        if kernels != "off":
+            from charrnn.backend.kernels.check import Checks
+
+            self.kernels, self.checks = Fused(cupy, self.card), Checks(index, lambda: identity(index))
+        self.trusted: dict[str, bool] = {}
 
     def use(self) -> None:
         """Make the card current: each thread has its own current card."""
@@ -114,15 +122,31 @@ class CupyBackend(Backend):
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Replace one launch for each operation by one or two."""
         kernel = self.kernels.function(name) if self.kernels else None
-        return kernel or function
+        if kernel is None:
+            return function
+        if name not in self.trusted:
+            self.trusted[name] = self.checks.trusts_function(name, function)
+        return kernel if self.trusted[name] else function
 
     def recurrence(self, cell: Any) -> Any:
         """Return kernels of one launch a pass if the cell has them and the card can run all blocks at once."""
         if self.kernels is None or not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
-            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
+            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card, trusted=self.checks.trusts)
         return self.recurrences[cell.NAME]
+
+    def check_kernels(
+        self, cell: Any, streams: Iterable[int], H: int, dtype: str, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        """Check all in one child process."""
+        if self.kernels is not None:
+            from charrnn.backend.kernels.check import subject_of, subjects_of
+
+            recurrence, itemsize = self.recurrence(cell), np.dtype(dtype).itemsize
+            planned = [B for B in streams if recurrence is not cell and recurrence.layout(B, H, itemsize)]
+            layers = [subject_of(recurrence, B, H, dtype) for B in planned]
+            self.checks.check([*layers, *(s for name in functions for s in subjects_of(name, functions[name]))])
 
     def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe the layout of the kernel, or why there is none."""
@@ -132,8 +156,11 @@ class CupyBackend(Backend):
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):
             return "one operation after another: this cell has no kernel"
-        layout = self.recurrence(cell).layout(B, H, np.dtype(dtype).itemsize)
-        return str(layout or f"one operation after another: {H} hidden units are too many for a kernel on this card")
+        recurrence = self.recurrence(cell)
+        if recurrence.layout(B, H, np.dtype(dtype).itemsize) is None:
+            return f"one operation after another: {H} hidden units are too many for a kernel on this card"
+        kernel = recurrence.kernel_for(B, H, dtype)
+        return str(kernel.layout) if kernel else "one operation after another: the kernel is not used on this card"
 
 
 def count() -> int:
@@ -159,6 +186,28 @@ def describe(index: int) -> str:
     name = properties["name"].decode()
     gibibytes = properties["totalGlobalMem"] / 2**30
     return f"{name} (sm_{properties['major']}{properties['minor']}, {gibibytes:.0f} GiB)"
+
+
+def identity(index: int) -> dict[str, Any]:
+    """Return the card, the driver, CUDA and CuPy by name: what the results of kernels depend on."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    return {
+        "card": describe(index),
+        "driver": driver_version(),
+        "driver_cuda": runtime.driverGetVersion(),
+        "cuda": runtime.runtimeGetVersion(),
+        "cupy": cupy.__version__,
+    }
+
+
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver; empty where the system does not show it in a file."""
+    with suppress(OSError):
+        match = re.search(r"Kernel Module\s.*?(\d+(?:\.\d+)+)", Path("/proc/driver/nvidia/version").read_text())
+        return match[1] if match else ""
+    return ""
 
 
 def problem(index: int) -> str | None:
