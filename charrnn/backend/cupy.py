@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charrnn.backend.base import Array, Backend, Rows
-from charrnn.backend.kernels import THREADS, Card, has_source
+from charrnn.backend.kernels import REALS, THREADS, Card, has_source
 from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
 from charrnn.errors import DeviceError
 
+if TYPE_CHECKING:
+    from charrnn.backend.kernels.check import Verdict
+
+CHECKED = (32, 256)
+"""Streams and units for which `check_all` checks the cells: those of the default configuration."""
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
@@ -147,6 +153,22 @@ class CupyBackend(Backend):
             planned = [B for B in streams if recurrence is not cell and recurrence.layout(B, H, itemsize)]
             layers = [subject_of(recurrence, B, H, dtype) for B in planned]
             self.checks.check([*layers, *(s for name in functions for s in subjects_of(name, functions[name]))])
+
+    def check_all(
+        self, cells: Iterable[Any], functions: Mapping[str, Callable[..., Any]]
+    ) -> Iterator[tuple[str, str, str, Verdict]]:
+        """Check all kernels again. Yield name, dtype, where the recurrent weights are (of a cell), and the verdict."""
+        from charrnn.backend.kernels.check import subject_of, subjects_of
+
+        (B, H), subjects = CHECKED, []
+        for cell, dtype, resident in product(cells, REALS, (True, False)):
+            recurrence = Recurrence(self.cupy, cell, self.card, residence=(resident,))
+            if self.cooperative and has_source(f"{cell.NAME}.cu") and recurrence.layout(B, H, REALS[dtype][1]):
+                subjects.append(subject_of(recurrence, B, H, dtype))
+        subjects += [subject for name, function in functions.items() for subject in subjects_of(name, function)]
+        for subject, verdict in self.checks.check_again(subjects):
+            where = "weights on chip" if subject.residence == (True,) else "weights from L2"
+            yield subject.name, subject.dtype, where if subject.sizes else "", verdict
 
     def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe the layout of the kernel, or why there is none."""

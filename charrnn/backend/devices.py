@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from charrnn.backend import cupy as cupy
 from charrnn.backend import numpy as numpy
@@ -62,6 +63,34 @@ def gpus() -> dict[str, str | None]:
     """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
     _, trouble = first_gpu()
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
+
+
+class Checked(NamedTuple):
+    """The verdict about a kernel.
+
+    Attributes:
+        device: `cuda:0`, ...
+        kernel: its name.
+        dtype: float32 or float64.
+        layout: where the recurrent weights are; empty for a kernel that is no recurrence.
+        error: its largest error; None if it did not end.
+        problem: why it is not used; empty if it passed.
+    """
+
+    device: str
+    kernel: str
+    dtype: str
+    layout: str
+    error: float | None
+    problem: str
+
+
+def check(cells: Iterable[Any], functions: Mapping[str, Callable[..., Any]]) -> Iterator[Checked]:
+    """Check the kernels for these cells and functions on each GPU that computes, and yield the verdicts."""
+    for name in (name for name, trouble in gpus().items() if trouble is None):
+        gpu = cupy.CupyBackend(int(name[5:]))
+        for kernel, dtype, layout, verdict in gpu.check_all(cells, functions):
+            yield Checked(name, kernel, dtype, layout, verdict.error, verdict.problem)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def worst(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> flo
 
 def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
     """The line names --kernels off, nothing is saved after the fault, and the run continues with the array code."""
+    gpu()  # or skip the test
     options = {
         "model": {"hidden_size": 8},
         "train": {"device": "cuda", "batch_size": 4, "seq_length": 6, "steps": 12},

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import namespaces
+from helpers import fake_cupy, namespaces
+from helpers.commands import Call
 
 from charrnn import config
 from charrnn.backend import cupy
@@ -35,6 +36,7 @@ BROKEN = {
 @pytest.fixture
 def checking(trusted_kernels: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Check kernels in this test, with an empty cache. Return the folder of verdicts."""
+    namespaces.gpu()  # or skip the test
     monkeypatch.setattr(Checks, "check", CHECK)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "charrnn" / "kernels"
@@ -134,3 +136,50 @@ def test_errors_are_relative_to_the_largest_element() -> None:
     assert worst({"x": zero}, {"x": zero}) == 0
     assert worst({"x": zero + 1e-3}, {"x": zero}) == 1e-3
     assert np.isnan(worst({"x": a, "y": a * np.nan, "z": a}, {"x": a + 1, "y": a, "z": a}))
+
+
+PROBLEM = cupy.problem
+"""The function itself, which the fixture `call` replaces."""
+
+
+@pytest.mark.gpu
+def test_devices_checks_every_kernel(call: Call, checking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has each cell with each dtype and tier, and each function; the verdicts before it are forgotten."""
+    monkeypatch.setattr(cupy, "problem", PROBLEM)
+    checking.mkdir(parents=True)
+    (checking / "earlier.json").touch()
+    out, _ = call("devices", "--check")
+    rows = [line.split() for line in out.splitlines() if line.endswith("passes")]
+    assert len(rows) == len(CELLS) * 2 * 2 + len(REPLACED) * 2 == len(list(checking.iterdir()))
+    for cell in CELLS:
+        assert sorted((row[2], row[5]) for row in rows if row[1] == cell) == [
+            *(("float32", where) for where in ("L2", "chip")),
+            *(("float64", where) for where in ("L2", "chip")),
+        ]
+    assert all(float(row[-2]) < check.TOLERANCE[row[2]] for row in rows)
+
+
+def test_devices_reports_a_kernel_that_does_not_pass(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row says why, another child checks the rows after it, and the exit status is 1."""
+    asked = []
+
+    def child(_: int, subjects: list[check.Subject]) -> list[Verdict]:
+        asked.append(len(subjects))
+        names = [subject.name for subject in subjects]
+        passing = names.index("gru") if "gru" in names else len(names)
+        return [Verdict(2e-8)] * passing + [Verdict(None, "it hangs")] * ("gru" in names)
+
+    monkeypatch.setattr(check, "in_child_process", child)
+    monkeypatch.setattr(cupy, "CHECKED", (4, 8))  # the fake GPU is small
+    with fake_cupy.installed():
+        monkeypatch.setattr(cupy, "problem", lambda _=None: None)
+        out, _ = call("devices", "--check", status=1)
+    rows = [line for line in out.splitlines() if "float" in line]
+    assert [row.split()[1] for row in rows if row.endswith("  NOT USED: it hangs")] == ["gru"] * 4
+    assert sum(row.endswith("  2.0e-08  passes") for row in rows) == 14
+    assert asked == [18, 13, 12, 11, 10]
+
+
+def test_without_a_gpu_no_kernel_can_be_checked(call: Call) -> None:
+    """A line says so, and the exit status is 1."""
+    assert call("devices", "--check", status=1)[1] == "there is no GPU to check\n"

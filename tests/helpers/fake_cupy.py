@@ -115,6 +115,7 @@ def module(
     runtime = SimpleNamespace(
         getDeviceCount=device_count, getDeviceProperties=lambda _: properties, CUDARuntimeError=CUDARuntimeError
     )
+    runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 13000
     runtime.memGetInfo = lambda: (free, 8 * 2**30)
     stream = SimpleNamespace(synchronize=lambda: None)
     cupy.__version__, cupy.ones, cupy.float32, cupy.tanh = "14.0", ones, np.float32, np.tanh
