@@ -287,6 +287,10 @@ class Backend:
         """Return the cell, or device kernels with its `recurrence_forward` and `recurrence_backward`."""
         return cell
 
+    def facts(self) -> dict[str, Any]:
+        """Return name -> what a user who repeats a run must know about this device."""
+        return {"device": self.name, "label": self.label}
+
     def check_kernels(
         self, cell: Any, streams: Iterable[int], H: int, dtype: str, functions: Mapping[str, Callable[..., Any]]
     ) -> None:

@@ -49,6 +49,7 @@ class CupyBackend(Backend):
         label = f"{describe(index)}, CuPy {cupy.__version__}"
         super().__init__(xp, cupy.cuda.Device(index), name=f"cuda:{index}", label=label, one_thread_only=True)
         self.use()
+        self.index = index
         self.recurrences: dict[str, Recurrence] = {}
         if memory:
             cupy.get_default_memory_pool().set_limit(size=memory)
@@ -141,6 +142,16 @@ class CupyBackend(Backend):
         if cell.NAME not in self.recurrences:
             self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card, trusted=self.checks.trusts)
         return self.recurrences[cell.NAME]
+
+    def facts(self) -> dict[str, Any]:
+        """Add the driver and CuPy; of each kernel that was checked, whether it is used; and the verdicts."""
+        facts = super().facts() | identity(self.index) | {"kernels": {}, "checks": []}
+        if self.kernels is not None:
+            failed = {name: f"not used: {verdict.problem}" for name, verdict in self.checks.failed.items()}
+            for subject, verdict in self.checks.verdicts.items():
+                facts["kernels"][subject.name] = failed.get(subject.name, "used")
+                facts["checks"].append({"kernel": str(subject), "error": verdict.error, "problem": verdict.problem})
+        return facts
 
     def check_kernels(
         self, cell: Any, streams: Iterable[int], H: int, dtype: str, functions: Mapping[str, Callable[..., Any]]

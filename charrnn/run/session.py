@@ -12,7 +12,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines
 from charrnn.model import Network, build
-from charrnn.run import logs, recorder
+from charrnn.run import environment, logs, recorder
 from charrnn.run.baselines import count, split_to_count, with_baselines
 from charrnn.run.corpus import read_text
 from charrnn.run.finetuning import Source
@@ -77,7 +77,8 @@ class Session:
         """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
         text = self.corpus if self.copy_text else None
-        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks) as record:
+        described = environment.describe(self.network.backend, meta.step if meta else 0)
+        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks, described) as record:
             for event in with_baselines(self.loop, out, self.baselines):
                 record.record(event)
                 yield event
@@ -96,6 +97,8 @@ def prepare(request: Request) -> Session:
     choice = device(complete, fallback=request.fallback)
     resolved = resolve(complete, text.corpus, choice.backend)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
+    if saved is not None and request.out is not None:
+        changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())
     planned, seconds, baselines = plans_steps(request, earlier), 0.0, None
     with backend.explain_out_of_memory(choice.backend, resumed=saved is not None):
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)

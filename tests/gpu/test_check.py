@@ -92,7 +92,7 @@ def test_a_kernel_that_does_not_pass_is_replaced(
     session = prepare(Request(files=(str(corpus),), options=OPTIONS))
     (line,) = lines(caplog)
     assert line.startswith("the kernel rnn (float32, "), line
-    assert f" units) is not used, array operations run instead: {reason}" in line
+    assert f", H=12) is not used, array operations run instead: {reason}" in line
     assert word in line
     assert "\n" not in line
     losses = [event.loss for event in session.events() if isinstance(event, Trained)]

@@ -69,7 +69,7 @@ class Subject:
 
     def __str__(self) -> str:
         """Name the kernel to users."""
-        sizes = f", {self.sizes[0]} streams of {self.sizes[1]} units" if self.sizes else ""
+        sizes = f", B={self.sizes[0]}, H={self.sizes[1]}" if self.sizes else ""
         return f"{self.name} ({self.dtype}{sizes})"
 
 
