@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,23 +41,27 @@ def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp
     module.parent.mkdir(parents=True)
     monkeypatch.setattr(environment, "__file__", str(module))
 
-    def git(*words: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        command = ["git", "-C", str(module.parents[2]), *identity, *words]
+    package = module.parents[2]
+    module.touch()
+
+    def git(folder: Path, *words: str) -> str:
+        command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    try:
-        subprocess.run(["git", "init", str(tmp_path)], check=True, capture_output=True)
-    except OSError:
+    def commit(folder: Path) -> str:
+        git(folder, "init")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-m", "first")
+        return git(folder, "rev-parse", "HEAD")
+
+    if shutil.which("git") is None:
         pytest.skip("git is not installed")
+    commit(tmp_path)
     assert environment.commit.__wrapped__() is None
-    module.touch()
-    git("init")
-    git("add", "-A")
-    git("commit", "-m", "first")
-    assert environment.commit.__wrapped__() == git("rev-parse", "HEAD")
+    own = commit(package)
+    assert environment.commit.__wrapped__() == own
     module.write_text("changed")
-    assert environment.commit.__wrapped__() == git("rev-parse", "HEAD") + "-dirty"
+    assert environment.commit.__wrapped__() == f"{own}-dirty"
     monkeypatch.setenv("PATH", "")
     assert environment.commit.__wrapped__() is None
 

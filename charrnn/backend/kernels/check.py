@@ -194,36 +194,32 @@ def write(path: Path | None, verdict: Verdict) -> None:
 def in_child_process(index: int, subjects: Sequence[Subject]) -> list[Verdict]:
     """Return the verdicts about the first kernels, up to one that does not pass; about all if no child can start."""
     request = {"index": index, "limit": LIMIT, "subjects": [asdict(subject) for subject in subjects]}
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "NVIDIA_TF32_OVERRIDE": "0"}
+    path = os.pathsep.join(folder or "." for folder in sys.path)
     try:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", __name__],
             input=json.dumps(request),
             capture_output=True,
             text=True,
-            env=environment,
+            env=os.environ | {"PYTHONPATH": path, "NVIDIA_TF32_OVERRIDE": "0"},
             timeout=START_LIMIT + LIMIT * len(subjects) + 5,  # the child ends itself before
             start_new_session=True,  # Ctrl-C in a terminal does not reach it
         )
-        status, output, errors = ended.returncode, ended.stdout, ended.stderr
+        status, output, errors = ended.returncode, ended.stdout, ended.stderr.strip()
     except subprocess.TimeoutExpired as expired:
         status, output, errors = 1, (expired.stdout or b"").decode(), "Timeout"
     except OSError as error:
         status, output, errors = 1, "", str(error)
+    timed_out = "Timeout" in errors  # as `faulthandler` writes
     ready, *lines = output.splitlines() or [""]
     if ready != "ready":
-        return [Verdict(problem=f"it cannot be checked ({last_line(errors)})", final=False) for _ in subjects]
+        reason = f"no answer within {START_LIMIT:g} s" if timed_out else errors.split("\n")[-1]
+        return [Verdict(problem=f"it cannot be checked ({reason})", final=False) for _ in subjects]
     verdicts = [Verdict(**json.loads(line)) for line in lines if line.endswith("}")]
-    if (not verdicts or not verdicts[-1].problem) and len(verdicts) < len(subjects):  # the child ended in the next
-        hangs = "Timeout" in errors
-        words = f"it does not end within {LIMIT:g} s" if hangs else f"its process ended with status {status}"
+    if len(verdicts) < len(subjects) and not any(verdict.problem for verdict in verdicts):  # ended in the next one
+        words = f"it does not end within {LIMIT:g} s" if timed_out else f"its process ended with status {status}"
         verdicts.append(Verdict(problem=words))
     return verdicts
-
-
-def last_line(text: str) -> str:
-    """Return the last line of an error output."""
-    return (text.strip().splitlines() or ["no reason is known"])[-1]
 
 
 # -- the child's side -------------------------------------------------------------------------------------------------
@@ -255,9 +251,11 @@ def examined(backend: Any, subject: Subject) -> Verdict:
         error = worst(*compute(backend, subject))
     except Exception as failure:  # of the compiler, the driver, or a barrier
         words = str(failure).strip().splitlines() or [type(failure).__name__]
-        out_of_memory = "memory" in words[0].lower()
+        out_of_memory = "out of memory" in words[0].lower()
         return Verdict(problem=f"it fails ({words[0].strip()})", final=not out_of_memory)
-    if not error <= TOLERANCE[subject.dtype]:
+    if not np.isfinite(error):
+        return Verdict(problem="its results are not finite")
+    if error > TOLERANCE[subject.dtype]:
         return Verdict(error, f"its results differ from NumPy's by {error:.1e}, more than {TOLERANCE[subject.dtype]:g}")
     return Verdict(error)
 
