@@ -143,7 +143,7 @@ PROBLEM = cupy.problem
 
 
 @pytest.mark.gpu
-def test_devices_checks_every_kernel(call: Call, checking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_checks_every_kernel(checking: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has each cell with each dtype and tier, and each function; the verdicts before it are forgotten."""
     monkeypatch.setattr(cupy, "problem", PROBLEM)
     checking.mkdir(parents=True)
