@@ -77,7 +77,8 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
     cell, H, dtype = CELLS[config.model.cell], config.model.hidden_size, config.model.dtype
     evaluated = protocols.group_sizes(validation) if validation is not None and config.log.eval_every else set()
-    backend.check_kernels(cell, {B, 1} | evaluated, H, dtype, REPLACED)  # samples have one stream
+    others = sorted(({1} | evaluated) - {B})  # a sample has one stream
+    backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
     recurrence = backend.describe_recurrence(cell, B, H, dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
