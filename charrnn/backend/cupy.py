@@ -20,7 +20,7 @@ from charrnn.backend.kernels.loader import Recurrence
 from charrnn.errors import DeviceError
 
 if TYPE_CHECKING:
-    from charrnn.backend.kernels.check import Verdict
+    from charrnn.backend.kernels.check import Subject, Verdict
 
 CHECKED = (32, 256)
 """Streams and units for which `check_all` checks the cells: those of the default configuration."""
@@ -158,25 +158,32 @@ class CupyBackend(Backend):
     ) -> None:
         """Check all in one child process."""
         if self.kernels is not None:
-            from charrnn.backend.kernels.check import subject_of, subjects_of
+            from charrnn.backend.kernels.check import subject_of
 
             recurrence, itemsize = self.recurrence(cell), np.dtype(dtype).itemsize
             planned = [B for B in streams if recurrence is not cell and recurrence.layout(B, H, itemsize)]
             layers = [subject_of(recurrence, B, H, dtype) for B in planned]
-            self.checks.check([*layers, *(s for name in functions for s in subjects_of(name, functions[name]))])
+            self.checks.check([*layers, *self.replacing(functions)])
+
+    def replacing(self, functions: Mapping[str, Callable[..., Any]]) -> list[Subject]:
+        """Return the kernels that replace some of these functions."""
+        from charrnn.backend.kernels.check import subjects_of
+
+        replaced = [name for name in functions if self.kernels and self.kernels.function(name)]
+        return [subject for name in replaced for subject in subjects_of(name, functions[name])]
 
     def check_all(
         self, cells: Iterable[Any], functions: Mapping[str, Callable[..., Any]]
     ) -> Iterator[tuple[str, str, str, Verdict]]:
         """Check all kernels again. Yield name, dtype, where the recurrent weights are (of a cell), and the verdict."""
-        from charrnn.backend.kernels.check import subject_of, subjects_of
+        from charrnn.backend.kernels.check import subject_of
 
         (B, H), subjects = CHECKED, []
         for cell, dtype, resident in product(cells, REALS, (True, False)):
             recurrence = Recurrence(self.cupy, cell, self.card, residence=(resident,))
             if self.cooperative and has_source(f"{cell.NAME}.cu") and recurrence.layout(B, H, REALS[dtype][1]):
                 subjects.append(subject_of(recurrence, B, H, dtype))
-        subjects += [subject for name, function in functions.items() for subject in subjects_of(name, function)]
+        subjects += self.replacing(functions)
         for subject, verdict in self.checks.check_again(subjects):
             where = "weights on chip" if subject.residence == (True,) else "weights from L2"
             yield subject.name, subject.dtype, where if subject.sizes else "", verdict

@@ -52,6 +52,7 @@ def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Pa
         list(events)
     assert str(stopped.value).startswith("cuda:0: the rnn kernel waited too long for its blocks")
     assert "--resume --kernels off" in str(stopped.value)
+    assert stopped.value.exit_status == 2
     assert "\n" not in str(stopped.value)
     assert checkpoint.steps(tmp_path / "run") == [0, 4]
     options["train"] |= {"kernels": "off"}
