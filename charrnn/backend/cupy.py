@@ -51,6 +51,7 @@ class CupyBackend(Backend):
         self.use()
         self.index = index
         self.recurrences: dict[str, Recurrence] = {}
+        self.gave_up: Array | None = None  # the flag of the recurrences, see `to_host`
         if memory:
             cupy.get_default_memory_pool().set_limit(size=memory)
         if precision is not None:
@@ -94,12 +95,11 @@ class CupyBackend(Backend):
         Raises `DeviceError` if a kernel before gave up at its barrier: no number that it computed leaves the device.
         """
         result = np.asarray(self.cupy.asnumpy(array))  # sync
-        for name, recurrence in self.recurrences.items():
-            if recurrence.has_given_up():  # sync
-                raise DeviceError(
-                    f"{self.name}: the {name} kernel waited too long for its blocks, so its results are not used: "
-                    "add --kernels off (train --resume --kernels off continues a run from its last checkpoint)"
-                )
+        if self.gave_up is not None and self.cupy.asnumpy(self.gave_up)[0]:  # sync
+            raise DeviceError(
+                f"{self.name}: a kernel waited too long for its own blocks, so its results are not used: "
+                "add --kernels off (train --resume --kernels off continues a run from its last checkpoint)"
+            )
         return result
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
@@ -140,7 +140,10 @@ class CupyBackend(Backend):
         if self.kernels is None or not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
-            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card, trusted=self.checks.trusts)
+            if self.gave_up is None:
+                self.gave_up = self.cupy.zeros(1, np.uint32)
+            options: dict[str, Any] = {"trusted": self.checks.trusts, "gave_up": self.gave_up}
+            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card, **options)
         return self.recurrences[cell.NAME]
 
     def facts(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Pa
     recurrence.definitions = NEVER_OPENS
     with pytest.raises(DeviceError) as stopped:
         list(events)
-    assert str(stopped.value).startswith("cuda:0: the rnn kernel waited too long for its blocks")
+    assert str(stopped.value).startswith("cuda:0: a kernel waited too long for its own blocks")
     assert "--resume --kernels off" in str(stopped.value)
     assert stopped.value.exit_status == 2
     assert "\n" not in str(stopped.value)
