@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from bench import machine
 from gpu_speed import MAIN
-from plain import Plain
 from recurrences import Problem, problem, solved
 
 from charrnn import backend, config, text
@@ -57,9 +56,9 @@ FREE = 2**16
 Result = dict[str, Any]
 
 
-def gpu() -> CupyBackend:
+def gpu(kernels: str = "auto") -> CupyBackend:
     """Return the GPU. Raise an error if there is none."""
-    device = backend.choose("cuda", fallback=False).backend
+    device = backend.choose("cuda", fallback=False, kernels=kernels).backend
     assert isinstance(device, CupyBackend)
     return device
 
@@ -111,7 +110,7 @@ def losses(device: CupyBackend, *, tiny: bool) -> Iterator[Result]:
             changed = config.merged(TINY if tiny else sizes, {"model": {"cell": cell, "dtype": dtype}})
             count = 3 if tiny else 20
             expected = steps(trainer(cpu, changed), count)
-            for kernels, where in {"on": device, "off": Plain(int(device.name.removeprefix("cuda:")))}.items():
+            for kernels, where in {"on": device, "off": gpu("off")}.items():
                 subject = trainer(where, changed)
                 worst = distance(steps(subject, count), expected)
                 train, model = subject.config.train, subject.config.model

@@ -87,11 +87,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
                 text.from_files([work.text])
 
         return timed(encode)
-    device: Any = backend.choose(work.device, fallback=False).backend
-    if not kernels:
-        from plain import Plain
-
-        device = Plain(int(device.name.removeprefix("cuda:")))
+    device = backend.choose(work.device, fallback=False, kernels="auto" if kernels else "off").backend
     table = {
         "model": {"cell": work.cell, "hidden_size": work.H, "dtype": work.dtype},
         "train": {"batch_size": work.B, "seq_length": work.T, "shards": min(work.threads, work.B)},

@@ -285,7 +285,7 @@ def rebuild(
     rest: Mapping[str, Any],
 ) -> Model:
     """Return the model that `Model.__reduce__` stored, on `device`, or on the CPU if `device` cannot be used here."""
-    network = build(config.model, len(vocabulary), backend.choose(device).backend)
+    network = build(config.model, len(vocabulary), backend.choose(device, kernels=config.train.kernels).backend)
     return Model(network, device_params(network, weights), config, vocabulary, step, **rest)
 
 
@@ -298,7 +298,14 @@ def device_params(network: Network, weights: Mapping[str, HostArray]) -> Views:
     return params
 
 
-def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto", fallback: bool = True) -> Model:
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str | int = "best",
+    device: str = "auto",
+    fallback: bool = True,
+    kernels: str | None = None,
+) -> Model:
     """Return the model of a run directory or checkpoint file.
 
     Args:
@@ -306,13 +313,14 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
         checkpoint: which one of a run directory: `best` (lowest validation loss), `last`, or a step.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         fallback: whether to use the CPU if the CUDA device cannot be used.
+        kernels: `auto` or `off`, see `train.kernels`; None is the run's own setting.
 
     Raises `CheckpointError` if there is no such checkpoint or it is damaged, `DeviceError` if the device cannot be
     used, and `ConfigError` for a device name that does not exist.
     """
     configuration.checked({"train": {"device": device}}, "--device")
     path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
-    choice = backend.choose(device, fallback=fallback)
+    choice = backend.choose(device, fallback=fallback, kernels=kernels or saved.meta.config.train.kernels)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     with backend.computing(choice.backend):
         vector = choice.backend.from_host(saved.weights(network.layout))

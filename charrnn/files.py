@@ -8,6 +8,7 @@ import re
 import secrets
 import select
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,6 +25,19 @@ PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds between the tries of a rename that Windows refuses because another process has the file open."""
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 """The errors of file systems that cannot sync a directory."""
+
+
+def cache_directory() -> Path:
+    """Return the cache directory, which need not exist: `charrnn` in XDG_CACHE_HOME or where the system has caches.
+
+    XDG_CACHE_HOME is used on every system. Raises `RuntimeError` for a user without a home directory.
+    """
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if xdg.is_absolute():
+        return xdg / "charrnn"
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"], "charrnn", "Cache")
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "charrnn"
 
 
 def open_input(path: str | Path) -> BinaryIO:

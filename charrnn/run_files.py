@@ -5,9 +5,10 @@ METRICS = "metrics.jsonl"  # one JSON object a line: losses, evaluations, skippe
 SAMPLES = "samples.txt"  # the last samples, with the step of each
 CORPUS = "corpus.txt"  # a text that is in no other file, such as standard input
 BASELINES = "baselines.json"  # the losses of n-grams on the run's split
+ENVIRONMENT = "environment.json"  # versions, machine and device of the last process that trained
 CHECKPOINTS = "checkpoints"  # the directory of step-NNNNNNNN.safetensors
 LOCK = ".lock"  # locked by the process that trains
 OWNER = ".pid"  # the number of that process and the name of its machine
 
-FILES = frozenset({CONFIG, METRICS, SAMPLES, CORPUS, BASELINES, LOCK, OWNER})
+FILES = frozenset({CONFIG, METRICS, SAMPLES, CORPUS, BASELINES, ENVIRONMENT, LOCK, OWNER})
 """All of them but the checkpoints."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.commands import NO_GPU, Call
 from helpers.commands import TEXT as SHELLS
+from helpers.fake_cupy import trust
 from helpers.namespaces import Case, parameters
 from helpers.networks import problem
 from helpers.texts import FOX
@@ -21,6 +22,7 @@ from hypothesis import settings
 
 import charrnn
 from charrnn import cli
+from charrnn.backend.kernels.check import Checks
 from charrnn.text import cache, sources
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -59,6 +61,14 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def trusted_kernels() -> Iterator[pytest.MonkeyPatch]:
+    """Trust all kernels of this process: a check takes seconds, and a fake GPU is not in a child process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checks, "check", trust)
+        yield patch
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,19 +1,21 @@
 """The only package that names an array library: arrays, devices, threads and worker processes."""
 
 from charrnn.backend.base import Array, Backend, PackedWeights, Series, gate_steps, series, steps
-from charrnn.backend.devices import Choice, choose, computed, computing, gpu_is_possible, gpus, report
+from charrnn.backend.devices import Checked, Choice, check, choose, computed, computing, gpu_is_possible, gpus, report
 from charrnn.backend.process_pool import ForkPool
 from charrnn.backend.threads import ThreadPool, blas, cores, one_thread, total_ram
 
 __all__ = [
     "Array",
     "Backend",
+    "Checked",
     "Choice",
     "ForkPool",
     "PackedWeights",
     "Series",
     "ThreadPool",
     "blas",
+    "check",
     "choose",
     "computed",
     "computing",

@@ -11,7 +11,7 @@ elementwise functions accept `out=`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeAlias
 
@@ -323,6 +323,18 @@ class Backend:
     def recurrence(self, cell: Any) -> Any:
         """Return the cell, or device kernels with its `recurrence_forward` and `recurrence_backward`."""
         return cell
+
+    def facts(self) -> dict[str, Any]:
+        """Return name -> what a user who repeats a run must know about this device."""
+        return {"device": self.name, "label": self.label}
+
+    def check_kernels(
+        self, cell: Any, streams: Iterable[int], H: int, dtype: str, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        """Check the device's kernels for a layer of H units, and for functions, now and not at their first use.
+
+        `streams` are the numbers B, and `functions` name -> the function, as for `fused`.
+        """
 
     def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe to users how a layer of B streams and H units is computed; empty if there is only one way."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from importlib import metadata
-from typing import Any
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charrnn.backend.base import Array, Backend, Failure, Rows, first_line
-from charrnn.backend.kernels import THREADS, Card, has_source
+from charrnn.backend.kernels import REALS, THREADS, Card, has_source
 from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
+from charrnn.errors import DeviceError
 
+if TYPE_CHECKING:
+    from charrnn.backend.kernels.check import Subject, Verdict
+
+CHECKED = (32, 256)
+"""Streams and units for which `check_all` checks the cells: those of the default configuration."""
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
 OUT_OF_MEMORY = {
     "CUDA_ERROR_OUT_OF_MEMORY": "loading a kernel: ",
@@ -39,9 +48,10 @@ class CupyBackend(Backend):
         precision: float32 or tf32, for products of float32 matrices outside recurrences; None keeps the setting of the
             process.
         memory: most bytes for arrays; 0 keeps the limit of the process.
+        kernels: `auto` replaces functions by the kernels of this package; `off` launches array operations only.
     """
 
-    def __init__(self, index: int, *, precision: str | None = None, memory: int = 0) -> None:
+    def __init__(self, index: int, *, precision: str | None = None, memory: int = 0, kernels: str = "auto") -> None:
         import array_api_compat.cupy as xp
         import cupy
 
@@ -51,6 +61,7 @@ class CupyBackend(Backend):
         self.index = index
         self.recurrences: dict[str, Recurrence] = {}
         self.columns: dict[tuple[int, int], Array] = {}
+        self.gave_up: Array | None = None  # the flag of the recurrences, see `to_host`
         if memory:
             with self.current():  # a pool has a limit for each card
                 cupy.get_default_memory_pool().set_limit(size=memory)
@@ -64,7 +75,12 @@ class CupyBackend(Backend):
         self.cooperative = bool(attributes["CooperativeLaunch"]) and int(self.device.compute_capability) >= 70
         processors, shared = attributes["MultiProcessorCount"], attributes["MaxSharedMemoryPerBlockOptin"]
         self.card = Card(processors, shared, min(THREADS, attributes["MaxThreadsPerBlock"]))
-        self.kernels = Fused(cupy, self.card)
+        self.kernels: Fused | None = None
+        if kernels != "off":
+            from charrnn.backend.kernels.check import Checks
+
+            self.kernels, self.checks = Fused(cupy, self.card), Checks(index, lambda: identity(index))
+        self.trusted: dict[str, bool] = {}
 
     def current(self) -> AbstractContextManager[object]:
         """Return a new object, because CuPy's remembers the card from before."""
@@ -120,8 +136,20 @@ class CupyBackend(Backend):
         return int(free + pool.free_bytes() * cached)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        """Download once. Waits for the device."""  # sync
-        return np.asarray(self.cupy.asnumpy(array))
+        """Download once. Waits for the device.
+
+        Raises `DeviceError` if a kernel before gave up at its barrier: no number that it computed leaves the device.
+        """
+        result = np.asarray(self.cupy.asnumpy(array))  # sync
+        waited = [recurrence for recurrence in self.recurrences.values() if recurrence.has_waited]
+        for recurrence in waited:
+            recurrence.has_waited = False
+        if waited and self.cupy.asnumpy(self.gave_up)[0]:  # sync
+            raise DeviceError(
+                f"{self.name}: a kernel waited too long for its own blocks, so its results are not used: "
+                "add --kernels off (train --resume --kernels off continues a run from its last checkpoint)"
+            )
+        return result
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:
         """Let cuBLAS write directly into `out`. For 2-D arrays `dot` is what `matmul` calls."""
@@ -164,24 +192,82 @@ class CupyBackend(Backend):
 
     def fused(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Replace one launch for each operation by one or two."""
-        return self.kernels.function(name) or function
+        kernel = self.kernels.function(name) if self.kernels else None
+        if kernel is None:
+            return function
+        if name not in self.trusted:
+            self.trusted[name] = self.checks.trusts_function(name, function)
+        return kernel if self.trusted[name] else function
 
     def recurrence(self, cell: Any) -> Any:
         """Return kernels of one launch a pass if the cell has them and the card can run all blocks at once."""
-        if not self.cooperative or not has_source(f"{cell.NAME}.cu"):
+        if self.kernels is None or not self.cooperative or not has_source(f"{cell.NAME}.cu"):
             return cell
         if cell.NAME not in self.recurrences:
-            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card)
+            if self.gave_up is None:
+                self.gave_up = self.cupy.zeros(1, np.uint32)
+            options: dict[str, Any] = {"trusted": self.checks.trusts, "gave_up": self.gave_up}
+            self.recurrences[cell.NAME] = Recurrence(self.cupy, cell, self.card, **options)
         return self.recurrences[cell.NAME]
+
+    def facts(self) -> dict[str, Any]:
+        """Add the driver and CuPy; of each kernel that was checked, whether it is used; and the verdicts."""
+        facts = super().facts() | identity(self.index) | {"kernels": {}, "checks": []}
+        if self.kernels is not None:
+            failed = {name: f"not used: {verdict.problem}" for name, verdict in self.checks.failed.items()}
+            for subject, verdict in self.checks.verdicts.items():
+                facts["kernels"][subject.name] = failed.get(subject.name, "used")
+                facts["checks"].append({"kernel": str(subject), "error": verdict.error, "problem": verdict.problem})
+        return facts
+
+    def check_kernels(
+        self, cell: Any, streams: Iterable[int], H: int, dtype: str, functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        """Check all in one child process."""
+        if self.kernels is not None:
+            from charrnn.backend.kernels.check import subject_of
+
+            recurrence, itemsize = self.recurrence(cell), np.dtype(dtype).itemsize
+            planned = [B for B in streams if recurrence is not cell and recurrence.layout(B, H, itemsize)]
+            layers = [subject_of(recurrence, B, H, dtype) for B in planned]
+            self.checks.check([*layers, *self.replacing(functions)])
+
+    def replacing(self, functions: Mapping[str, Callable[..., Any]]) -> list[Subject]:
+        """Return the kernels that replace some of these functions."""
+        from charrnn.backend.kernels.check import subjects_of
+
+        replaced = [name for name in functions if self.kernels and self.kernels.function(name)]
+        return [subject for name in replaced for subject in subjects_of(name, functions[name])]
+
+    def check_all(
+        self, cells: Iterable[Any], functions: Mapping[str, Callable[..., Any]]
+    ) -> Iterator[tuple[str, str, str, Verdict]]:
+        """Check all kernels again. Yield name, dtype, where the recurrent weights are (of a cell), and the verdict."""
+        from charrnn.backend.kernels.check import subject_of
+
+        (B, H), subjects = CHECKED, []
+        for cell, dtype, resident in product(cells, REALS, (True, False)):
+            recurrence = Recurrence(self.cupy, cell, self.card, residence=(resident,))
+            if self.cooperative and has_source(f"{cell.NAME}.cu") and recurrence.layout(B, H, REALS[dtype][1]):
+                subjects.append(subject_of(recurrence, B, H, dtype))
+        subjects += self.replacing(functions)
+        for subject, verdict in self.checks.check_again(subjects):
+            where = "weights on chip" if subject.residence == (True,) else "weights from L2"
+            yield subject.name, subject.dtype, where if subject.sizes else "", verdict
 
     def describe_recurrence(self, cell: Any, B: int, H: int, dtype: str) -> str:
         """Describe the layout of the kernel, or why there is none."""
+        if self.kernels is None:
+            return "one operation after another: train.kernels is off"
         if not self.cooperative:
             return "one operation after another: the card is too old for the kernel"
         if not has_source(f"{cell.NAME}.cu"):
             return "one operation after another: this cell has no kernel"
         recurrence, sizes = self.recurrence(cell), (B, H, np.dtype(dtype).itemsize)
-        return str(recurrence.layout(*sizes) or f"one operation after another: {recurrence.reason(*sizes)}")
+        if recurrence.layout(*sizes) is None:
+            return f"one operation after another: {recurrence.reason(*sizes)}"
+        kernel = recurrence.kernel_for(B, H, dtype)
+        return str(kernel.layout) if kernel else "one operation after another: the kernel is not used on this card"
 
 
 def count() -> int:
@@ -207,6 +293,28 @@ def describe(index: int) -> str:
     name = properties["name"].decode()
     gibibytes = properties["totalGlobalMem"] / 2**30
     return f"{name} (sm_{properties['major']}{properties['minor']}, {gibibytes:.0f} GiB)"
+
+
+def identity(index: int) -> dict[str, Any]:
+    """Return the card, the driver, CUDA and CuPy by name: what the results of kernels depend on."""
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    return {
+        "card": describe(index),
+        "driver": driver_version(),
+        "driver_cuda": runtime.driverGetVersion(),
+        "cuda": runtime.runtimeGetVersion(),
+        "cupy": cupy.__version__,
+    }
+
+
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver; empty where the system does not show it in a file."""
+    with suppress(OSError):
+        match = re.search(r"Kernel Module\s.*?(\d+(?:\.\d+)+)", Path("/proc/driver/nvidia/version").read_text())
+        return match[1] if match else ""
+    return ""
 
 
 def problem(index: int) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from charrnn.backend import cupy as cupy
 from charrnn.backend import numpy as numpy
@@ -27,8 +27,10 @@ class Choice:
     fell_back: bool = False
 
 
-def choose(device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0) -> Choice:
-    """Return the backend for `device`; `precision` and `memory` are arguments of `CupyBackend`.
+def choose(
+    device: str, *, fallback: bool = True, precision: str | None = None, memory: int = 0, kernels: str = "auto"
+) -> Choice:
+    """Return the backend for `device`; `precision`, `memory` and `kernels` are arguments of `CupyBackend`.
 
     `auto` is the first GPU that passes a test computation, else the CPU. For a CUDA device that cannot be used, the
     CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false.
@@ -38,7 +40,7 @@ def choose(device: str, *, fallback: bool = True, precision: str | None = None, 
         return Choice(backend, f"device: {backend.label}")
     index, trouble = (int(device[5:]), cupy.problem(int(device[5:]))) if device.startswith("cuda:") else first_gpu()
     if trouble is None:
-        gpu = cupy.CupyBackend(index, precision=precision, memory=memory)
+        gpu = cupy.CupyBackend(index, precision=precision, memory=memory, kernels=kernels)
         return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
     backend = numpy.NumpyBackend()
     if device == "auto":
@@ -68,6 +70,34 @@ def gpus() -> dict[str, str | None]:
     """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
     _, trouble = first_gpu()
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
+
+
+class Checked(NamedTuple):
+    """The verdict about a kernel.
+
+    Attributes:
+        device: `cuda:0`, ...
+        kernel: its name.
+        dtype: float32 or float64.
+        layout: where the recurrent weights are; empty for a kernel that is no recurrence.
+        error: its largest error; None if it did not end.
+        problem: why it is not used; empty if it passed.
+    """
+
+    device: str
+    kernel: str
+    dtype: str
+    layout: str
+    error: float | None
+    problem: str
+
+
+def check(cells: Iterable[Any], functions: Mapping[str, Callable[..., Any]]) -> Iterator[Checked]:
+    """Check the kernels for these cells and functions on each GPU that computes, and yield the verdicts."""
+    for name in (name for name, trouble in gpus().items() if trouble is None):
+        gpu = cupy.CupyBackend(int(name[5:]))
+        for kernel, dtype, layout, verdict in gpu.check_all(cells, functions):
+            yield Checked(name, kernel, dtype, layout, verdict.error, verdict.problem)
 
 
 @contextmanager

@@ -62,7 +62,8 @@ def closed_pipe_is_success() -> Iterator[None]:
 def charrnn() -> None:
     """Train character-level recurrent networks and sample from them.
 
-    Exit status: 0 success, 1 a check failed, 2 wrong input, 3 training diverged, 130 or 143 interrupted.
+    Exit status: 0 success, 1 a check failed, 2 wrong input or a device that fails, 3 training diverged, 130 or 143
+    interrupted.
     """
 
 

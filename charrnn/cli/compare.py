@@ -17,6 +17,7 @@ from charrnn.cli.options import (
     examples,
     fallback_option,
     json_option,
+    kernels_option,
     strict_json,
     text_encoding_option,
     unknown_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @unknown_option
 @device_option
 @fallback_option
+@kernels_option
 @text_encoding_option
 def compare_command(
     words: tuple[str, ...], file: str | None, window: int, no_eval: bool, as_json: bool, encoding: str, **options: Any

@@ -40,6 +40,7 @@ def eval_command(
     checkpoint: str,
     device: str,
     no_fallback: bool,
+    kernels: str | None,
     unknown: str,
     file: str | None,
     window: int | None,
@@ -59,7 +60,7 @@ def eval_command(
     if not dynamic and (dynamic_chunk is not None or dynamic_rate is not None):
         raise ConfigError("--dynamic-chunk and --dynamic-rate need --dynamic")
     settings = Dynamic(rate=dynamic_rate) if dynamic_chunk is None else Dynamic(dynamic_chunk, dynamic_rate)
-    model = load_model(run, checkpoint, device, no_fallback)
+    model = load_model(run, checkpoint, device, no_fallback, kernels)
     text = None if file is None else read_text(file, encoding)
     if text is not None and model.was_trained_on(text):
         print_notice(f"{file} is the text that the run was trained on: leave it out to evaluate the validation split")

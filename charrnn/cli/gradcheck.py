@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli.options import device_option, examples, fallback_option
+from charrnn.cli.options import device_option, examples, fallback_option, kernels_option
 from charrnn.cli.output import print_line, print_notice
 
 MOST_LAYERS = 4
@@ -18,13 +18,16 @@ MOST_LAYERS = 4
 )
 @device_option
 @fallback_option
+@kernels_option
 @click.option("--cell", default="rnn", show_default=True, help="Check the rnn, gru or lstm cell.")
 @click.option("--layers", type=click.IntRange(1, MOST_LAYERS), default=2, show_default=True, help="Number of layers.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the network and its text.")
 @click.option(
     "--tolerance", type=float, default=1e-6, show_default=True, help="The largest relative error that passes."
 )
-def gradcheck_command(device: str, no_fallback: bool, cell: str, layers: int, seed: int, tolerance: float) -> int:
+def gradcheck_command(
+    device: str, no_fallback: bool, kernels: str | None, cell: str, layers: int, seed: int, tolerance: float
+) -> int:
     """Compare the gradients of backpropagation with finite differences, for each parameter of a small network.
 
     The exit status is 1 if an error is above the tolerance.
@@ -33,7 +36,7 @@ def gradcheck_command(device: str, no_fallback: bool, cell: str, layers: int, se
 
     table = config.checked({"train": {"device": device}, "model": {"cell": cell, "num_layers": layers}}, "gradcheck")
     settings = config.build(table)
-    choice = backend.choose(settings.train.device, fallback=not no_fallback)
+    choice = backend.choose(settings.train.device, fallback=not no_fallback, kernels=kernels or "auto")
     print_notice(choice.reason)
     with backend.computing(choice.backend):
         errors = model.gradcheck(settings.model, choice.backend, seeds.stream(seed, "gradcheck"))

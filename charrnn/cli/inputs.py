@@ -22,14 +22,16 @@ BYTES_PER_CHARACTER = 8
 """Most bytes per character while a text is read: its pieces, and the joined text, at 4 bytes each."""
 
 
-def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Model:
+def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool, kernels: str | None) -> Model:
     """Return the model of RUN, after printing on standard error which checkpoint it is."""
     from charrnn.api import load
 
-    return introduced(load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback))
+    return introduced(load(run, checkpoint=checkpoint, device=device, fallback=not no_fallback, kernels=kernels))
 
 
-def load_sampler(run: Path, checkpoint: str, device: str, no_fallback: bool, streams: int) -> Model:
+def load_sampler(
+    run: Path, checkpoint: str, device: str, no_fallback: bool, kernels: str | None, streams: int
+) -> Model:
     """Return the model of RUN to sample `streams` texts with: for few of a small network, `auto` is the CPU."""
     from charrnn.api import load
     from charrnn.backend import gpu_is_possible
@@ -39,7 +41,7 @@ def load_sampler(run: Path, checkpoint: str, device: str, no_fallback: bool, str
         if model.network.layout.size * streams <= SMALL:
             print_notice("device: cpu, faster than a GPU for few texts of a small network (--device cuda uses one)")
             return introduced(model)
-    return load_model(run, checkpoint, device, no_fallback)
+    return load_model(run, checkpoint, device, no_fallback, kernels)
 
 
 def introduced(model: Model) -> Model:

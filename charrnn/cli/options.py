@@ -26,6 +26,11 @@ configured_device_option = click.option(
 fallback_option = click.option(
     "--no-fallback", is_flag=True, help="Fail with status 2 if the GPU cannot be used, instead of using the CPU."
 )
+kernels_option = click.option(
+    "--kernels",
+    type=click.Choice(["auto", "off"]),
+    help="off: use no kernels of charrnn's own on a GPU.  [default: the configuration's, else auto]",
+)
 checkpoint_option = click.option(
     "--checkpoint",
     default="best",
@@ -59,7 +64,7 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-model_options = options(run_argument, checkpoint_option, device_option, fallback_option, unknown_option)
+model_options = options(run_argument, checkpoint_option, device_option, fallback_option, kernels_option, unknown_option)
 
 
 def examples(*lines: str) -> str:

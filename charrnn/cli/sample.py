@@ -56,6 +56,7 @@ def sample_command(
     checkpoint: str,
     device: str,
     no_fallback: bool,
+    kernels: str | None,
     unknown: str,
     prompt: str | None,
     prompt_file: str | None,
@@ -79,7 +80,7 @@ def sample_command(
     if prompt_file is not None:
         prompt = read_prompt(prompt_file, encoding)
     prompt = prompt or ""
-    model = load_sampler(run, checkpoint, device, no_fallback, min(count, BATCH))
+    model = load_sampler(run, checkpoint, device, no_fallback, kernels, min(count, BATCH))
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")

@@ -21,14 +21,21 @@ from charrnn.cli.output import write_output
 @click.argument("file")
 @text_encoding_option
 def score_command(
-    run: Path, checkpoint: str, device: str, no_fallback: bool, unknown: str, file: str, encoding: str
+    run: Path,
+    checkpoint: str,
+    device: str,
+    no_fallback: bool,
+    kernels: str | None,
+    unknown: str,
+    file: str,
+    encoding: str,
 ) -> None:
     """Print one line for each character of FILE: its surprise in nats, a tab, and the character as a JSON string.
 
     FILE is - for standard input. If the network was not trained on documents, the first character has no context, and
     its line begins with - instead of a number.
     """
-    model = load_model(run, checkpoint, device, no_fallback)
+    model = load_model(run, checkpoint, device, no_fallback, kernels)
     text = model.vocabulary.decode(model.encode(read_text(file, encoding), unknown).ids)
     surprises = [f"{nats:.4f}" for nats in model.score(text)]
     surprises[:0] = ["-"] * (len(text) - len(surprises))

@@ -13,6 +13,7 @@ from charrnn.cli.options import (
     examples,
     fallback_option,
     files_encoding_option,
+    kernels_option,
     settings_option,
     unescaped,
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "tf32"]),
     help="Number format of large matrix products on a GPU.  [default: float32]",
 )
+@kernels_option
 @click.option("--gpu-memory-limit", metavar="SIZE", help="Use at most this much memory of the GPU, such as 6GB.")
 @click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
 @click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")

@@ -15,6 +15,7 @@ from charrnn.cli.options import (
     fallback_option,
     files_encoding_option,
     json_option,
+    kernels_option,
     settings_option,
 )
 from charrnn.cli.output import command_line, print_line, print_notice, table_lines
@@ -39,6 +40,7 @@ ALIGNMENT, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 @files_encoding_option
 @configured_device_option
 @fallback_option
+@kernels_option
 @click.option("--seconds", type=float, default=20, show_default=True, help="About how long to measure.")
 @json_option
 @click.option(
@@ -56,6 +58,7 @@ def tune_command(
     encoding: str | None,
     device: str | None,
     no_fallback: bool,
+    kernels: str | None,
     seconds: float,
     as_json: bool,
     path: Path | None,
@@ -77,7 +80,11 @@ def tune_command(
         tune.check_writable(path, overwrite=overwrite)
     elif overwrite:
         raise click.UsageError("--overwrite needs --write FILE")
-    keys = {"data.encoding": (encoding, "--encoding"), "train.device": (device, "--device")}
+    keys = {
+        "data.encoding": (encoding, "--encoding"),
+        "train.device": (device, "--device"),
+        "train.kernels": (kernels, "--kernels"),
+    }
     options = config.merged(
         config.parse_settings(settings),
         *(config.keyed(key, value, option) for key, (value, option) in keys.items() if value is not None),

@@ -30,7 +30,11 @@ STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 """A TOML string on one line, or the rest of the line if its end is missing."""
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
-ADDED_KEYS: Table = {"model": {"start_symbol": False}, "log": {"baselines": True}}
+ADDED_KEYS: Table = {
+    "model": {"start_symbol": False},
+    "train": {"kernels": "auto"},
+    "log": {"baselines": True},
+}
 """Keys that the configurations of earlier runs lack, with the values that those runs had."""
 SHOWN = 200
 """Characters of a value or a message that an error shows."""

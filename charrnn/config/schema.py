@@ -97,6 +97,7 @@ class TrainConfig:
         lambda value: value in ("auto", "cpu", "cuda") or (value[:5] == "cuda:" and value[5:].isdecimal()),
     )
     precision: str = one_of("float32", "float32", "tf32")  # the precision of large float32 matrix products on a GPU
+    kernels: str = one_of("auto", "auto", "off")  # auto: a GPU's own kernels, after a check; off: array operations only
     gpu_memory_limit: str = bounded(  # the most GPU memory to use, as in "6GB"; empty: no limit
         "", 'empty, or a size such as "6GB"', lambda value: size(value) is not None
     )

@@ -181,7 +181,7 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     `state` (L, B, H) is that of the training streams; the warm-up starts from it.
     """
     count = predicted_characters(network, part)
-    number = max(1, min(STREAMS, count // (2 * WARM_UP)))
+    number = number_of_streams(count)
     span = -(-count // number)
     offsets = np.arange(number) * span - WARM_UP
     end = np.minimum(WARM_UP + span, count - offsets)
@@ -193,6 +193,17 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     stretches = Stretches(offsets, np.full(number, WARM_UP), end, warm)
     nats = total_nats(network, params, part, WARM_UP + span, stretches, thread_pool)
     return Evaluation(nats / count, count, "streams")
+
+
+def number_of_streams(count: int) -> int:
+    """Return how many parallel streams `streams` evaluates `count` characters in."""
+    return max(1, min(STREAMS, count // (2 * WARM_UP)))
+
+
+def group_sizes(part: Part) -> set[int]:
+    """Return how many streams `streams` reads together."""
+    number = number_of_streams(len(part.ids) - 1)
+    return {min(GROUP, number - first) for first in range(0, number, GROUP)}
 
 
 def predicted_characters(network: Network, part: Part) -> int:

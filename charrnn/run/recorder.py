@@ -14,7 +14,7 @@ from charrnn.checkpoint import Checkpoint, Marks, Meta
 from charrnn.config import Config
 from charrnn.config.schema import LogConfig
 from charrnn.errors import CheckpointError
-from charrnn.run import logs
+from charrnn.run import environment, logs
 from charrnn.run.lock import Lock
 from charrnn.run_files import BASELINES, CHECKPOINTS, CONFIG, CORPUS, FILES, METRICS, SAMPLES
 from charrnn.text import Corpus
@@ -30,11 +30,20 @@ class Recorder:
         resumed: the metadata of the checkpoint that training continues from; the logs are cut to it.
         corpus: the text if it is in no file; it is copied into the directory.
         marks: `checkpoint.marks` when the session was prepared.
+        described: what computes the run, from `environment.describe`.
 
     Raises `CheckpointError` where the file system refuses, and if another process trained in `run` since then.
     """
 
-    def __init__(self, run: Path, settings: Config, resumed: Meta | None, corpus: Corpus | None, marks: Marks) -> None:
+    def __init__(
+        self,
+        run: Path,
+        settings: Config,
+        resumed: Meta | None,
+        corpus: Corpus | None,
+        marks: Marks,
+        described: environment.Environment,
+    ) -> None:
         self.run, self.log = run, settings.log
         with ExitStack() as stack, disk_errors(run):
             run.mkdir(parents=True, exist_ok=True)
@@ -45,6 +54,7 @@ class Recorder:
             files.remove_temporaries(run, FILES.__contains__)
             # The directory counts as the earlier run while it has one of its checkpoints. The newest is removed last.
             files.write_atomically(run / CONFIG, config.dump(settings).encode())
+            environment.write(run, described)
             old = None if resumed else remove_all_but_newest(run)
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)

@@ -17,7 +17,7 @@ from charrnn.run.finetuning import Source
 from charrnn.run_files import CONFIG
 
 CAN_CHANGE = {
-    *("train.steps", "train.patience", "train.device", "train.gpu_memory_limit"),
+    *("train.steps", "train.patience", "train.device", "train.kernels", "train.gpu_memory_limit"),
     *("data.files", "data.encoding"),
 }
 """Keys that a resumed run can change, besides those of [log]. The text itself is compared by its hash."""

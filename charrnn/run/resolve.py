@@ -5,18 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from charrnn import seeds, text
 from charrnn.backend import Backend, ThreadPool, cores, one_thread
 from charrnn.config import Config
 from charrnn.evaluation import protocols
 from charrnn.model import Network, initial_weights
+from charrnn.model.bptt import cross_entropy_and_grad
 from charrnn.model.cells import CELLS
+from charrnn.model.dropout import draw_masks
+from charrnn.optim import apply_update
 from charrnn.text import Corpus, Part
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
 """The share of the time left that planned steps and evaluations fill; samples and checkpoints take the rest."""
+
+REPLACED: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy_and_grad,
+    "apply_update": apply_update,
+    "draw_masks": draw_masks,
+}
+"""The functions of a training that a GPU may replace by kernels."""
 
 WORKER_TIMEOUT = 2.0
 """Seconds to wait for the worker processes before measuring. If one is missing, its parts are computed elsewhere."""
@@ -64,7 +75,11 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
         notices.append(f"train.shards = {shards}: {used} (more shards use more: charrnn tune)")
     if config.train.precision != "float32" and backend.name == "cpu":
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
-    recurrence = backend.describe_recurrence(CELLS[config.model.cell], B, config.model.hidden_size, config.model.dtype)
+    cell, H, dtype = CELLS[config.model.cell], config.model.hidden_size, config.model.dtype
+    evaluated = protocols.group_sizes(validation) if validation is not None and config.log.eval_every else set()
+    others = sorted(({1} | evaluated) - {B})  # a sample has one stream
+    backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
+    recurrence = backend.describe_recurrence(cell, B, H, dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)

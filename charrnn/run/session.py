@@ -12,7 +12,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines
 from charrnn.model import Network, build
-from charrnn.run import logs, recorder
+from charrnn.run import environment, logs, recorder
 from charrnn.run.baselines import count, split_to_count, with_baselines
 from charrnn.run.corpus import read_text
 from charrnn.run.finetuning import Source
@@ -86,7 +86,8 @@ class Session:
         """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
         text = self.corpus if self.copy_text else None
-        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks) as record:
+        described = environment.describe(self.network.backend, meta.step if meta else 0)
+        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks, described) as record:
             for event in with_baselines(self.loop, out, self.baselines):
                 record.record(event)
                 yield event
@@ -106,6 +107,8 @@ def prepare(request: Request) -> Session:
     with backend.computing(choice.backend):
         resolved = resolve(complete, text.corpus, choice.backend)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
+    if saved is not None and request.out is not None:
+        changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())
     planned, seconds, baselines = plans_steps(request, earlier), 0.0, None
     with backend.computing(choice.backend, memory_advice=memory_advice(saved is not None)):
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
@@ -167,7 +170,9 @@ def memory_advice(resumed: bool) -> str:
 def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
     """Return the backend that a configuration asks for: see `backend.choose`."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
-    return backend.choose(train.device, fallback=fallback, precision=train.precision, memory=limit)
+    return backend.choose(
+        train.device, fallback=fallback, precision=train.precision, memory=limit, kernels=train.kernels
+    )
 
 
 def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -82,17 +81,9 @@ class Entry:
 
 
 def directory() -> Path:
-    """Return the cache directory, which need not exist: `charrnn` in XDG_CACHE_HOME or where the system has caches.
-
-    XDG_CACHE_HOME is used on every system. Raises `TextError` for a user without a home directory.
-    """
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if xdg.is_absolute():
-        return xdg / "charrnn"
+    """Return `files.cache_directory()`. Raises `TextError` for a user without a home directory."""
     try:
-        if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-            return Path(os.environ["LOCALAPPDATA"], "charrnn", "Cache")
-        return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "charrnn"
+        return files.cache_directory()
     except RuntimeError:
         raise TextError("this user has no home directory for a cache: set XDG_CACHE_HOME to a directory") from None
 

@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 
 from charrnn import config, files
 from charrnn.errors import TextError
-from charrnn.run_files import CHECKPOINTS, CONFIG, METRICS, SAMPLES
+from charrnn.run_files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SAMPLES
 
 BLOCK = 1 << 18
 """Bytes, or characters of a string, that are read at once: a block and what is computed from it fit the CPU's cache."""
@@ -112,7 +112,9 @@ def without_run_files(name: str, matches: Iterable[str]) -> list[str]:
     def is_run_file(path: Path) -> bool:
         # A run that has just started has no checkpoints yet, but a complete configuration. A user may keep such a
         # configuration beside other texts, so only files with these names are left out.
-        is_of_new_run = path.name in (CONFIG, METRICS, SAMPLES) and config.is_complete(path.with_name(CONFIG))
+        is_of_new_run = path.name in (CONFIG, ENVIRONMENT, METRICS, SAMPLES) and config.is_complete(
+            path.with_name(CONFIG)
+        )
         return is_of_new_run or any(is_run(folder) for folder in path.parents if folder.is_relative_to(top))
 
     paths = list(matches)

@@ -139,10 +139,11 @@ def row(
     unknown: str = "error",
     device: str = "auto",
     fallback: bool = True,
+    kernels: str | None = None,
 ) -> Row:
     """Return the row of one run, without marks of the best; `name` is that of `text`. The rest is as in `compare`."""
     widths = protocols(window, evaluate)
-    model = load(run, device=device if evaluate else "cpu", fallback=fallback)
+    model = load(run, device=device if evaluate else "cpu", fallback=fallback, kernels=kernels)
     metrics = metrics_of(Path(run), model)
     losses = evaluated_losses(model, text, name, widths, unknown) if evaluate else training_losses(model, metrics)
     config, rates = model.config.model, [m["chars_per_second"] for m in metrics if m["event"] == "train"]

@@ -75,6 +75,6 @@ def test_kernels_are_freed_with_their_backend(alive: list[weakref.ref[object]], 
     subject.step()
     (kernel,) = backend.recurrences[cell].kernels.values()
     assert backend.kernels.compiled
-    alive += map(weakref.ref, (backend, backend.kernels, backend.recurrences[cell], kernel.carry))
+    alive += map(weakref.ref, (backend, backend.kernels, backend.recurrences[cell], kernel))
     del backend, subject, kernel
     assert [reference() for reference in alive] == [None] * 7

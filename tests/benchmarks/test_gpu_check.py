@@ -17,8 +17,7 @@ import gpu_results
 import pytest
 import table
 from contest import Contender, take_turns
-from helpers import cuda_cpu, cupy_arrays, fake_cupy, namespaces
-from plain import Plain
+from helpers import cuda_cpu, fake_cupy, namespaces
 from systems import Work
 
 from charrnn.model.cells import CELLS
@@ -221,6 +220,7 @@ def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+<<<<<<< ours
 @compiled
 def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
     """The plain loop launches no kernel for recurrence, loss or update; the same steps with kernels do."""
@@ -234,6 +234,8 @@ def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
     assert counts == [0, 2 * 5 + 1]  # and the masks of both
 
 
+=======
+>>>>>>> theirs
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
     """A system that hangs or dies is a row with the reason; the others are measured."""
     said = "print('{\"ready\": true}', flush=True)\n"

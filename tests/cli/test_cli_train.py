@@ -28,7 +28,7 @@ def test_run_directory(call: Call, tmp_path: Path) -> None:
     out, err = call(*TRAIN, "--out", "r")
     run = tmp_path / "r"
     assert sorted(path.name for path in run.iterdir()) == [
-        "baselines.json", "checkpoints", "config.toml", "metrics.jsonl", "samples.txt"
+        "baselines.json", "checkpoints", "config.toml", "environment.json", "metrics.jsonl", "samples.txt"
     ]  # fmt: skip
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
         f"step-{step:08}.safetensors" for step in (0, 5, 10)

@@ -53,7 +53,7 @@ def test_kernels_agree_with_the_loops(
     threads = max(shape.threads, shape.streams // 4 * (shape.units // 4) * G)
     numbers = elements(G, H, shape.units, shape.streams, shape.chunk, shape.resident, threads)
     shape = replace(shape, threads=threads, shared=itemsize * numbers)
-    recurrence = loader.Recurrence(CUPY, CELLS[cell], Card(1, 1))
+    recurrence = loader.Recurrence(CUPY, CELLS[cell], Card(64, 2**20))
     recurrence.layout = lambda *_: shape
     inputs = problem(cell, T, B, H, dtype, NumpyBackend())
     expected, actual = (solved(subject, inputs, keep=keep) for subject in (CELLS[cell], recurrence))

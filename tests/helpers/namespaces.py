@@ -89,11 +89,11 @@ def gpu() -> Backend:
     return cupy.CupyBackend(0)
 
 
-def fake_gpu() -> Backend:
+def fake_gpu(kernels: str = "auto") -> Backend:
     """Return the backend of a fake GPU, which runs the kernels on the CPU. Skip the test without g++."""
     if cuda_cpu.compiler is None:
         pytest.skip("g++ is not installed")
-    return fake_cupy.backend()
+    return fake_cupy.backend(kernels)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ def newest_checkpoint(out: Path) -> bytes:
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """Return every file of a run by name; the metrics as complete lines without times and rates."""
+    """Return every file of a run by name but `environment.json`; the metrics as complete lines without times."""
     files: dict[str, Any] = {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+    files.pop("environment.json", None)  # it describes the last process
     lines = [json.loads(line) for line in files["metrics.jsonl"].splitlines(keepends=True) if line.endswith(b"\n")]
     files["metrics.jsonl"] = [
         {k: v for k, v in line.items() if k not in ("seconds", "chars_per_second")} for line in lines

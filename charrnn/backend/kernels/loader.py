@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,8 @@ class Recurrence:
     """`recurrence_forward` and `recurrence_backward` of a cell: one launch each, or the cell's own loop if none fits.
 
     For tests, `residence` limits the choices of `plan`, and `definitions` are macros besides those of the layout.
+    `trusted(recurrence, B, H, dtype)` returns whether the kernels may be used. `gave_up` (1,) is the flag of a barrier
+    that never opens; without it the object has one of its own.
     """
 
     def __init__(
@@ -31,11 +33,15 @@ class Recurrence:
         card: Card,
         *,
         residence: tuple[bool, ...] = (True, False),
-        definitions: Mapping[str, int] = MappingProxyType({}),
+        definitions: Mapping[str, int | str] = MappingProxyType({}),
+        trusted: Callable[[Recurrence, int, int, str], bool] = lambda *_: True,
+        gave_up: Array | None = None,
     ) -> None:
         self.cupy, self.cell, self.card = cupy, cell, card
-        self.residence, self.definitions = residence, definitions
+        self.residence, self.definitions, self.trusted = residence, definitions, trusted
         self.kernels: dict[tuple[int, int, str], Kernel | None] = {}
+        self.gave_up = cupy.zeros(1, np.uint32) if gave_up is None else gave_up
+        self.has_waited = False  # whether a launch with a barrier came after the flag was last read
 
     def layout(self, B: int, H: int, itemsize: int) -> Plan | None:
         """Return how blocks share B streams of H units; None if the cell's own loop runs."""
@@ -49,17 +55,21 @@ class Recurrence:
         return f"{H} hidden units are too many for a kernel on this card"
 
     def compile(self, B: int, H: int, dtype: str) -> Kernel | None:
-        """Return the kernels for B streams of H units; None if no layout fits."""
+        """Return the kernels for B streams of H units; None if no layout fits, or they are not trusted."""
         layout = self.layout(B, H, np.dtype(dtype).itemsize)
-        if layout is None:
+        if layout is None or not self.trusted(self, B, H, dtype):
             return None
         code = source(f"{self.cell.NAME}.cu", dtype, {**layout.definitions, **self.definitions})
-        kernel = Kernel(self.cupy, self.cell, code, layout, (B, H), dtype)
+        kernel = Kernel(self.cupy, self.cell, code, layout, self.card)
         return kernel if kernel.fits else None
 
     def kernel(self, tape: Any) -> Kernel | None:
-        """Return the kernels for a tape, compiled once."""
-        (_, B, H), dtype = tape.hidden.shape, dtype_name(tape.hidden.dtype)
+        """Return the kernels for a tape."""
+        _, B, H = tape.hidden.shape
+        return self.kernel_for(B, H, dtype_name(tape.hidden.dtype))
+
+    def kernel_for(self, B: int, H: int, dtype: str) -> Kernel | None:
+        """Return the kernels for B streams of H units, compiled once."""
         if (B, H, dtype) not in self.kernels:
             if len(self.kernels) == MOST_KERNELS:
                 del self.kernels[next(iter(self.kernels))]
@@ -72,7 +82,8 @@ class Recurrence:
         if kernel is None:
             self.cell.recurrence_forward(tape, keep, backend=backend)
         else:
-            kernel.launch("recurrence_forward", tape, tape.by_W.matrix, keep, None)
+            self.has_waited |= tape.z.shape[0] > 1
+            kernel.launch("recurrence_forward", tape, tape.by_W.matrix, keep, None, self.gave_up)
 
     def recurrence_backward(self, tape: Any, dhidden: Series, keep: Array | None, *, backend: Backend) -> None:
         """Run the backward pass over a tape: see the cells."""
@@ -80,35 +91,36 @@ class Recurrence:
         if kernel is None:
             self.cell.recurrence_backward(tape, dhidden, keep, backend=backend)
         else:
-            kernel.launch("recurrence_backward", tape, tape.by_W_T.matrix.T, keep, dhidden.whole)
+            self.has_waited |= tape.z.shape[0] > 1
+            kernel.launch("recurrence_backward", tape, tape.by_W_T.matrix.T, keep, dhidden.whole, self.gave_up)
 
 
 class Kernel:
-    """Both passes of a cell for one shape (B, H), with their scratch memory, so they must not run concurrently."""
+    """Both passes of a cell for one layout. Threads may share it: a launch has scratch memory of its own."""
 
-    def __init__(self, cupy: Any, cell: Any, code: str, layout: Plan, shape: tuple[int, int], dtype: str) -> None:
+    def __init__(self, cupy: Any, cell: Any, code: str, layout: Plan, card: Card) -> None:
         module = cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=True)
-        self.cupy, self.cell, self.layout = cupy, cell, layout
+        self.cupy, self.cell, self.layout, self.card = cupy, cell, layout, card
         self.functions = {name: module.get_function(name) for name in ("recurrence_forward", "recurrence_backward")}
         for function in self.functions.values():
-            function.max_dynamic_shared_size_bytes = layout.shared
-        self.counters = cupy.zeros(layout.stream_tiles * 32, np.uint32)
-        self.carry = cupy.empty(shape, dtype)
+            # Not the layout's size: CuPy keeps functions by their text, so layouts of other sizes may have the same.
+            function.max_dynamic_shared_size_bytes = card.shared
 
     @property
     def fits(self) -> bool:
-        """Whether each multiprocessor has room for a block of the compiled kernels, as the layout assumes."""
+        """Whether the card can run all blocks at once. Of more blocks CuPy would launch only some, with a warning."""
         room, layout = self.cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor, self.layout
-        return all(room(f.kernel.ptr, layout.threads, layout.shared) >= 1 for f in self.functions.values())
+        most = min(room(f.kernel.ptr, layout.threads, layout.shared) for f in self.functions.values())
+        return layout.blocks <= most * self.card.multiprocessors
 
-    def launch(self, name: str, tape: Any, W: Array, keep: Array | None, dhidden: Array | None) -> None:
-        """Launch one pass over the tape. All blocks run at once, or the launch fails: no block waits forever."""
-        (T, B, _), (_, _, H), layout = tape.z.shape, tape.hidden.shape, self.layout
+    def launch(self, name: str, tape: Any, W: Array, keep: Array | None, dhidden: Array | None, gave_up: Array) -> None:
+        """Launch one pass over the tape. The kernel `fits`, so all blocks run at once: they wait for each other."""
+        (T, B, _), H, layout = tape.z.shape, tape.hidden.shape[2], self.layout
         sizes = (np.int32(n) for n in (T, B, H, layout.stream_tiles))
         bias = next((tape.bias[gate, 0, :] for gate in self.cell.BIASES.values()), NULL)
         cell_state = tape.cell_state if "cell_state" in self.cell.STATES else NULL
         keep = NULL if keep is None else self.cupy.ascontiguousarray(keep)
         states = (tape.z, tape.z_hidden, tape.hidden, cell_state, NULL if dhidden is None else dhidden)
-        self.counters.fill(0)
-        arguments = (*sizes, W, bias, keep, *states, self.carry, self.counters)
+        carry, counters = self.cupy.empty((B, H), tape.z.dtype), self.cupy.zeros(layout.stream_tiles * 32, np.uint32)
+        arguments = (*sizes, W, bias, keep, *states, carry, counters, gave_up)
         self.functions[name]((layout.blocks,), (layout.threads,), arguments, shared_mem=layout.shared)

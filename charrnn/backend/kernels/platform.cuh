@@ -43,6 +43,18 @@ __device__ inline unsigned load_acquire(const unsigned* counter) {
     return value;
 }
 
+// The longest wait at the barrier between blocks, in nanoseconds of `nanoseconds`.
+#ifndef MOST_WAIT
+#define MOST_WAIT 2000000000ull
+#endif
+
+// Return the time of the card's clock.
+__device__ inline unsigned long long nanoseconds() {
+    unsigned long long time;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+    return time;
+}
+
 // In a stress test (macro JITTER: nanoseconds), pause for a pseudo-random time before a block signals the others.
 #ifdef JITTER
 __device__ inline void jitter(unsigned seed) {

@@ -15,6 +15,9 @@
 
 #include "platform.cuh"
 
+// How often a barrier loads its counter before it reads the clock, which is slow.
+constexpr unsigned LOADS = 1024;
+
 // Most slices of a sum. With more slices, more threads share the sum, but adding up the slices takes longer.
 constexpr int MOST_SLICES = 32;
 
@@ -31,6 +34,7 @@ struct Layer {
     const REAL* dhidden;  // (T, B, H)
     REAL* carry;          // (B, H): what a step of the adjoint passes to step t-1 besides dz
     unsigned* counters;   // one for each stream tile, 32 words apart; zero at the launch
+    unsigned* gave_up;    // how often a block gave up at a barrier; the host reads it with the results
 
     __device__ REAL keep_at(int t, int b) const { return keep ? keep[t * B + b] : REAL(1); }
 };
@@ -153,6 +157,8 @@ struct Rows {
 __device__ inline REAL sigmoid(REAL x) { return (1 + tanh(x / 2)) / 2; }
 
 // Wait until all blocks of the same streams have called this for the `round`-th time; what they wrote is then visible.
+// If that takes longer than MOST_WAIT, or a block gave up before, add to `gave_up` and go on: the results are wrong, but
+// the launch ends.
 __device__ inline void grid_barrier(const Layer& a, int stream_tile, int round) {
     unsigned* counter = a.counters + stream_tile * 32;
     const unsigned blocks = gridDim.x / a.stream_tiles;
@@ -160,7 +166,13 @@ __device__ inline void grid_barrier(const Layer& a, int stream_tile, int round) 
     if (threadIdx.x == 0) {
         jitter(blockIdx.x * 31 + round);
         add_release(counter);
-        while (load_acquire(counter) < round * blocks) {}
+        unsigned long long began = 0;
+        for (unsigned loads = 1; load_acquire(counter) < round * blocks; loads++) {
+            if (loads % LOADS) continue;
+            if (!began) began = nanoseconds();
+            if (nanoseconds() - began > MOST_WAIT) add_release(a.gave_up);
+            if (load_acquire(a.gave_up)) break;
+        }
     }
     __syncthreads();
 }
@@ -220,5 +232,7 @@ __device__ void backward(const Layer& a) {
 
 #define LAYER                                                                                                        \
     int T, int B, int H, int stream_tiles, const REAL *W, const REAL *bias, const REAL *keep, REAL *z, REAL *z_hidden, \
-        REAL *hidden, REAL *cell_state, const REAL *dhidden, REAL *carry, unsigned *counters
-#define LAYER_VALUES T, B, H, stream_tiles, W, bias, keep, z, z_hidden, hidden, cell_state, dhidden, carry, counters
+        REAL *hidden, REAL *cell_state, const REAL *dhidden, REAL *carry, unsigned *counters,                        \
+        unsigned *gave_up
+#define LAYER_VALUES                                                                                                 \
+    T, B, H, stream_tiles, W, bias, keep, z, z_hidden, hidden, cell_state, dhidden, carry, counters, gave_up
