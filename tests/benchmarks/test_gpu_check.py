@@ -220,22 +220,6 @@ def test_stress_finds_other_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-<<<<<<< ours
-@compiled
-def test_the_plain_loop_launches_no_kernel_of_ours() -> None:
-    """The plain loop launches no kernel for recurrence, loss or update; the same steps with kernels do."""
-    counts = []
-    with fake_cupy.installed():
-        for device in (Plain(0), fake_cupy.backend()):
-            subject = gpu_results.trainer(device, gpu_results.TINY)
-            cupy_arrays.log.clear()
-            gpu_results.steps(subject, 2)
-            counts.append(cupy_arrays.log.count("kernel"))
-    assert counts == [0, 2 * 5 + 1]  # and the masks of both
-
-
-=======
->>>>>>> theirs
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
     """A system that hangs or dies is a row with the reason; the others are measured."""
     said = "print('{\"ready\": true}', flush=True)\n"
