@@ -144,7 +144,7 @@ class CupyBackend(Backend):
         waited = [recurrence for recurrence in self.recurrences.values() if recurrence.has_waited]
         for recurrence in waited:
             recurrence.has_waited = False
-        if waited and self.cupy.asnumpy(self.gave_up)[0]:  # sync
+        if any(self.cupy.asnumpy(recurrence.gave_up)[0] for recurrence in waited):  # sync
             raise DeviceError(
                 f"{self.name}: a kernel waited too long for its own blocks, so its results are not used: "
                 "add --kernels off (train --resume --kernels off continues a run from its last checkpoint)"

@@ -142,7 +142,7 @@ def test_errors_are_relative_to_the_largest_element() -> None:
     assert np.isnan(worst({"x": a, "y": a * np.nan, "z": a}, {"x": a + 1, "y": a, "z": a}))
 
 
-PROBLEM = cupy.problem
+PROBLEM, INSTALLED = cupy.problem, cupy.wheels
 """The function itself, which the fixture `call` replaces."""
 
 
@@ -150,6 +150,7 @@ PROBLEM = cupy.problem
 def test_devices_checks_every_kernel(checking: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has each cell with each dtype and tier, and each function; the verdicts before it are forgotten."""
     monkeypatch.setattr(cupy, "problem", PROBLEM)
+    monkeypatch.setattr(cupy, "wheels", INSTALLED)
     checking.mkdir(parents=True)
     (checking / "earlier.json").touch()
     out, _ = call("devices", "--check")
