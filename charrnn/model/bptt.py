@@ -35,13 +35,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from charrnn.backend import Array, Backend
-from charrnn.model.dropout import (
-    drop_inputs,
-    drop_outputs,
-    drop_recurrent,
-    drop_recurrent_backward,
-    no_character_where,
-)
+from charrnn.model.dropout import drop_inputs, drop_outputs, drop_recurrent, drop_recurrent_backward
 from charrnn.model.network import Network, State, Views, Workspace
 
 
@@ -93,7 +87,7 @@ def loss_and_grad(
             chunk = chunk._replace(inputs=drop_inputs(chunk.inputs, chunk.input_mask, backend=backend))
         if chunk.begins is not None:
             begins = backend.xp.reshape(chunk.begins, (-1,))
-            chunk = chunk._replace(inputs=no_character_where(begins, chunk.inputs, network.vocab_size, backend=backend))
+            chunk = chunk._replace(inputs=backend.xp.where(begins, work.no_character, chunk.inputs))
         if chunk.recurrent_masks is not None:
             params = drop_recurrent(params, chunk.recurrent_masks, out=work.masked_W_hh, backend=backend)
         prepare(network, params, work)

@@ -32,13 +32,8 @@ def drop_inputs(inputs: Array, mask: Array, *, backend: Backend) -> Array:
     ids = xp.reshape(inputs, (-1, B))
     rows = xp.arange(B, dtype=ids.dtype, device=backend.device) * V
     dropped = xp.take(xp.reshape(mask, (-1,)), xp.reshape(ids + rows[None, :], (-1,)), axis=0)
-    return no_character_where(dropped, inputs, V, backend=backend)
-
-
-def no_character_where(mask: Array, inputs: Array, V: int, *, backend: Backend) -> Array:
-    """Return the ids (T·B,) with V, the id of "no character", where `mask` (T·B,) is true."""
-    xp = backend.xp
-    return xp.where(mask, xp.asarray(V, dtype=inputs.dtype, device=backend.device), inputs)
+    nothing = xp.asarray(V, dtype=ids.dtype, device=backend.device)
+    return xp.where(dropped, nothing, inputs)
 
 
 def drop_outputs(outputs: Array, mask: Array, *, out: Array, backend: Backend) -> Array:

@@ -119,6 +119,7 @@ class Workspace:
         layers: the arrays of each layer.
         table: (V+1, G·H), the row of W_xh plus b_h that each character adds to the first layer's gates. The last row is
             the bias alone: the input "no character", of a dropped character and of the start of a document.
+        no_character: V, a 0-d array of ids.
         dtable: the gradient of `table`; only with `dropout` or a start symbol.
         masked_W_hh: (L, H, G·H), the recurrent weights times their masks; only with `dropout`.
         blocks: the T·B rows in blocks. One block unless V is large.
@@ -135,6 +136,7 @@ class Workspace:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         self.table = backend.empty((V + 1, network.cell.GATES * H), dtype)
+        self.no_character = backend.zeros((), "int64") + V
         self.dtable = backend.empty(self.table.shape, dtype) if dropout or network.start_symbol else None
         self.masked_W_hh = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if dropout else None
         rows = min(T * B, max(H, MOST_LOGITS // V))
