@@ -46,7 +46,9 @@ def charrnn(*words: object, status: int = 0, stdin: bytes = b"") -> tuple[bytes,
 def contents(run: str) -> dict[str, bytes]:
     """Return every file of a run but those that hold times or describe the last process."""
     files = {path.relative_to(run).as_posix(): path for path in Path(run).rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in ("metrics.jsonl", "environment.json")}
+    return {
+        name: path.read_bytes() for name, path in files.items() if name not in ("metrics.jsonl", "environment.json")
+    }
 
 
 def stop_and_resume() -> None:
