@@ -197,6 +197,7 @@ def passes(check: Callable[[], None]) -> bool:
 
 def main() -> int:
     """Run all checks in a temporary directory."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     del sys.path[0]  # the folder of this file, whose subdirectories are no packages
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="charrnn-smoke-", ignore_cleanup_errors=True) as folder:
