@@ -196,7 +196,7 @@ PARTS: dict[str, Callable[[str], str]] = {
 
 
 def generated(page: str) -> str:
-    """Return a page with its generated parts made anew."""
+    """Return a page with its generated parts as the program is now."""
     return PART.sub(lambda m: f"{m[1]}\n{PARTS[m[2]](m[3])}\n\n{m[4]}", page)
 
 

@@ -1,4 +1,4 @@
-"""The check of kernels in a child process: which are used, and what a user is told about the others."""
+"""The check of kernels in a child process: which kernels are used, and the line about a kernel that is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of networks that know how documents begin, against a loop that reads each document anew."""
+"""Samples of networks that know how documents begin, compared with a loop that reads every document from its start."""
 
 from __future__ import annotations
 
