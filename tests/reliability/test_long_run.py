@@ -49,7 +49,8 @@ def watched(work: str, trained: Path, run: Path) -> list[dict[str, int]]:
 def test_a_long_run_holds_no_more(trained: Path, tmp_path: Path) -> None:
     """Over 100,000 steps with evaluations, samples and checkpoints, memory and files stay those of the first tenth."""
     looks = watched("recorded", trained, tmp_path / "r")
-    assert {look["files"] for look in looks} == {6}  # config.toml, baselines.json, two logs, .lock, .pid
+    names = {"config.toml", "environment.json", "baselines.json", "metrics.jsonl", "samples.txt", ".lock", ".pid"}
+    assert {look["files"] for look in looks} == {len(names)}
     assert max(look["checkpoints"] for look in looks) <= LogConfig().keep + 2
     assert checkpoint.steps(tmp_path / "r")[-1] == long_run.STEPS
     sample = LogConfig().sample_length + len("--- step 100000 ---\n\n\n")
