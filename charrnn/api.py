@@ -50,7 +50,8 @@ class SamplingOptions(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    stop: str
+    stop: str | Iterable[str]
+    keep_stop: bool
     seed: int | None
     unknown: str
 
@@ -107,7 +108,8 @@ class Model:
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
-            stop: end before this string.
+            stop: end before this string, or before the first of several strings.
+            keep_stop: end after the string instead.
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 
@@ -132,7 +134,8 @@ class Model:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
-        stop: str = "",
+        stop: str | Iterable[str] = "",
+        keep_stop: bool = False,
         seed: int | None = None,
         batch: int = 0,
         unknown: str = "error",
@@ -159,8 +162,9 @@ class Model:
             length=length,
             count=count,
             settings=settings,
-            stop=stop,
             rng=rng,
+            stops=stop_strings(stop),
+            keep_stop=keep_stop,
         )
 
     def evaluate(
@@ -263,6 +267,15 @@ class Model:
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+
+def stop_strings(stop: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the strings of the argument `stop`, without empty ones. Raises `ConfigError` for anything else."""
+    strings = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, Iterable) else (stop,)
+    for string in strings:
+        if not isinstance(string, str):
+            raise ConfigError(f"stop must be a string or several, not {string!r}")
+    return tuple(filter(None, strings))
 
 
 def rebuild(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LONGEST_PROMPT = 1 << 24
 """Most characters of a prompt from a file: the network needs minutes to read this many."""
+LONGEST_STOP = 10_000
+"""Most characters of a stop string from a file."""
 DEFAULT_MEMORY = 8 << 30
 """Bytes of memory that are assumed if the system does not report its memory."""
 BYTES_PER_CHARACTER = 8
@@ -33,6 +35,14 @@ def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Mo
 def read_prompt(name: str, encoding: str) -> str:
     """Return the text of a prompt file, `-` for standard input."""
     return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
+
+
+def read_stop(name: str, encoding: str) -> str:
+    """Return the stop string of a file, which is its whole text. Raises `TextError` for an empty file."""
+    stop = read_text(name, encoding, LONGEST_STOP, "a stop string is short")
+    if not stop:
+        raise TextError(f"{name}: the file is empty: write the stop string into it")
+    return stop
 
 
 def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:

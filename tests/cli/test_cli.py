@@ -88,6 +88,9 @@ ERRORS = [
     ("sample R --count 0", "Invalid value for '--count': 0 is not in the range 1<=x<=100000."),
     ("sample R --seed -1", "Invalid value for '--seed': -1 is not in the range x>=0."),
     ("sample R --prompt a --prompt-file t.txt", "use --prompt or --prompt-file, not both"),
+    (r"sample R --prompt \d+", r"--prompt: \d is not an escape: write \\ for a backslash"),
+    (r"sample R --stop a --stop \q", r"--stop: \q is not an escape: write \\ for a backslash"),
+    ("sample R --stop-file bogus.txt", "bogus.txt: there is no such file"),
     ("sample R --prompt-file bogus.txt", "bogus.txt: there is no such file"),
     (
         "sample R --prompt sXYe",
