@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +34,31 @@ def load_model(run: Path, checkpoint: str, device: str, no_fallback: bool) -> Mo
         print_notice(line)
     print_notice(f"checkpoint: {model.source} on {model.network.backend.name}")
     return model
+
+
+def warn_of_unread_input() -> None:
+    """Print that standard input is not read, if it is a file or a pipe with something in it.
+
+    It is no error: in `ssh host bash -s < script.sh`, the rest of the script is in the standard input of every command.
+    """
+    with suppress(AttributeError, OSError, ValueError):  # closed, or a stream in memory
+        descriptor = sys.stdin.fileno()
+        if unread_bytes(descriptor):
+            print_notice("standard input is not read: write - in the place of FILES to train on it")
+
+
+def unread_bytes(descriptor: int) -> int:
+    """Return how many bytes a file or pipe still has; 0 for anything else, such as a terminal. Reads nothing."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return max(0, status.st_size - os.lseek(descriptor, 0, os.SEEK_CUR))
+    with suppress(ImportError):  # Windows has neither module
+        import fcntl
+        import termios
+
+        if stat.S_ISFIFO(status.st_mode):
+            return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return 0
 
 
 def read_prompt(name: str, encoding: str) -> str:
