@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,11 @@ from charrnn.backend.kernels.fused import Fused
 from charrnn.backend.kernels.loader import Recurrence
 
 WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy-cuda11x", "cupy")
+NOT_INSTALLED = "CuPy has no build for macOS" if sys.platform == "darwin" else "CuPy is not installed"
+PCI = Path("/sys/bus/pci/devices")
+"""Where Linux lists the cards of the machine."""
+NVIDIA, DISPLAY = "0x10de", "0x03"
+"""The vendor of a PCI card, and how the class of a graphics or compute card begins."""
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
@@ -155,9 +164,7 @@ def problem(index: int) -> str | None:
     if len(installed) > 1:
         return f"two CuPy packages are installed ({' and '.join(installed)}): pip uninstall both, then {REMEDY}"
     if not installed:
-        if sys.platform == "darwin":
-            return "CuPy has no build for macOS"
-        return f"CuPy is not installed: {REMEDY}"
+        return NOT_INSTALLED if sys.platform == "darwin" else f"{NOT_INSTALLED}: {REMEDY}"
     try:
         import cupy
     except Exception as error:
@@ -193,6 +200,21 @@ def wheels() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return installed
+
+
+def nvidia_is_present() -> bool:
+    """Return whether this machine seems to have an NVIDIA card or driver. CuPy is not imported, no program is run."""
+    if Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi"):
+        return True
+    with suppress(OSError):
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return True
+    with suppress(OSError):
+        for card in PCI.iterdir():
+            vendor, kind = ((card / name).read_text() for name in ("vendor", "class"))
+            if vendor.startswith(NVIDIA) and kind.startswith(DISPLAY):
+                return True
+    return False
 
 
 def first_line(error: BaseException) -> str:
