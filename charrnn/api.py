@@ -9,19 +9,18 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from charrnn import backend, seeds
+from charrnn import arguments, backend, seeds
 from charrnn import checkpoint as checkpoints
 from charrnn import config as configuration
 from charrnn import text as texts
 from charrnn.checkpoint import Checkpoint, Meta, tensor_shapes
-from charrnn.config import Config
+from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
 from charrnn.evaluation.protocols import first_position, surprises
@@ -33,12 +32,10 @@ from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training.events import Ended, Event
 
-__all__ = ["Model", "SamplingOptions", "device_params", "load", "path_list", "train"]
+__all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
-LONGEST_FILE_NAME = 256
-"""A text of at least this many characters is never the name of a file."""
 UNKNOWN_TEXT = hashlib.sha256().hexdigest()
 """The hash that `Model.save` writes when the training text is unknown."""
 
@@ -145,14 +142,16 @@ class Model:
         Another `batch` number gives other texts from the same `seed`. The other arguments and the errors are those of
         `sample` and `stream`.
         """
-        settings = Settings(temperature, top_k, top_p)
+        numbers = {"temperature": temperature, "top_p": top_p}
+        temperature, top_p = (arguments.number(value, name) for name, value in numbers.items())
+        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p)
+        length, count = arguments.whole(length, "length"), arguments.whole(count, "count")
         if length < 0 or count < 1:
             raise ConfigError(
                 f"a sample needs a length of at least 0 and a count of at least 1, not {length} and {count}"
             )
-        if seed is not None and seed < 0:
-            raise ConfigError(f"--seed must be at least 0, not {seed}")
-        ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
+        seed = None if seed is None else arguments.whole(seed, "--seed", 0)
+        ids = self.vocabulary.encode(arguments.string(prompt, "the prompt"), what="the prompt", unknown=unknown)
         rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
         return pieces(
             self.network,
@@ -163,7 +162,7 @@ class Model:
             count=count,
             settings=settings,
             rng=rng,
-            stops=stop_strings(stop),
+            stops=tuple(filter(None, arguments.strings(stop, "stop"))),
             keep_stop=keep_stop,
         )
 
@@ -189,6 +188,7 @@ class Model:
         """
         if dynamic and window is not None:
             raise ConfigError("use --dynamic or --window, not both")
+        window = None if window is None else arguments.whole(window, "--window")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
@@ -215,6 +215,7 @@ class Model:
         and no position in a text, so training cannot be resumed from it.
         Raises `CheckpointError` if the file cannot be written.
         """
+        path = arguments.path(path, "path")
         corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
         sha256 = self.training_text_hash() or UNKNOWN_TEXT
         meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, sha256, math.log(V), best=None, samples_size=0)
@@ -225,7 +226,7 @@ class Model:
         for name, array in self.params.items():
             for full in {f"parameters/{name}", f"average/{name}"} & shapes.keys():
                 tensors[full] = self.network.backend.to_host(array)
-        checkpoints.save(Path(path), Checkpoint(meta, tensors))
+        checkpoints.save(path, Checkpoint(meta, tensors))
 
     def training_text_hash(self) -> str:
         """Return the SHA-256 of the training text; empty if unknown."""
@@ -243,7 +244,7 @@ class Model:
 
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
-        ids = self.vocabulary.encode(text, unknown=unknown)
+        ids = self.vocabulary.encode(arguments.string(text, "the text"), unknown=unknown)
         separator = self.config.data.document_separator
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
 
@@ -267,15 +268,6 @@ class Model:
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
-
-
-def stop_strings(stop: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the strings of the argument `stop`, without empty ones. Raises `ConfigError` for anything else."""
-    strings = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, Iterable) else (stop,)
-    for string in strings:
-        if not isinstance(string, str):
-            raise ConfigError(f"stop must be a string or several, not {string!r}")
-    return tuple(filter(None, strings))
 
 
 def rebuild(
@@ -312,7 +304,7 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
     used, and `ConfigError` for a device name that does not exist.
     """
     configuration.checked({"train": {"device": device}}, "--device")
-    path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
+    path, saved, notices = checkpoints.find(arguments.path(run, "run"), str(checkpoint))
     choice = backend.choose(device, fallback=fallback)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     vector = choice.backend.from_host(saved.weights(network.layout))
@@ -330,10 +322,10 @@ def load(run: str | Path, *, checkpoint: str | int = "best", device: str = "auto
 
 
 def train(
-    text: str | None = None,
+    text: str | Iterable[str] | None = None,
     *,
     files: str | Path | Iterable[str | Path] = (),
-    config: str | None = None,
+    config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -348,7 +340,9 @@ def train(
     """Train a network and return it as it is after the last step; `load(out)` returns the best checkpoint.
 
     Args:
-        text: the training text itself; or use `files`.
+        text: the training text itself, or its documents: a list or any other iterable of strings, of which each is
+            ended by `data.document_separator`. If that key is not set, it becomes as many line ends as no document
+            has in a row. Or use `files`.
         files: names of files, patterns or directories, or a single one. Without `text` and `files` the embedded corpus
             is used.
         config: a TOML file, or the name of a preset.
@@ -365,25 +359,29 @@ def train(
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
     """
-    values = dict(settings or {})
+    values = arguments.settings(settings or {})
     if init_from is not None:
-        values["train.init_from"] = str(Path(init_from))
+        values["train.init_from"] = str(arguments.path(init_from, "init_from"))
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
-    if text is not None and names_file(text):
-        raise TextError(f"{text} is a file, not the text to learn: write files=[{text!r}]")
+    preset = configuration.read(str(arguments.path(config, "config"))) if config else {}
+    options = configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values))
+    if text is not None:
+        text, options = as_one_text(arguments.training_text(text), preset, options)
+    if not callable(on_event):
+        raise ConfigError(f"on_event must be a function of one event, not {arguments.shown(on_event)}")
     session = prepare(
         Request(
-            files=tuple(map(str, path_list(files))),
+            files=tuple(arguments.paths(files, "files")),
             text=text,
-            preset=configuration.read(config) if config else {},
-            options=configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values)),
-            out=Path(out) if out is not None else None,
+            preset=preset,
+            options=options,
+            out=arguments.path(out, "out") if out is not None else None,
             resume=resume,
             overwrite=overwrite,
             fallback=fallback,
-            threads=threads,
-            minutes=minutes,
+            threads=arguments.whole(threads, "threads"),
+            minutes=None if minutes is None else arguments.number(minutes, "minutes"),
         )
     )
     for event in session.events():
@@ -402,13 +400,10 @@ def train(
     )
 
 
-def path_list(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
-    """Return `paths`, or a list that holds it if it is a single path."""
-    return [paths] if isinstance(paths, (str, Path)) else paths
-
-
-def names_file(text: str) -> bool:
-    """Return whether `text` is the name of an existing file."""
-    with suppress(OSError):
-        return len(text) < LONGEST_FILE_NAME and Path(text).is_file()
-    return False
+def as_one_text(text: str | list[str], preset: Table, options: Table) -> tuple[str, Table]:
+    """Return a text, or documents joined to one, and `options` with the separator that ends each document."""
+    if isinstance(text, str):
+        return text, options
+    data = configuration.merged(preset, options).get("data", {})
+    whole, separator = texts.joined(text, data.get("document_separator", ""))
+    return whole, configuration.merged(options, {"data": {"document_separator": separator}})
