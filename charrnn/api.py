@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -24,10 +26,12 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
 from charrnn.evaluation.protocols import first_position, surprises
+from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
+from charrnn.notebook import is_interactive, progress_bar
 from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
-from charrnn.run.session import prepare
+from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces
 from charrnn.text import Corpus, Part, Vocabulary
 from charrnn.training.events import Ended, Event
@@ -335,6 +339,7 @@ def train(
     fallback: bool = True,
     threads: int = 0,
     minutes: float | None = None,
+    progress: bool | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Model:
     """Train a network and return it as it is after the last step; `load(out)` returns the best checkpoint.
@@ -355,7 +360,12 @@ def train(
         fallback: whether to use the CPU if the CUDA device cannot be used.
         threads: number of workers; 0 means one for each core.
         minutes: stop after this many minutes; the number of steps is planned to fit.
+        progress: whether to show a progress bar; None shows one in a notebook or at a prompt, and none in a script.
         on_event: called with every event of `charrnn.training.events`.
+
+    Ctrl-C, the stop button of a notebook, or a `KeyboardInterrupt` from `on_event` ends training after the step: the
+    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned. `Model.notices` has a
+    line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises `KeyboardInterrupt` at once.
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
     """
@@ -370,34 +380,56 @@ def train(
         text, options = as_one_text(arguments.training_text(text), preset, options)
     if not callable(on_event):
         raise ConfigError(f"on_event must be a function of one event, not {arguments.shown(on_event)}")
-    session = prepare(
-        Request(
-            files=tuple(arguments.paths(files, "files")),
-            text=text,
-            preset=preset,
-            options=options,
-            out=arguments.path(out, "out") if out is not None else None,
-            resume=resume,
-            overwrite=overwrite,
-            fallback=fallback,
-            threads=arguments.whole(threads, "threads"),
-            minutes=None if minutes is None else arguments.number(minutes, "minutes"),
+    with deferred_interrupt() as interrupt:
+        session = prepare(
+            Request(
+                files=tuple(arguments.paths(files, "files")),
+                text=text,
+                preset=preset,
+                options=options,
+                out=arguments.path(out, "out") if out is not None else None,
+                resume=resume,
+                overwrite=overwrite,
+                fallback=fallback,
+                threads=arguments.whole(threads, "threads"),
+                minutes=None if minutes is None else arguments.number(minutes, "minutes"),
+                interrupted=lambda: interrupt.requested,
+            )
         )
-    )
-    for event in session.events():
-        on_event(event)
-        if isinstance(event, Ended) and event.reason == "diverged":
-            raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+        notices = run(session, interrupt, on_event, is_interactive() if progress is None else progress)
     return Model(
         session.network,
         session.network.views(session.loop.trainer.average),
         session.config,
         session.corpus.vocabulary,
         session.loop.trainer.done,
-        notices=session.notices,
+        notices=(*session.notices, *notices),
         corpus=session.corpus,
         optimizer_state=session.loop.snapshot().checkpoint.optimizer_state,
     )
+
+
+def run(
+    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], show_progress: bool
+) -> tuple[str, ...]:
+    """Train to the end, or until `interrupt` is requested. Return lines for the user; they are printed, too."""
+    with progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
+        for event in events:
+            show(event)
+            try:
+                on_event(event)
+            except KeyboardInterrupt:  # between two steps, so the run can still be saved
+                if interrupt.requested:
+                    raise
+                interrupt.requested = True
+            if isinstance(event, Ended) and event.reason == "diverged":
+                raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+            if isinstance(event, Ended) and event.reason == "interrupted":
+                saved = f"; {session.out} is saved, and resume=True continues it" if session.out else ""
+                notice = f"interrupted at step {event.at.step:,} of {session.config.train.steps:,}{saved}"
+                print(notice, file=sys.stderr)
+                return (notice,)
+    return ()
 
 
 def as_one_text(text: str | list[str], preset: Table, options: Table) -> tuple[str, Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class Session:
         """The checkpoint that this run continues from; None for a new run."""
         return self.earlier.checkpoint
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Train, and yield each event after it is recorded in the run directory. A finished run has no events."""
         if self.finished:
             if self.out is not None and self.checkpoint is not None:

@@ -61,7 +61,7 @@ class Module:
         ("minutes must be a number", lambda _: charrnn.train(TEXT, minutes="2")),
         ("on_event must be a function", lambda _: charrnn.train(TEXT, on_event=3)),
         ("run must be a string or a Path, not None", lambda _: charrnn.load(None)),
-        ("train.device must be a string, not 3", lambda m: charrnn.load("r", device=3)),
+        ("train.device must be a string, not 3", lambda _: charrnn.load("r", device=3)),
         ("the prompt must be a string, not 5", lambda m: m.sample(5)),
         ("the prompt is bytes", lambda m: m.sample(b"she")),
         ("length must be a whole number, not 1.5", lambda m: m.sample(length=1.5)),
