@@ -9,7 +9,7 @@ import hashlib
 import math
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from charrnn.checkpoint import Checkpoint, Meta, tensor_shapes
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
+from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_grad, next_probabilities
 from charrnn.evaluation.protocols import first_position, surprises
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
@@ -33,7 +34,7 @@ from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces
-from charrnn.text import Corpus, Part, Vocabulary
+from charrnn.text import Corpus, Ids, Part, Vocabulary
 from charrnn.training.events import Ended, Event
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
@@ -211,6 +212,92 @@ class Model:
         if np.isnan(nats).any():
             raise OverflowingError
         return nats
+
+    def predict(self, prompt: str = "", *, top: int = 10, unknown: str = "error") -> list[tuple[str, float]]:
+        """Return the `top` most probable characters after `prompt` with their probabilities, the most probable first.
+
+        Args:
+            prompt: the text before the character. What is before its last document has no influence. If the network
+                learned how documents begin, an empty prompt, and one that ends a document, mean the start of a
+                document; otherwise an empty prompt means the frequencies of the training text.
+            top: how many characters; 0 means all, whose probabilities add up to 1.
+            unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
+
+        The errors are those of `sample`.
+        """
+        top = arguments.whole(top, "top", 0)
+        ids = self.vocabulary.encode(arguments.string(prompt, "the prompt"), what="the prompt", unknown=unknown)
+        ids = self.last_document(ids)
+        if len(ids):
+            probabilities = next_probabilities(self.network, self.params, ids)
+        else:
+            probabilities = np.array(self.vocabulary.counts) / sum(self.vocabulary.counts)
+        order = np.argsort(-probabilities, kind="stable")[: top or None]
+        return [(self.vocabulary.characters[i], float(probabilities[i])) for i in order]
+
+    def last_document(self, ids: Ids) -> Ids:
+        """Return the last document of a text, after the start symbol if the network has one."""
+        separator, text = self.config.data.document_separator, self.vocabulary.decode(ids)
+        more = "b" if separator.startswith("a") else "a"  # begins a document if the text ends one
+        starts = texts.document_starts(text + more * self.network.start_symbol, separator)
+        ids = ids[starts[-1] if len(starts) else 0 :].astype(np.int64)
+        return np.concatenate([[len(self.vocabulary)], ids]) if self.network.start_symbol else ids
+
+    def states(self, text: str, *, unknown: str = "error") -> dict[str, HostArray]:
+        """Return the states after each of the T characters of `text`: name -> (T, L, H), for L layers of H units.
+
+        The names are `hidden` and, for an LSTM, `cell_state`. Each document is read from a zero state and, if the
+        network learned how documents begin, after the start symbol. `unknown` and the errors are those of `score`.
+        """
+        return hidden_states(self.network, self.params, self.encode(text, unknown))
+
+    def loss_and_grad(
+        self,
+        inputs: str | Sequence[int],
+        targets: str | Sequence[int],
+        state: Mapping[str, HostArray] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        hidden_gradient: bool = False,
+    ) -> LossAndGrad:
+        """Return the loss of a stretch of text and its gradient, which min-char-rnn computes in `lossFun`.
+
+        Nothing is divided by T or clipped, and no weight changes.
+
+        Args:
+            inputs: T characters, or their ids in `vocabulary`. If the network learned how documents begin, the id V is
+                the start symbol.
+            targets: T characters or ids: the one after each input.
+            state: name -> (L, H) before the first input, as in the result of the stretch before; None means zeros.
+            weights: T factors of the surprises in the loss; None means 1.
+            hidden_gradient: whether to compute dL/dh (T, L, H), too.
+
+        Raises `ConfigError` for arguments that do not fit, `TextError` for unknown characters, and `OverflowingError`
+        if the network's numbers overflow.
+        """
+        network, V = self.network, len(self.vocabulary)
+        read = self.ids(inputs, "inputs", V + network.start_symbol)
+        T, wanted = len(read), self.ids(targets, "targets", V)
+        if T == 0 or len(wanted) != T:
+            raise ConfigError(f"inputs and targets need the same length of at least 1, not {T} and {len(wanted)}")
+        factors = np.ones(T) if weights is None else arguments.array(weights, "weights", (T,))
+        shape = (network.num_layers, network.hidden_size)
+        if state is not None and (not isinstance(state, Mapping) or set(state) != set(network.cell.STATES)):
+            raise ConfigError(f"state must be a dict with the keys {', '.join(network.cell.STATES)}")
+        before = {
+            name: np.zeros(shape) if state is None else arguments.array(state[name], f"state {name}", shape)
+            for name in network.cell.STATES
+        }
+        return loss_and_grad(network, self.params, read, wanted, before, factors, hidden=hidden_gradient)
+
+    def ids(self, characters: str | Sequence[int], what: str, most: int) -> Ids:
+        """Return characters, or their ids, as ids. Raises `ConfigError` for an id that is not below `most`."""
+        if isinstance(characters, str):
+            return self.vocabulary.encode(characters, what=what)
+        numbers = arguments.array(characters, what, (None,))
+        if not ((numbers >= 0) & (numbers < most) & (numbers % 1 == 0)).all():
+            raise ConfigError(f"{what} must be a string, or ids from 0 to {most - 1}")
+        return numbers.astype(np.int64)
 
     def save(self, path: str | Path) -> None:
         """Write the network to a checkpoint file, which `charrnn.load`, `charrnn sample` and `--init-from` read.

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charrnn.errors import ConfigError, TextError
 
 LONGEST_FILE_NAME = 256
@@ -65,6 +67,17 @@ def number(value: Any, what: str) -> float:
         if not isinstance(value, (str, bytes, bool)):
             return float(value)
     raise ConfigError(f"{what} must be a number, not {shown(value)}")
+
+
+def array(value: Any, what: str, shape: tuple[int | None, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return finite numbers as an array (float64). Raises `ConfigError` for another shape; None matches any size."""
+    with suppress(TypeError, ValueError):
+        numbers = np.asarray(value, dtype=np.float64)
+        fits = numbers.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, numbers.shape, strict=True))
+        if fits and np.isfinite(numbers).all():
+            return numbers
+    sizes = ", ".join("any" if n is None else str(n) for n in shape)
+    raise ConfigError(f"{what} must be finite numbers of shape ({sizes}), not {shown(value)}")
 
 
 def path(value: Any, what: str) -> Path:
