@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
-from charrnn import arguments, backend, seeds
+from charrnn import arguments, backend, notebook, seeds
 from charrnn import checkpoint as checkpoints
 from charrnn import config as configuration
 from charrnn import text as texts
@@ -29,7 +29,6 @@ from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_g
 from charrnn.evaluation.protocols import first_position, surprises
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
-from charrnn.notebook import is_interactive, progress_bar
 from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
@@ -41,6 +40,8 @@ __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
+BATCH = 64
+"""Most texts that `sample` computes together."""
 UNKNOWN_TEXT = hashlib.sha256().hexdigest()
 """The hash that `Model.save` writes when the training text is unknown."""
 
@@ -93,6 +94,22 @@ class Model:
         shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
         return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the network and its training, which a notebook shows."""
+        model, steps = self.config.model, self.config.train.steps
+        documents = repr(self.config.data.document_separator) if self.config.data.document_separator else ""
+        rows = {
+            "network": f"{model.cell}, {model.num_layers} x {model.hidden_size}, {model.dtype}",
+            "parameters": f"{self.network.layout.parameters:,}",
+            "characters": f"{len(self.vocabulary):,}: {notebook.shortened(self.vocabulary.characters)}",
+            "steps": f"{self.step:,} of {steps:,}" if self.step < steps else f"{self.step:,}",
+            "text": self.corpus.name if self.corpus else "",
+            "document separator": documents,
+            "checkpoint": str(self.source or ""),
+            "device": self.network.backend.name,
+        }
+        return notebook.html_table("charrnn.Model", rows)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
         to_host = self.network.backend.to_host
@@ -100,11 +117,22 @@ class Model:
         rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
         return rebuild, (weights, self.network.backend.name, self.config, self.vocabulary, self.step, rest)
 
-    def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
-        """Return text that continues `prompt`, without the prompt.
+    @overload
+    def sample(self, prompt: str = "", *, count: None = None, **options: Unpack[SamplingOptions]) -> str: ...
+
+    @overload
+    def sample(self, prompt: str = "", *, count: int, **options: Unpack[SamplingOptions]) -> list[str]: ...
+
+    def sample(
+        self, prompt: str = "", *, count: int | None = None, **options: Unpack[SamplingOptions]
+    ) -> str | list[str]:
+        """Return text that continues `prompt`, without the prompt; with `count`, a list of so many texts.
+
+        The texts of a list are those that `charrnn sample --count` prints with the same seed.
 
         Args:
             prompt: the text to continue. If empty, the first character is drawn by its frequency in the training text.
+            count: number of texts; None, the default, returns one text that is no list.
             length: number of characters; default 500.
             temperature: divides the logits; 0 always chooses the most probable character; default 0.8.
             top_k: choose among the k most probable characters only; 0, the default, means all.
@@ -118,7 +146,16 @@ class Model:
         Raises `ConfigError` for an option out of range, `TextError` for a prompt that cannot be used, and
         `OverflowingError` if the network's numbers overflow.
         """
-        return "".join(self.stream(prompt, **options))
+        if count is None:
+            return "".join(self.stream(prompt, **options))
+        count = arguments.whole(count, "count", 1)
+        if options.get("seed") is None:
+            options["seed"] = secrets.randbits(32)
+        made = list[str]()
+        for first in range(0, count, BATCH):
+            pieces = self.sample_many(prompt, count=min(BATCH, count - first), batch=first // BATCH, **options)
+            made += map("".join, zip(*pieces, strict=True))
+        return made or [""] * count
 
     def stream(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> Iterator[str]:
         """Return an iterator over the pieces of the text that `sample` returns, each as soon as it is computed.
@@ -227,21 +264,13 @@ class Model:
         """
         top = arguments.whole(top, "top", 0)
         ids = self.vocabulary.encode(arguments.string(prompt, "the prompt"), what="the prompt", unknown=unknown)
-        ids = self.last_document(ids)
+        ids = last_document(self, ids)
         if len(ids):
             probabilities = next_probabilities(self.network, self.params, ids)
         else:
             probabilities = np.array(self.vocabulary.counts) / sum(self.vocabulary.counts)
         order = np.argsort(-probabilities, kind="stable")[: top or None]
         return [(self.vocabulary.characters[i], float(probabilities[i])) for i in order]
-
-    def last_document(self, ids: Ids) -> Ids:
-        """Return the last document of a text, after the start symbol if the network has one."""
-        separator, text = self.config.data.document_separator, self.vocabulary.decode(ids)
-        more = "b" if separator.startswith("a") else "a"  # begins a document if the text ends one
-        starts = texts.document_starts(text + more * self.network.start_symbol, separator)
-        ids = ids[starts[-1] if len(starts) else 0 :].astype(np.int64)
-        return np.concatenate([[len(self.vocabulary)], ids]) if self.network.start_symbol else ids
 
     def states(self, text: str, *, unknown: str = "error") -> dict[str, HostArray]:
         """Return the states after each of the T characters of `text`: name -> (T, L, H), for L layers of H units.
@@ -276,8 +305,8 @@ class Model:
         if the network's numbers overflow.
         """
         network, V = self.network, len(self.vocabulary)
-        read = self.ids(inputs, "inputs", V + network.start_symbol)
-        T, wanted = len(read), self.ids(targets, "targets", V)
+        read = as_ids(self.vocabulary, inputs, "inputs", V + network.start_symbol)
+        T, wanted = len(read), as_ids(self.vocabulary, targets, "targets", V)
         if T == 0 or len(wanted) != T:
             raise ConfigError(f"inputs and targets need the same length of at least 1, not {T} and {len(wanted)}")
         factors = np.ones(T) if weights is None else arguments.array(weights, "weights", (T,))
@@ -289,15 +318,6 @@ class Model:
             for name in network.cell.STATES
         }
         return loss_and_grad(network, self.params, read, wanted, before, factors, hidden=hidden_gradient)
-
-    def ids(self, characters: str | Sequence[int], what: str, most: int) -> Ids:
-        """Return characters, or their ids, as ids. Raises `ConfigError` for an id that is not below `most`."""
-        if isinstance(characters, str):
-            return self.vocabulary.encode(characters, what=what)
-        numbers = arguments.array(characters, what, (None,))
-        if not ((numbers >= 0) & (numbers < most) & (numbers % 1 == 0)).all():
-            raise ConfigError(f"{what} must be a string, or ids from 0 to {most - 1}")
-        return numbers.astype(np.int64)
 
     def save(self, path: str | Path) -> None:
         """Write the network to a checkpoint file, which `charrnn.load`, `charrnn sample` and `--init-from` read.
@@ -359,6 +379,25 @@ class Model:
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+
+def last_document(model: Model, ids: Ids) -> Ids:
+    """Return the last document of a text, after the start symbol if the network has one."""
+    separator, text = model.config.data.document_separator, model.vocabulary.decode(ids)
+    more = "b" if separator.startswith("a") else "a"  # begins a document if the text ends one
+    starts = texts.document_starts(text + more * model.network.start_symbol, separator)
+    ids = ids[starts[-1] if len(starts) else 0 :].astype(np.int64)
+    return np.concatenate([[len(model.vocabulary)], ids]) if model.network.start_symbol else ids
+
+
+def as_ids(vocabulary: Vocabulary, characters: str | Sequence[int], what: str, most: int) -> Ids:
+    """Return characters, or their ids, as ids. Raises `ConfigError` for an id that is not below `most`."""
+    if isinstance(characters, str):
+        return vocabulary.encode(characters, what=what)
+    numbers = arguments.array(characters, what, (None,))
+    if not ((numbers >= 0) & (numbers < most) & (numbers % 1 == 0)).all():
+        raise ConfigError(f"{what} must be a string, or ids from 0 to {most - 1}")
+    return numbers.astype(np.int64)
 
 
 def rebuild(
@@ -483,7 +522,7 @@ def train(
                 interrupted=lambda: interrupt.requested,
             )
         )
-        notices = run(session, interrupt, on_event, is_interactive() if progress is None else progress)
+        notices = run(session, interrupt, on_event, notebook.is_interactive() if progress is None else progress)
     return Model(
         session.network,
         session.network.views(session.loop.trainer.average),
@@ -500,7 +539,7 @@ def run(
     session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], show_progress: bool
 ) -> tuple[str, ...]:
     """Train to the end, or until `interrupt` is requested. Return lines for the user; they are printed, too."""
-    with progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
+    with notebook.progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
         for event in events:
             show(event)
             try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from charrnn.run.session import Session
 from charrnn.training.events import Evaluated, Event, Trained
+
+SHOWN = 60
+"""Characters of a long text that a table shows."""
 
 
 def is_interactive() -> bool:
@@ -41,7 +44,14 @@ def progress_bar(session: Session, *, visible: bool) -> Iterator[Callable[[Event
         yield show
 
 
-def html_table(title: str, rows: Iterable[tuple[str, object]]) -> str:
-    """Return a table of two columns as HTML. Everything in it is escaped."""
-    cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows)
+def shortened(text: str) -> str:
+    """Return the beginning of a text as a Python string, in which no character is invisible."""
+    return ascii(text) if len(text) <= SHOWN else f"{text[:SHOWN]!a} ..."
+
+
+def html_table(title: str, rows: Mapping[str, str]) -> str:
+    """Return a table of names and values as HTML, without empty values. Everything in it is escaped."""
+    cells = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items() if value
+    )
     return f"<table><caption>{html.escape(title)}</caption>{cells}</table>"

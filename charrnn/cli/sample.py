@@ -14,8 +14,6 @@ from charrnn.cli.output import print_notice, write_output
 from charrnn.errors import ConfigError
 
 DASHES = "-" * 40
-BATCH = 64
-"""Most samples that are computed together."""
 MOST_SAMPLES = 100_000
 """Most samples of one command."""
 
@@ -96,6 +94,8 @@ def sample_command(
         print_notice(f"seed: {seed}")
     separator = "\0" if nul else f"\n{DASHES}\n"
     prefix = "" if no_echo else prompt
+    from charrnn.api import BATCH
+
     for first in range(0, count, BATCH):
         batch_size = min(BATCH, count - first)
         texts = model.sample_many(

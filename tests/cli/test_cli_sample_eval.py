@@ -54,9 +54,10 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
     seed = re.search(r"^seed: (\d+)$", err, re.MULTILINE)[1]
     assert call("sample", trained / "r", "--length=30", "--seed", seed)[0] == out
     assert call("sample", trained / "r", "--length=30")[0] != out
-    monkeypatch.setattr("charrnn.cli.sample.BATCH", 2)
+    monkeypatch.setattr("charrnn.api.BATCH", 2)
     out, _ = call("sample", trained / "r", "--length=30", "--seed=1", "--count=3", "-0")
     assert out.split("\0") == [*api_samples(trained, "", 2), *api_samples(trained, "", 1, batch=1)]
+    assert out.split("\0") == charrnn.load(trained / "r", device="cpu").sample(count=3, length=30, seed=1)
 
 
 @pytest.mark.parametrize(
