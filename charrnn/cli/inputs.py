@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ SMALL = 2**20
 character takes it as long as Python needs to start the launches and copies of a GPU."""
 LONGEST_PROMPT = 1 << 24
 """Most characters of a prompt from a file: the network needs minutes to read this many."""
+LONGEST_STOP = 10_000
+"""Most characters of a stop string from a file."""
 DEFAULT_MEMORY = 8 << 30
 """Bytes of memory that are assumed if the system does not report its memory."""
 BYTES_PER_CHARACTER = 8
@@ -52,9 +58,42 @@ def introduced(model: Model) -> Model:
     return model
 
 
+def warn_of_unread_input() -> None:
+    """Print that standard input is not read, if it is a file or a pipe with something in it.
+
+    It is no error: in `ssh host bash -s < script.sh`, the rest of the script is in the standard input of every command.
+    """
+    with suppress(AttributeError, OSError, ValueError):  # closed, or a stream in memory
+        descriptor = sys.stdin.fileno()
+        if unread_bytes(descriptor):
+            print_notice("standard input is not read: write - in the place of FILES to train on it")
+
+
+def unread_bytes(descriptor: int) -> int:
+    """Return how many bytes a file or pipe still has; 0 for anything else, such as a terminal. Reads nothing."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return max(0, status.st_size - os.lseek(descriptor, 0, os.SEEK_CUR))
+    with suppress(ImportError):  # Windows has neither module
+        import fcntl
+        import termios
+
+        if stat.S_ISFIFO(status.st_mode):
+            return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return 0
+
+
 def read_prompt(name: str, encoding: str) -> str:
     """Return the text of a prompt file, `-` for standard input."""
     return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
+
+
+def read_stop(name: str, encoding: str) -> str:
+    """Return the stop string of a file, which is its whole text. Raises `TextError` for an empty file."""
+    stop = read_text(name, encoding, LONGEST_STOP, "a stop string is short")
+    if not stop:
+        raise TextError(f"{name}: the file is empty: write the stop string into it")
+    return stop
 
 
 def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli.inputs import warn_of_unread_input
 from charrnn.cli.options import (
     configured_device_option,
     examples,
@@ -122,6 +123,8 @@ def train_command(
                 interrupted=lambda: interruption.signal is not None,
             )
         )
+        if not files:
+            warn_of_unread_input()
         printer = Printer(session, interruption)
         reason = printer.run()
     return conclude(printer, reason)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from charrnn.cli.inputs import warn_of_unread_input
 from charrnn.cli.options import (
     configured_device_option,
     examples,
@@ -91,6 +92,8 @@ def tune_command(
     )
     table = config.read(preset) if preset is not None else {}
     plan = tune.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
+    if not words:
+        warn_of_unread_input()
     introduce(plan, quiet=as_json)
     result = tune.summarize(plan, measure(plan))
     if path is not None:

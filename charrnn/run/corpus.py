@@ -64,7 +64,7 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
             hint = f"; the run in {out} needs its text: name the file" if saved and not request.files else ""
             raise TextError(f"{error}{hint}") from None
     if saved is not None:
-        corpus = as_trained_on(corpus, saved, data.document_separator)
+        corpus = as_trained_on(corpus, saved, data.document_separator, out)
     elif source is not None:
         corpus = source.widen(corpus, table)
     # Standard input, or a pipe as in `charrnn train <(zcat book.gz)`, cannot be read again.
@@ -119,16 +119,24 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     return text.from_files(names, data.encoding, data.document_separator, max_characters=most)
 
 
-def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:
+def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str, run: Path | None) -> Corpus:
     """Return `corpus` with the vocabulary and the name of the run of `saved`.
 
     Raises `CheckpointError` if the run was trained on another text.
     """
     if corpus.sha256 != saved.meta.sha256:
-        raise CheckpointError(
-            f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
-        )
+        differs = difference(saved, corpus, separator) + growth(saved, corpus, run)
+        raise CheckpointError(f"--resume needs the text that the run was trained on: {differs}")
     return replace(text.with_vocabulary(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
+
+
+def growth(saved: Checkpoint, corpus: Corpus, run: Path | None) -> str:
+    """Return how to learn a text that has grown since the run in `run`; nothing for a text that is not longer."""
+    if len(corpus.ids) <= sum(saved.meta.vocabulary.counts):
+        return ""
+    has_new = bool(set(corpus.vocabulary.characters) - set(saved.meta.vocabulary.characters))
+    options = f"--init-from {run}" + " --grow-vocabulary" * has_new
+    return f": if it has grown, start a new run with these weights: {options} --out NEW"
 
 
 def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:

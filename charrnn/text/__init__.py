@@ -2,6 +2,7 @@
 
 from charrnn.text.build import from_files, from_text, widen, with_vocabulary
 from charrnn.text.corpus import Corpus, Part, document_starts, validation_start
+from charrnn.text.joined import joined
 from charrnn.text.sources import EMBEDDED, blocks, check_name, check_plain_files, expand
 from charrnn.text.streams import Streams, fit_batch, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -21,6 +22,7 @@ __all__ = [
     "fit_batch",
     "from_files",
     "from_text",
+    "joined",
     "streams",
     "validation_start",
     "widen",

@@ -26,6 +26,9 @@ import charrnn
         (["--prompt=she", "--temperature=0"], "she", 1, {"temperature": 0}, "she{}\n"),
         (["--top-k=2", "--top-p=0.6"], "", 1, {"top_k": 2, "top_p": 0.6}, "{}\n"),
         (["--stop=s"], "", 1, {"stop": "s"}, "{}\n"),
+        ([r"--stop=\n", r"--stop=\u006c"], "", 1, {"stop": ["\n", "l"]}, "{}\n"),
+        (["--stop-file=stop.txt", "--keep-stop"], "", 1, {"stop": "ll", "keep_stop": True}, "{}\n"),
+        ([r"--prompt=sea\n\u0073he"], "sea\nshe", 1, {}, "sea\nshe{}\n"),
         (["--prompt=a", "--count=3"], "a", 3, {}, DASHES.join(["a{}"] * 3) + "\n"),
         (["--prompt=a", "--count=3", "--no-echo", "-0"], "a", 3, {}, "{}\0{}\0{}"),
         (["--prompt=sXe", "--unknown=skip"], "se", 1, {}, "sXe{}\n"),
@@ -37,8 +40,11 @@ def test_sample_prints_only_the_text(
 ) -> None:
     """Standard output is the prompt and the text that the API samples with the same options."""
     Path("p.txt").write_text("sea\nshe")
+    Path("stop.txt").write_text("ll")
     out, err = call("sample", trained / "r", "--length=30", "--seed=1", *words, stdin="sells ")
-    assert out == form.format(*api_samples(trained, prompt, count, **options))
+    made = api_samples(trained, prompt, count, **options)
+    assert out == form.format(*made)
+    assert len(made[0]) == options.get("length", 30) or "stop" in options
     assert err == f"checkpoint: {trained / 'r' / 'checkpoints' / 'step-00000010.safetensors'} on cpu\n"
 
 
@@ -48,9 +54,10 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
     seed = re.search(r"^seed: (\d+)$", err, re.MULTILINE)[1]
     assert call("sample", trained / "r", "--length=30", "--seed", seed)[0] == out
     assert call("sample", trained / "r", "--length=30")[0] != out
-    monkeypatch.setattr("charrnn.cli.sample.BATCH", 2)
+    monkeypatch.setattr("charrnn.api.BATCH", 2)
     out, _ = call("sample", trained / "r", "--length=30", "--seed=1", "--count=3", "-0")
     assert out.split("\0") == [*api_samples(trained, "", 2), *api_samples(trained, "", 1, batch=1)]
+    assert out.split("\0") == charrnn.load(trained / "r", device="cpu").sample(count=3, length=30, seed=1)
 
 
 @pytest.mark.parametrize(
