@@ -116,7 +116,8 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     except OSError as error:  # a name that is too long, a directory without permission
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(names, data.encoding, data.document_separator, max_characters=most)
+    # The hash is compared, so a text with NULs, which an earlier version accepted, is the right one.
+    return text.from_files(names, data.encoding, data.document_separator, max_characters=most, checked=False)
 
 
 def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:

@@ -19,6 +19,7 @@ from charrnn.errors import TextError
 from charrnn.text import cache, sources
 from charrnn.text.cache import Meta, Spill
 from charrnn.text.corpus import Corpus, split_documents
+from charrnn.text.encodings import check_encoding, is_utf8
 from charrnn.text.sources import BOM, Piece
 from charrnn.text.vocabulary import BLOCK, CODE_POINTS, Ids, Vocabulary, code_points
 
@@ -36,29 +37,36 @@ def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corp
 
 
 def from_files(
-    names: Iterable[str], encoding: str = "utf-8", separator: str = "", *, max_characters: float = math.inf
+    names: Iterable[str],
+    encoding: str = "utf-8",
+    separator: str = "",
+    *,
+    max_characters: float = math.inf,
+    checked: bool = True,
 ) -> Corpus:
     """Return the corpus of files, or of the embedded text if there are no names. For names see `sources.expand`.
 
-    Each file is a document, or the documents into which `separator` splits it: see `split_documents`.
+    Each file, and each text in a zip archive, is a document, or the documents into which `separator` splits it: see
+    `split_documents`.
 
     Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
-    `max_characters`, or is too large for RAM and cannot be cached.
+    `max_characters`, or is too large for RAM and cannot be cached; if `checked`, also for one that seems to be no text.
     """
     paths = sources.expand(list(names))
     if not paths:
         return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
     name = paths[0] if len(paths) == 1 else f"{len(paths)} files"
     name = "standard input" if name == "-" else name
-    sources.check_encoding(encoding)
-    size = sources.size_of(paths) if sources.is_utf8(encoding) else None
+    check_encoding(encoding)
+    size = sources.size_of(paths) if is_utf8(encoding) else None
     if size is not None and cache.SMALL < size <= 4 * max_characters and cache.may_contain(size, len(BOM) * len(paths)):
         corpus = cache.load(hash_files(paths, separator), name)
         if corpus is not None:
             return corpus
     with Builder(max_characters) as builder:
         for path in paths:
-            builder.add_document(sources.pieces(path, encoding), separator)
+            for document in sources.documents(path, encoding, checked=checked):
+                builder.add_document(document, separator)
         return builder.corpus(name)
 
 
@@ -209,9 +217,9 @@ def hash_files(paths: Iterable[str], separator: str = "") -> str:
     Return an empty string for a file with the byte that marks a document's end in the hash: it is not UTF-8.
     """
     digest = hashlib.sha256()
-    for path in paths:
+    for raw in (raw for path in paths for _, raw in sources.unpacked(path)):
         size = 0
-        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(sources.chunks(path)))
+        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(raw))
         blocks = split_documents(chunks, separator.encode()) if separator else ((chunk, []) for chunk in chunks)
         for block, starts in blocks:
             if END in block:
