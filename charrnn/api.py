@@ -30,7 +30,7 @@ from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
 from charrnn.sampling import Settings, pieces
-from charrnn.text import Corpus, Part, Vocabulary
+from charrnn.text import Corpus, Part, Vocabulary, join
 from charrnn.training.events import Ended, Event
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "path_list", "train"]
@@ -189,12 +189,12 @@ class Model:
         state = self.optimizer_state
         return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
 
-    def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
+    def score(self, text: str | Part, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise (N-1,) in nats of each character of `text` after the first, from a zero state.
 
-        `unknown` and the errors are those of `evaluate`.
+        `text`, `unknown` and the errors are those of `evaluate`.
         """
-        part = self.encode(text, unknown)
+        part = text if isinstance(text, Part) else self.encode(text, unknown)
         blocks = surprises(self.network, self.params, part, np.zeros(1, int), max(0, len(part.ids) - 1))
         nats = np.concatenate([np.zeros(0), *(block[:, 0] for block in blocks)])
         if np.isnan(nats).any():
@@ -231,11 +231,14 @@ class Model:
         separator = self.config.data.document_separator
         return texts.from_text(text, separator=separator).sha256 == self.training_text_hash()
 
-    def encode(self, text: str, unknown: str = "error") -> Part:
+    def encode(self, text: str | Iterable[str], unknown: str = "error") -> Part:
         """Return `text` as ids (N,), divided into documents by the separator of the run's configuration.
 
+        Several texts are one or more documents each.
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
+        if not isinstance(text, str):
+            return join([self.encode(one, unknown) for one in text])
         ids = self.vocabulary.encode(text, unknown=unknown)
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), self.config.data.document_separator))
 

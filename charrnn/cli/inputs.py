@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from charrnn.errors import TextError
 
 if TYPE_CHECKING:
     from charrnn.api import Model
+    from charrnn.text import Rows
 
 LONGEST_PROMPT = 1 << 24
 """Most characters of a prompt from a file: the network needs minutes to read this many."""
@@ -35,22 +38,44 @@ def read_prompt(name: str, encoding: str) -> str:
     return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
 
 
+def read_documents(name: str, encoding: str, rows: Rows) -> str | list[str]:
+    """Return the whole text of a file as `read_text` does, or the text of each of its `rows`."""
+    from charrnn.text import sources
+
+    if not rows:
+        return read_text(name, encoding)
+    check_exists(name)
+    return list(bounded(name, chain.from_iterable(sources.rows_of(name, encoding, rows))))
+
+
 def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:
     """Return the whole text of a file, `-` for standard input.
 
     Raises `TextError` for more than `most` characters, because a pipe may be endless. None means as many as fit into
     half of the machine's memory.
     """
-    from charrnn import backend
     from charrnn.text import blocks
 
+    check_exists(name)
+    return "".join(bounded(name, blocks(name, encoding), most, advice))
+
+
+def check_exists(name: str) -> None:
+    """Raise `TextError` unless `name` is that of a file, or `-`."""
     if name != "-" and not Path(name).exists():
         raise TextError(f"{name}: there is no such file")
+
+
+def bounded(
+    name: str, parts: Iterable[str], most: int | None = None, advice: str = "use only a part of it"
+) -> Iterator[str]:
+    """Yield the parts of the text of `name`. Raises as `read_text` does."""
+    from charrnn import backend
+
     most = (backend.total_ram() or DEFAULT_MEMORY) // 2 // BYTES_PER_CHARACTER if most is None else most
-    parts, length = [], 0
-    for part in blocks(name, encoding):
-        parts.append(part)
+    length = 0
+    for part in parts:
+        yield part
         length += len(part)
         if length > most:
             raise TextError(f"{name}: the text is longer than {most:,} characters: {advice}")
-    return "".join(parts)

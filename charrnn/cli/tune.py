@@ -13,7 +13,7 @@ from charrnn.cli.options import (
     configured_device_option,
     examples,
     fallback_option,
-    files_encoding_option,
+    files_options,
     json_option,
     settings_option,
 )
@@ -36,7 +36,7 @@ ALIGNMENT, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 @click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]...")
 @click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every argument is a text.")
 @settings_option
-@files_encoding_option
+@files_options
 @configured_device_option
 @fallback_option
 @click.option("--seconds", type=float, default=20, show_default=True, help="About how long to measure.")
@@ -54,6 +54,8 @@ def tune_command(
     preset: str | None,
     settings: tuple[str, ...],
     encoding: str | None,
+    jsonl: str | None,
+    csv: str | None,
     device: str | None,
     no_fallback: bool,
     seconds: float,
@@ -77,7 +79,8 @@ def tune_command(
         tune.check_writable(path, overwrite=overwrite)
     elif overwrite:
         raise click.UsageError("--overwrite needs --write FILE")
-    keys = {"data.encoding": (encoding, "--encoding"), "train.device": (device, "--device")}
+    keys = {"data.encoding": (encoding, "--encoding"), "data.jsonl": (jsonl, "--jsonl"), "data.csv": (csv, "--csv")}
+    keys["train.device"] = (device, "--device")
     options = config.merged(
         config.parse_settings(settings),
         *(config.keyed(key, value, option) for key, (value, option) in keys.items() if value is not None),

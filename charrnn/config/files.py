@@ -30,7 +30,7 @@ STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 """A TOML string on one line, or the rest of the line if its end is missing."""
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
-ADDED_KEYS: Table = {"log": {"baselines": True}}
+ADDED_KEYS: Table = {"log": {"baselines": True}, "data": {"jsonl": "", "csv": ""}}
 """Keys that the configurations of earlier runs lack, with the values that such a run had."""
 SHOWN = 200
 """Characters of a value or a message that an error shows."""

@@ -23,6 +23,7 @@ from charrnn.errors import TextError
 from charrnn.run_files import CHECKPOINTS, CONFIG, METRICS, SAMPLES
 from charrnn.text import unpack
 from charrnn.text.encodings import HEAD, check_encoding, check_text, decoding_error, is_single_byte, is_utf8, seems_text
+from charrnn.text.rows import Rows
 
 BLOCK = 1 << 18
 """Bytes, or characters of a string, that are read at once: a block and what is computed from it fit the CPU's cache."""
@@ -233,6 +234,13 @@ def documents(name: str, encoding: str, *, checked: bool = True) -> Iterator[Ite
     """
     check_encoding(encoding)
     return (pieces(text, encoding, chunks, checked=checked) for text, chunks in unpacked(name))
+
+
+def rows_of(name: str, encoding: str, rows: Rows, *, checked: bool = True) -> Iterator[Iterator[str]]:
+    """Yield for each text in a file the texts of its rows; see `documents` and `Rows.texts`."""
+    check_encoding(encoding)
+    for text, chunks in unpacked(name):
+        yield rows.texts(text, (piece.characters for piece in pieces(text, encoding, chunks, checked=checked)))
 
 
 def pieces(name: str, encoding: str, chunks: Iterable[bytes], *, checked: bool) -> Iterator[Piece]:

@@ -73,8 +73,8 @@ def packing(head: bytes, name: str = "") -> str:
 
 def members(stream: BinaryIO, name: str) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the texts in a zip archive, in its order, without hidden ones. Raises as `texts` does."""
-    if not stream.seekable():
-        raise TextError(f"{name}: a zip archive cannot be read from a pipe: name the file")
+    if name == "-" or not stream.seekable():
+        raise TextError("a zip archive cannot be read from standard input or a pipe: name the file")
     archive, count = ZipFile(stream), 0
     for start, kind in DOCUMENTS.items():
         if any(member.startswith(start) for member in archive.namelist()):
