@@ -111,6 +111,8 @@ class Model:
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 
+        If the network knows accented letters in another Unicode form (composed or decomposed), prompt and `stop` are
+        normalized to it.
         Raises `ConfigError` for an option out of range, `TextError` for a prompt that cannot be used, and
         `OverflowingError` if the network's numbers overflow.
         """
@@ -159,7 +161,7 @@ class Model:
             length=length,
             count=count,
             settings=settings,
-            stop=stop,
+            stop=self.vocabulary.normalized(stop),
             rng=rng,
         )
 
@@ -234,7 +236,8 @@ class Model:
     def encode(self, text: str | Iterable[str], unknown: str = "error") -> Part:
         """Return `text` as ids (N,), divided into documents by the separator of the run's configuration.
 
-        Several texts are one or more documents each.
+        Several texts are one or more documents each. If the network knows accented letters in another Unicode form, the
+        text is normalized to it, which may change N: see `Vocabulary.normalized`.
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
         if not isinstance(text, str):

@@ -67,7 +67,7 @@ def eval_command(
     rows = Rows(jsonl or "", csv or "")
     if rows and file is None:
         raise ConfigError("--jsonl and --csv are about FILE, which is missing")
-    text = None if file is None else read_documents(file, encoding, rows)
+    text = None if file is None else read_documents(model, file, encoding, rows)
     if isinstance(text, str) and model.was_trained_on(text):
         print_notice(f"{file} is the text that the run was trained on: leave it out to evaluate the validation split")
     part = None if text is None else model.encode(text, unknown)

@@ -38,14 +38,29 @@ def read_prompt(name: str, encoding: str) -> str:
     return read_text(name, encoding, LONGEST_PROMPT, "use only its end")
 
 
-def read_documents(name: str, encoding: str, rows: Rows) -> str | list[str]:
-    """Return the whole text of a file as `read_text` does, or the text of each of its `rows`."""
+def normalized(model: Model, text: str, what: str) -> str:
+    """Return `text` in the Unicode form that the model knows, after a line on standard error if that is another."""
+    return all_normalized(model, [text], what)[0]
+
+
+def all_normalized(model: Model, texts: list[str], what: str) -> list[str]:
+    """Return `texts` as `normalized` does, after one line for all."""
+    results = [model.vocabulary.normalized(text) for text in texts]
+    if results != texts:
+        form = "composed" if sum(map(len, results)) < sum(map(len, texts)) else "decomposed"
+        print_notice(f"{what}: accented letters are {form}, as the network knows them")
+    return results
+
+
+def read_documents(model: Model, name: str, encoding: str, rows: Rows) -> str | list[str]:
+    """Return the whole text of a file as `read_text` does, or the text of each of its `rows`, `normalized`."""
     from charrnn.text import sources
 
     if not rows:
-        return read_text(name, encoding)
+        return normalized(model, read_text(name, encoding), name)
     check_exists(name)
-    return list(bounded(name, chain.from_iterable(sources.rows_of(name, encoding, rows))))
+    texts = list(bounded(name, chain.from_iterable(sources.rows_of(name, encoding, rows))))
+    return all_normalized(model, texts, name)
 
 
 def read_text(name: str, encoding: str, most: int | None = None, advice: str = "use only a part of it") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.inputs import load_model, read_prompt
+from charrnn.cli.inputs import load_model, normalized, read_prompt
 from charrnn.cli.options import examples, model_options, text_encoding_option
 from charrnn.cli.output import print_notice, write_output
 from charrnn.errors import ConfigError
@@ -76,8 +76,8 @@ def sample_command(
         raise ConfigError("use --prompt or --prompt-file, not both")
     if prompt_file is not None:
         prompt = read_prompt(prompt_file, encoding)
-    prompt = prompt or ""
     model = load_model(run, checkpoint, device, no_fallback)
+    prompt, stop = normalized(model, prompt or "", "the prompt"), normalized(model, stop, "--stop")
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")

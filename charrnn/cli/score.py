@@ -40,7 +40,7 @@ def score_command(
     from charrnn.text import Rows
 
     model = load_model(run, checkpoint, device, no_fallback)
-    text = read_documents(file, encoding, Rows(jsonl or "", csv or ""))
+    text = read_documents(model, file, encoding, Rows(jsonl or "", csv or ""))
     part = model.encode(text, unknown)
     characters = "".join(text)
     if unknown == "skip":

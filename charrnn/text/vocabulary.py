@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,7 +58,7 @@ class Vocabulary:
         return np.min_scalar_type(max(len(self) - 1, 0))
 
     def encode(self, text: str, *, what: str = "the text", unknown: str = "error") -> Ids:
-        """Return the ids (N,) of `text`, in `dtype`.
+        """Return the ids (N,) of `text`, in `dtype`. If it has unknown characters, `normalized(text)` is encoded.
 
         Args:
             text: any text.
@@ -72,11 +73,31 @@ class Vocabulary:
             ids = table.take(code_points(text[first : first + BLOCK], offset=first))
             is_unknown = ids < 0
             if is_unknown.any():
+                if (other := self.normalized(text)) != text:
+                    return self.encode(other, what=what, unknown=unknown)
                 if unknown == "error":
                     raise self.unknown_error(text, what)
                 ids = ids[~is_unknown] if unknown == "skip" else np.where(is_unknown, self.replacement_id, ids)
             encoded.append(ids.astype(self.dtype))
         return np.concatenate(encoded)
+
+    def normalized(self, text: str) -> str:
+        """Return `text` in the Unicode form, NFC or NFD, in which it has fewer unknown characters; else unchanged.
+
+        So an accented letter is found that the vocabulary has as a letter and a combining accent, or the reverse. A
+        vocabulary that has both forms knows every letter as it is written.
+        """
+        fewest, best = self.unknown_count(text), text
+        for form in ("NFC", "NFD") if fewest else ():
+            other = unicodedata.normalize(form, text)
+            if (count := self.unknown_count(other)) < fewest:
+                fewest, best = count, other
+        return best
+
+    def unknown_count(self, text: str) -> int:
+        """Return how many characters of `text` are not in the vocabulary."""
+        blocks = (code_points(text[first : first + BLOCK], offset=first) for first in range(0, len(text), BLOCK))
+        return sum(int((self.ids_by_code_point.take(block) < 0).sum()) for block in blocks)
 
     def unknown_error(self, text: str, what: str) -> TextError:
         """Return the error for the characters of `text` that are not in the vocabulary."""
