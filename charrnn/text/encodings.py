@@ -63,7 +63,10 @@ def is_utf8(encoding: str) -> bool:
 def is_single_byte(encoding: str) -> bool:
     """Return whether each byte is a character in `encoding`: so any file is a text in it."""
     make = codecs.getincrementaldecoder(encoding)
-    return all(make("replace").decode(bytes([byte])) for byte in range(256))
+    try:
+        return all(make("replace").decode(bytes([byte])) for byte in range(256))
+    except UnicodeError:  # IDNA and the like replace nothing
+        return False
 
 
 def decoding_error(name: str, encoding: str, offset: int, error: UnicodeError, sample: bytes) -> TextError:
@@ -79,9 +82,8 @@ def decoding_error(name: str, encoding: str, offset: int, error: UnicodeError, s
     where = f"after byte {offset}"
     if isinstance(error, UnicodeDecodeError):
         where = f"byte {offset + error.start} (0x{error.object[error.start]:02X})"
-    return not_text(
-        name, encoding, sample, f"{where} is not {encoding}", "if you know the encoding of the text", "NAME"
-    )
+    remedy = f"if you know the encoding of the text, {advice('NAME')}"
+    return not_text(name, encoding, sample, f"{where} is not {encoding}", remedy)
 
 
 def check_text(name: str, encoding: str, content: bytes | str, *, first: bool) -> None:
@@ -95,21 +97,30 @@ def check_text(name: str, encoding: str, content: bytes | str, *, first: bool) -
     """
     has_nul = b"\0" in content if isinstance(content, bytes) else "\0" in content
     if has_nul or (first and (has_controls(content) or document(content))):
-        what = "a NUL character" if has_nul else "many control characters"
-        sample = content if isinstance(content, bytes) else content.encode(encoding, "replace")
-        raise not_text(name, encoding, sample, f"it has {what} as {encoding}", "if that is meant", "latin-1")
+        what = "NUL characters" if has_nul else "many control characters"
+        text = content.decode("ascii") if isinstance(content, bytes) else content
+        try:
+            sample = text.encode(encoding, "replace")
+        except UnicodeError:  # as above
+            sample = text.encode()
+        remedy = "remove them" + (f", or if they are meant, {advice('latin-1')}" if sample.isascii() else "")
+        raise not_text(name, encoding, sample, f"it has {what} as {encoding}", remedy)
 
 
-def not_text(name: str, encoding: str, sample: bytes, problem: str, condition: str, default: str) -> TextError:
+def not_text(name: str, encoding: str, sample: bytes, problem: str, remedy: str) -> TextError:
     """Return the error for a source with a `problem` in `encoding`: what it is, or which encoding it is likely to have.
 
-    If neither is known, the advice is the encoding `default`, on a `condition`.
+    The error ends with `remedy` if neither is known.
     """
     kind, likely = kind_of(sample), likely_encoding(sample, encoding)
     if kind is not None:
         return TextError(f"{name}: this is {kind}")
-    advice = f"add --encoding {likely or default} (data.encoding in Python and in TOML files)"
-    return TextError(f"{name}: {problem}; {f'it is probably {likely}' if likely else condition}: {advice}")
+    return TextError(f"{name}: {problem}; {f'it is probably {likely}: {advice(likely)}' if likely else remedy}")
+
+
+def advice(encoding: str) -> str:
+    """Return how to name an encoding."""
+    return f"add --encoding {encoding} (data.encoding in Python and in TOML files)"
 
 
 def has_controls(content: bytes | str) -> bool:

@@ -95,9 +95,12 @@ class Vocabulary:
         return best
 
     def unknown_count(self, text: str) -> int:
-        """Return how many characters of `text` are not in the vocabulary."""
-        blocks = (code_points(text[first : first + BLOCK], offset=first) for first in range(0, len(text), BLOCK))
-        return sum(int((self.ids_by_code_point.take(block) < 0).sum()) for block in blocks)
+        """Return how many characters of `text` are not in the vocabulary. A lone surrogate is not."""
+        count = 0
+        for first in range(0, len(text), BLOCK):
+            utf32 = text[first : first + BLOCK].encode("utf-32-le", "surrogatepass")
+            count += int((self.ids_by_code_point.take(np.frombuffer(utf32, "<u4")) < 0).sum())
+        return count
 
     def unknown_error(self, text: str, what: str) -> TextError:
         """Return the error for the characters of `text` that are not in the vocabulary."""

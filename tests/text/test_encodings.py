@@ -62,7 +62,9 @@ def test_the_likely_encoding(text: str, encoding: str, repeats: int) -> None:
 def test_another_encoding_than_the_named_one() -> None:
     """The error for a wrong --encoding names the right one, also UTF-8."""
     assert likely_in(error_of((RUSSIAN * 9).encode(), "cp1252")) == "utf-8"
-    assert likely_in(error_of(FRENCH.encode("utf-32-le"), "utf-16-le")) == "utf-32-le"
+    for text in (FRENCH, "The old miller listened to the river. "):
+        assert likely_in(error_of(text.encode("utf-32-le"), "utf-16-le")) == "utf-32-le"
+        assert likely_in(error_of(text.encode("utf-32"), "utf-16")) == "utf-32"
     assert likely_in(error_of((RUSSIAN * 9).encode("cp1251"), "gbk")) == "cp1251"
 
 
@@ -76,7 +78,7 @@ def test_bytes_of_no_encoding() -> None:
     """Random bytes get no guess, and neither does any text without chardet."""
     noise = bytes((n * n * 7919 + n * 104729) >> 5 & 255 for n in range(9000))
     assert error_of(noise).endswith(
-        "if you know the encoding of the text: add --encoding NAME (data.encoding in Python and in TOML files)"
+        "if you know the encoding of the text, add --encoding NAME (data.encoding in Python and in TOML files)"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "chardet", None)
@@ -115,7 +117,9 @@ def test_a_nul_anywhere(size: int) -> None:
         for text in ("ab" * 40 + "c\0d", "é" * 40 + "c\0d"):
             with caching(small=10**6, block=size):
                 error = error_of(text.encode(encoding), encoding)
-            assert error.startswith(f"it has a NUL character as {encoding}; if that is meant: add --encoding latin-1 ")
+            assert error.startswith(f"it has NUL characters as {encoding}; remove them")
+            if size == 1000:  # the advice is for the block with the NUL
+                assert ("or if they are meant, add --encoding latin-1" in error) == text.encode(encoding).isascii()
     for encoding in ("latin-1", "cp1252", "koi8-r", "ascii"):
         with files(b"ab" * 40 + b"c\0d") as names:
             assert from_files(names, encoding).vocabulary.characters == "\0abcd"

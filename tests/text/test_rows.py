@@ -59,6 +59,7 @@ def test_files_of_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"t": "one"}\r\n\r\n{"t": ""}\n{"t": null}\n{"t": "two"}')
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"t": "drei"}\n'))
     check(from_files([str(tmp_path)], rows=Rows(jsonl="t")), "one", "two", "drei")
+    check(from_files([str(tmp_path)], separator="w", rows=Rows(jsonl="t")), "one", "tw", "o", "drei")
     (tmp_path / "c.csv").write_bytes('x; t \n"a""\n";"1\n2"\n\nb;é'.encode("cp1252"))
     check(from_files([str(tmp_path / "c.csv")], "cp1252", rows=Rows(csv="t")), "1\n2", "é")
     check(from_files([str(tmp_path / "c.csv")], "cp1252", rows=Rows(csv="x")), 'a"\n', "b")
@@ -83,7 +84,7 @@ ERRORS = [
     (b"", "0 characters are too few"),
     (b"id,t\n", "0 characters are too few"),
     (b"id,t\n1,\xff\n", "byte 7 (0xFF) is not utf-8"),
-    (b"id,t\n1,\0\n", "it has a NUL character"),
+    (b"id,t\n1,\0\n", "it has NUL characters"),
 ]  # fmt: skip
 
 

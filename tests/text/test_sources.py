@@ -99,7 +99,7 @@ def test_an_incomplete_character(content: bytes, encoding: str, where: str, size
     with files(content) as (name,), block_size(size), pytest.raises(TextError) as caught:
         list(blocks(name, encoding))
     assert f"{where} is not {encoding}; " in str(caught.value)
-    assert "; if you know the encoding of the text: add --encoding NAME" in str(caught.value)
+    assert "; if you know the encoding of the text, add --encoding NAME" in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "", "a\0", "\udcff"])
