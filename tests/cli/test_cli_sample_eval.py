@@ -109,6 +109,9 @@ def test_accents_of_another_form(call: Call, tmp_path: Path) -> None:
     stopped = call(*words, "--prompt=d", "--no-echo", "--stop=é")
     assert "--stop: accented letters are decomposed" in stopped[1]
     assert stopped[0] == call(*words, "--prompt=d", "--no-echo", "--stop=e\u0301")[0]
+    model = charrnn.load("nfd", device="cpu")
+    texts = [model.sample("d", length=2000, seed=1, temperature=1, stop=stop) for stop in ("é", "e\u0301", "")]
+    assert texts[0] == texts[1] != texts[2]
     (tmp_path / "nfc.txt").write_text("déjà", encoding="utf-8")
     (tmp_path / "nfd.txt").write_text("de\u0301ja\u0300", encoding="utf-8")
     for command in ("score", "eval"):
