@@ -33,7 +33,7 @@ from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces, with_start_symbols
-from charrnn.text import Corpus, Ids, Part, Vocabulary
+from charrnn.text import Corpus, Ids, Part, Vocabulary, join
 from charrnn.training.events import Ended, Event
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
@@ -149,6 +149,8 @@ class Model:
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 
+        If the network knows accented letters in another Unicode form (composed or decomposed), prompt and `stop` are
+        normalized to it.
         Raises `ConfigError` for an option out of range, `TextError` for a prompt that cannot be used, and
         `OverflowingError` if the network's numbers overflow.
         """
@@ -213,7 +215,7 @@ class Model:
             count=count,
             settings=settings,
             rng=rng,
-            stops=tuple(filter(None, arguments.strings(stop, "stop"))),
+            stops=tuple(self.vocabulary.normalized(one) for one in arguments.strings(stop, "stop") if one),
             keep_stop=keep_stop,
             separator=separator,
         )
@@ -247,13 +249,13 @@ class Model:
         with backend.computing(self.network.backend):
             return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
 
-    def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
+    def score(self, text: str | Part, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise in nats of each character of `text`, from a zero state.
 
         The result is (N,) if the network learned how documents begin, else (N-1,): the first character has no context.
-        `unknown` and the errors are those of `evaluate`.
+        `text`, `unknown` and the errors are those of `evaluate`.
         """
-        part = self.encode(text, unknown)
+        part = text if isinstance(text, Part) else self.encode(text, unknown)
         first = first_position(self.network, part)
         length = max(0, len(part.ids) - 1 - first)
         with backend.computing(self.network.backend):
@@ -367,12 +369,17 @@ class Model:
         separator = self.config.data.document_separator
         return texts.from_text(text, separator=separator).sha256 == self.training_text_hash()
 
-    def encode(self, text: str, unknown: str = "error") -> Part:
+    def encode(self, text: str | Iterable[str], unknown: str = "error") -> Part:
         """Return `text` as ids (N,), divided into documents by the separator of the run's configuration.
 
+        Several texts are one or more documents each. If the network knows accented letters in another Unicode form, the
+        text is normalized to it, which may change N: see `Vocabulary.normalized`.
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
-        ids = self.vocabulary.encode(arguments.string(text, "the text"), unknown=unknown)
+        text = arguments.text_or_texts(text, "the text")
+        if not isinstance(text, str):
+            return join(self.encode(one, unknown) for one in text)
+        ids = self.vocabulary.encode(text, unknown=unknown)
         separator = self.config.data.document_separator
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
 

@@ -48,6 +48,13 @@ def string(value: Any, what: str) -> str:
     return value
 
 
+def text_or_texts(value: Any, what: str) -> str | list[str]:
+    """Return a text, or several. Raises `TextError` for anything else, also for an open file."""
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or hasattr(value, "read") or not isinstance(value, Iterable):
+        return string(value, what)
+    return [string(one, f"every item of {what}") for one in value]
+
+
 def whole(value: Any, what: str, least: int | None = None) -> int:
     """Return a whole number, of Python or NumPy, as an `int`. Raises `ConfigError` for anything else."""
     try:

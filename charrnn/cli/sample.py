@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.inputs import load_sampler, read_prompt, read_stop
+from charrnn.cli.inputs import all_normalized, load_sampler, normalized, read_prompt, read_stop
 from charrnn.cli.options import examples, model_options, text_encoding_option, unescaped
 from charrnn.cli.output import print_notice, write_output
 from charrnn.errors import ConfigError
@@ -31,7 +31,7 @@ MOST_SAMPLES = 100_000
 @model_options
 @click.option(
     "--prompt",
-    help=r"Text to continue; \n, \t, \\ and \uXXXX are escapes.  [default: a first character drawn by its frequency]",
+    help=r"Text to continue; \n, \t, \\ and \uXXXX are escapes.  [default: the start of a document]",
 )
 @click.option("--prompt-file", metavar="F", help="Read the prompt, without escapes, from a file; - for standard input.")
 @click.option("--no-echo", is_flag=True, help="Do not repeat the prompt.")
@@ -89,10 +89,11 @@ def sample_command(
     if prompt is not None and prompt_file is not None:
         raise ConfigError("use --prompt or --prompt-file, not both")
     prompt = read_prompt(prompt_file, encoding) if prompt_file is not None else unescaped(prompt or "", "--prompt")
-    stops = (*(unescaped(stop, "--stop") for stop in stops), *(read_stop(name, encoding) for name in stop_files))
+    ends = [*(unescaped(stop, "--stop") for stop in stops), *(read_stop(name, encoding) for name in stop_files)]
     from charrnn.api import BATCH
 
     model = load_sampler(run, checkpoint, device, no_fallback, kernels, min(count, BATCH))
+    prompt, ends = normalized(model, prompt, "the prompt"), all_normalized(model, ends, "--stop")
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")
@@ -107,7 +108,7 @@ def sample_command(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            stop=stops or None,
+            stop=ends or None,
             keep_stop=keep_stop,
             seed=seed,
             batch=first // BATCH,

@@ -16,7 +16,7 @@ from charrnn.run import directory
 from charrnn.run.finetuning import Source
 from charrnn.run.request import Request
 from charrnn.run_files import CORPUS
-from charrnn.text import Corpus, Vocabulary
+from charrnn.text import Corpus, Rows, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,21 @@ class RunText:
         corpus: the text.
         files: the absolute paths for the configuration.
         copied: whether the run directory keeps a copy, because the text is in no other file.
+        rows: how the rows of the files are read.
         notices: lines for the user.
     """
 
     corpus: Corpus
     files: tuple[str, ...]
     copied: bool
+    rows: Rows
     notices: tuple[str, ...]
 
     @property
     def table(self) -> Table:
-        """The keys of the configuration that say where the text is."""
-        return {"data": {"files": self.files} | ({"encoding": "utf-8"} if self.copied else {})}
+        """The keys of the configuration that say where the text is. A copy of rows has one JSON object for each."""
+        copy = {"encoding": "utf-8", "jsonl": self.rows.jsonl or self.rows.csv, "csv": ""}
+        return {"data": {"files": self.files} | (copy if self.copied else {})}
 
 
 def read_text(request: Request, table: Table, saved: Checkpoint | None = None, source: Source | None = None) -> RunText:
@@ -49,14 +52,17 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
     Raises `TextError`, `ConfigError`, and `CheckpointError` for another text than that of `saved`.
     """
     data, out = config.build({"data": table.get("data", {})}).data, request.out
+    rows = Rows(data.jsonl, data.csv)
     if request.text is not None:
+        if rows:
+            raise ConfigError("data.jsonl and data.csv are about files: pass files, or a text without these keys")
         names: tuple[str, ...] = ("-",)
         corpus = text.from_text(request.text, separator=data.document_separator)
     else:
         try:
             if request.files or "files" in request.table.get("data", {}):
                 names = expanded(request.files or locate(out, data.files))
-                corpus = text.from_files(names, data.encoding, data.document_separator)
+                corpus = text.from_files(names, data.encoding, data.document_separator, rows=rows)
             else:
                 names = locate(out, data.files)
                 corpus = own_text(out, data, saved.meta.vocabulary if saved else None)
@@ -77,7 +83,8 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
         text.check_name(name)
     if out is not None:
         directory.check_texts(out, names)
-    return RunText(corpus, names, in_no_file and out is not None, documents(corpus, data.document_separator))
+    copied = in_no_file and out is not None
+    return RunText(corpus, names, copied, rows, documents(corpus, data.document_separator, rows))
 
 
 def expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -116,7 +123,9 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     except OSError as error:  # a name that is too long, a directory without permission
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(names, data.encoding, data.document_separator, max_characters=most)
+    # The hash is compared, so a text with NULs, which an earlier version accepted, is the right one.
+    rows = Rows(data.jsonl, data.csv)
+    return text.from_files(names, data.encoding, data.document_separator, rows=rows, max_characters=most, checked=False)
 
 
 def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str, run: Path | None) -> Corpus:
@@ -139,8 +148,10 @@ def growth(saved: Checkpoint, corpus: Corpus, run: Path | None) -> str:
     return f": if it has grown, start a new run with these weights: {options} --out NEW"
 
 
-def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:
-    """Return a line for the user about the number of documents; nothing if there is no separator."""
+def documents(corpus: Corpus, separator: str, rows: Rows) -> tuple[str, ...]:
+    """Return a line for the user about the number of documents; nothing if there are no separator and no rows."""
+    if rows and not separator:
+        return (f"documents: {len(corpus.starts):,}, one in each row",)
     if not separator:
         return ()
     if len(corpus.starts) == 1:

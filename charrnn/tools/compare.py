@@ -210,7 +210,7 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
     if text is None:
         losses.text = validation_text(model)
         return losses
-    unknown_count = sum(map(text.count, set(text) - set(model.vocabulary.characters)))
+    unknown_count = model.vocabulary.unknown_count(model.vocabulary.normalized(text))
     if unknown_count:
         name += f" ({unknown_count:,} unknown to the network, {'skipped' if unknown == 'skip' else 'replaced'})"
     text_read = model.vocabulary.decode(part.ids)

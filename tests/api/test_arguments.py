@@ -79,6 +79,7 @@ class Module:
         ("the text is a path", lambda m: m.evaluate(Path("t.txt"))),
         ("--window must be a whole number", lambda m: m.evaluate("shell", window="3")),
         ("the text is bytes", lambda m: m.score(b"shell")),
+        ("every item of the text must be a string", lambda m: m.encode(["shell", 5])),
         ("path must be a string or a Path", lambda m: m.save(3)),
         ("--dynamic-chunk must be a whole number", lambda _: charrnn.Dynamic(chunk="3")),
         ("--dynamic-rate must be a number", lambda _: charrnn.Dynamic(rate="3")),

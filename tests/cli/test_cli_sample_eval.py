@@ -102,3 +102,37 @@ def test_score_adds_up_to_eval(call: Call, trained: Path) -> None:
     total = math.fsum(float(nats) for nats, _ in lines[1:])
     assert total == pytest.approx(values["nats_per_char"] * values["characters"], abs=5e-5 * len(lines))
     assert call("score", trained / "r", "-", "--unknown=skip", stdin="日s日")[0] == '-\t"s"\n'
+
+
+def test_accents_of_another_form(call: Call, tmp_path: Path) -> None:
+    """Prompt, stop string and FILE are normalized to the form of the run's text, and a line says so."""
+    (tmp_path / "t.txt").write_text("de\u0301ja\u0300 vu\n" * 60, encoding="utf-8")
+    call(*TRAIN, "--out=nfd")
+    words = ["sample", "nfd", "--length=80", "--seed=1", "--temperature=1"]
+    whole = call(*words, "--prompt=de\u0301")
+    other = call(*words, "--prompt=dé")
+    assert other[0] == whole[0]
+    assert other[1] == whole[1] + "the prompt: accented letters are decomposed, as the network knows them\n"
+    stopped = call(*words, "--prompt=d", "--no-echo", "--stop=é")
+    assert "--stop: accented letters are decomposed" in stopped[1]
+    assert stopped[0] == call(*words, "--prompt=d", "--no-echo", "--stop=e\u0301")[0]
+    model = charrnn.load("nfd", device="cpu")
+    texts = [model.sample("d", length=2000, seed=1, temperature=1, stop=stop) for stop in ("é", "e\u0301", "")]
+    assert texts[0] == texts[1] != texts[2]
+    (tmp_path / "nfc.txt").write_text("déjà", encoding="utf-8")
+    (tmp_path / "nfd.txt").write_text("de\u0301ja\u0300", encoding="utf-8")
+    for command in ("score", "eval"):
+        out, err = call(command, "nfd", "nfc.txt")
+        assert out == call(command, "nfd", "nfd.txt")[0]
+        assert "nfc.txt: accented letters are decomposed, as the network knows them" in err
+
+
+def test_score_shows_the_characters_of_the_file(call: Call, trained: Path, tmp_path: Path) -> None:
+    """A replaced character is shown as the file has it, with the surprise of its replacement; a skipped one is not."""
+    (tmp_path / "new.txt").write_text("she€s", encoding="utf-8")
+    (tmp_path / "space.txt").write_text("she s", encoding="utf-8")
+    (tmp_path / "none.txt").write_text("shes", encoding="utf-8")
+    replaced = call("score", trained / "r", "new.txt", "--unknown=replace")[0]
+    spaced = call("score", trained / "r", "space.txt")[0]
+    assert replaced == spaced.replace('" "', json.dumps("€"))
+    assert call("score", trained / "r", "new.txt", "--unknown=skip")[0] == call("score", trained / "r", "none.txt")[0]
