@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 from helpers.commands import TRAIN, Call
 from helpers.properties import modest
@@ -162,3 +163,20 @@ def test_rows_to_measure(call: Call, trained: Path, tmp_path: Path) -> None:
         firsts = sum(float(scored[start][0]) for start in part.starts)
         assert total - firsts == pytest.approx(sum(alone), abs=0.002)
     assert "--jsonl and --csv are about FILE" in call("eval", run, "--csv=text", status=2)[1]
+
+
+def test_rows_have_a_beginning(call: Call, tmp_path: Path) -> None:
+    """A network that learned rows predicts the first character of each, too; a sample has no end of its own."""
+    texts = ["she sells", "sea shells\n", "sure"] * 20
+    (tmp_path / "rows.csv").write_bytes(csv_of(texts))
+    keys = {"data.csv": "text", "train.steps": 3, "train.device": "cpu", "model.hidden_size": 8}
+    keys |= {"train.batch_size": 4, "train.seq_length": 8, "log.baselines": False}
+    model = charrnn.train(files=tmp_path / "rows.csv", settings=keys, out=tmp_path / "run")
+    assert model.network.start_symbol
+    (tmp_path / "few.csv").write_bytes(csv_of(texts[:3]))
+    scored = [line.split("\t") for line in call("score", tmp_path / "run", "few.csv", "--csv=text")[0].splitlines()]
+    assert "".join(json.loads(character) for _, character in scored) == "".join(texts[:3])
+    model = charrnn.load(tmp_path / "run", device="cpu")
+    alone = np.concatenate([model.score(text) for text in texts[:3]])
+    assert [float(nats) for nats, _ in scored] == pytest.approx(alone.tolist(), abs=1e-4)
+    assert len(model.sample(length=40, seed=1)) == 40
