@@ -48,6 +48,21 @@ def test_sample_prints_only_the_text(
     assert err == f"checkpoint: {trained / 'r' / 'checkpoints' / 'step-00000010.safetensors'} on cpu\n"
 
 
+def test_samples_without_a_prompt_are_documents(call: Call) -> None:
+    """They end before the separator, or after it; an empty stop string is none, and with a prompt it is none, too."""
+    Path("names.txt").write_text("".join(f"{'xy'[n % 2]}{'abc'[n % 3] * 3}\n" for n in range(300)))
+    keys = ("model.hidden_size=16", "train.batch_size=4", "train.seq_length=20", "optimizer.learning_rate=0.02")
+    sets = [f"--set={key}" for key in (*keys, "model.dropout=0", "log.baselines=false")]
+    call("train", "names.txt", r"--document-separator=\n", "--steps=300", "--device=cpu", "--out=run", *sets)
+    words = ("sample", "run", "--seed=1", "--length=40", "--temperature=0.4", "-0")
+    names = call(*words, "--count=3")[0].split("\0")
+    assert len(names) == 3
+    assert all(0 < len(name) < 20 and "\n" not in name for name in names)
+    assert call(*words, "--count=3", "--keep-stop")[0].split("\0") == [name + "\n" for name in names]
+    for option in ("--stop=", "--prompt=x"):
+        assert call(*words, option)[0].count("\n") > 3
+
+
 def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new seed is printed and repeats the text; the samples of a second batch are other texts."""
     out, err = call("sample", trained / "r", "--length=30")
