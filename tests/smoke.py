@@ -44,9 +44,11 @@ def charrnn(*words: object, status: int = 0, stdin: bytes = b"") -> tuple[bytes,
 
 
 def contents(run: str) -> dict[str, bytes]:
-    """Return every file of a run but the metrics, which hold times."""
+    """Return every file of a run but those that hold times or describe the last process."""
     files = {path.relative_to(run).as_posix(): path for path in Path(run).rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name != "metrics.jsonl"}
+    return {
+        name: path.read_bytes() for name, path in files.items() if name not in ("metrics.jsonl", "environment.json")
+    }
 
 
 def stop_and_resume() -> None:
@@ -195,6 +197,7 @@ def passes(check: Callable[[], None]) -> bool:
 
 def main() -> int:
     """Run all checks in a temporary directory."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     del sys.path[0]  # the folder of this file, whose subdirectories are no packages
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="charrnn-smoke-", ignore_cleanup_errors=True) as folder:
