@@ -8,37 +8,40 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
-from charrnn import backend, seeds
+from charrnn import arguments, backend, notebook, seeds
 from charrnn import checkpoint as checkpoints
 from charrnn import config as configuration
 from charrnn import text as texts
 from charrnn.checkpoint import Checkpoint, Meta, tensor_shapes
-from charrnn.config import Config
+from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
+from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_grad, next_probabilities
 from charrnn.evaluation.protocols import first_position, surprises
+from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
 from charrnn.run.corpus import own_text
 from charrnn.run.request import Request
-from charrnn.run.session import prepare
-from charrnn.sampling import Settings, pieces
-from charrnn.text import Corpus, Part, Vocabulary
+from charrnn.run.session import Session, prepare
+from charrnn.sampling import Settings, pieces, with_start_symbols
+from charrnn.text import Corpus, Ids, Part, Vocabulary, join
 from charrnn.training.events import Ended, Event
 
-__all__ = ["Model", "SamplingOptions", "device_params", "load", "path_list", "train"]
+__all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
 
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
-LONGEST_FILE_NAME = 256
-"""A text of at least this many characters is never the name of a file."""
+BATCH = 64
+"""Most texts that `sample` computes together."""
 UNKNOWN_TEXT = hashlib.sha256().hexdigest()
 """The hash that `Model.save` writes when the training text is unknown."""
 
@@ -50,7 +53,8 @@ class SamplingOptions(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
-    stop: str | None
+    stop: str | Iterable[str] | None
+    keep_stop: bool
     seed: int | None
     unknown: str
 
@@ -90,6 +94,22 @@ class Model:
         shape = f"{model.cell} {model.num_layers}x{model.hidden_size}"
         return f"<charrnn.Model {shape}, {len(self.vocabulary)} characters, step {self.step}>"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the network and its training, which a notebook shows."""
+        model, steps = self.config.model, self.config.train.steps
+        documents = repr(self.config.data.document_separator) if self.config.data.document_separator else ""
+        rows = {
+            "network": f"{model.cell}, {model.num_layers} x {model.hidden_size}, {model.dtype}",
+            "parameters": f"{self.network.layout.parameters:,}",
+            "characters": f"{len(self.vocabulary):,}: {notebook.shortened(self.vocabulary.characters)}",
+            "steps": f"{self.step:,} of {steps:,}" if self.step < steps else f"{self.step:,}",
+            "text": self.corpus.name if self.corpus else "",
+            "document separator": documents,
+            "checkpoint": str(self.source or ""),
+            "device": self.network.backend.name,
+        }
+        return notebook.html_table("charrnn.Model", rows)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
         rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
@@ -101,26 +121,49 @@ class Model:
         with backend.computing(device):
             return {name: device.to_host(array) for name, array in self.params.items()}  # sync
 
-    def sample(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> str:
-        """Return text that continues `prompt`, without the prompt.
+    @overload
+    def sample(self, prompt: str = "", *, count: None = None, **options: Unpack[SamplingOptions]) -> str: ...
+
+    @overload
+    def sample(self, prompt: str = "", *, count: int, **options: Unpack[SamplingOptions]) -> list[str]: ...
+
+    def sample(
+        self, prompt: str = "", *, count: int | None = None, **options: Unpack[SamplingOptions]
+    ) -> str | list[str]:
+        """Return text that continues `prompt`, without the prompt; with `count`, a list of so many texts.
+
+        The texts of a list are those that `charrnn sample --count` prints with the same seed.
 
         Args:
             prompt: the text to continue. If empty, the text begins as the documents of the training text begin. After
                 training on one document, the first character is drawn by its frequency.
+            count: number of texts; None, the default, returns one text that is no list.
             length: number of characters; default 500.
             temperature: divides the logits; 0 always chooses the most probable character; default 0.8.
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
-            stop: end before this string. None, the default, is the run's document separator if there is no prompt:
-                the text is then one document.
+            stop: end before this string, or before the first of several strings. None, the default, is the run's
+                document separator if there is no prompt: the text is then one document. An empty string means none.
+            keep_stop: end after the string instead.
             seed: seed of the random numbers; None, the default, draws a new one.
             unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
 
+        If the network knows accented letters in another Unicode form (composed or decomposed), prompt and `stop` are
+        normalized to it.
         Raises `ConfigError` for an option out of range, `TextError` for a prompt that cannot be used, and
         `OverflowingError` if the network's numbers overflow.
         """
-        return "".join(self.stream(prompt, **options))
+        if count is None:
+            return "".join(self.stream(prompt, **options))
+        count = arguments.whole(count, "count", 1)
+        if options.get("seed") is None:
+            options["seed"] = secrets.randbits(32)
+        made = list[str]()
+        for first in range(0, count, BATCH):
+            pieces = self.sample_many(prompt, count=min(BATCH, count - first), batch=first // BATCH, **options)
+            made += map("".join, zip(*pieces, strict=True))
+        return made or [""] * count
 
     def stream(self, prompt: str = "", **options: Unpack[SamplingOptions]) -> Iterator[str]:
         """Return an iterator over the pieces of the text that `sample` returns, each as soon as it is computed.
@@ -138,7 +181,8 @@ class Model:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
-        stop: str | None = None,
+        stop: str | Iterable[str] | None = None,
+        keep_stop: bool = False,
         seed: int | None = None,
         batch: int = 0,
         unknown: str = "error",
@@ -148,16 +192,20 @@ class Model:
         Another `batch` number gives other texts from the same `seed`. The other arguments and the errors are those of
         `sample` and `stream`.
         """
-        settings = Settings(temperature, top_k, top_p)
+        numbers = {"temperature": temperature, "top_p": top_p}
+        temperature, top_p = (arguments.number(value, name) for name, value in numbers.items())
+        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p)
+        length, count = arguments.whole(length, "length"), arguments.whole(count, "count")
         if length < 0 or count < 1:
             raise ConfigError(
                 f"a sample needs a length of at least 0 and a count of at least 1, not {length} and {count}"
             )
-        if seed is not None and seed < 0:
-            raise ConfigError(f"--seed must be at least 0, not {seed}")
-        ids = self.vocabulary.encode(prompt, what="the prompt", unknown=unknown)
-        rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
+        seed = None if seed is None else arguments.whole(seed, "--seed", 0)
+        ids = self.vocabulary.encode(arguments.string(prompt, "the prompt"), what="the prompt", unknown=unknown)
         separator = self.config.data.document_separator if self.network.start_symbol else ""
+        if stop is None:
+            stop = "" if prompt else separator
+        rng = seeds.stream(secrets.randbits(32) if seed is None else seed, "generation", batch)
         texts = pieces(
             self.network,
             self.params,
@@ -166,8 +214,9 @@ class Model:
             length=length,
             count=count,
             settings=settings,
-            stop=stop if stop is not None else "" if prompt else separator,
             rng=rng,
+            stops=tuple(self.vocabulary.normalized(one) for one in arguments.strings(stop, "stop") if one),
+            keep_stop=keep_stop,
             separator=separator,
         )
         return backend.computed(self.network.backend, texts)
@@ -194,18 +243,19 @@ class Model:
         """
         if dynamic and window is not None:
             raise ConfigError("use --dynamic or --window, not both")
+        window = None if window is None else arguments.whole(window, "--window")
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         with backend.computing(self.network.backend):
             return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
 
-    def score(self, text: str, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
+    def score(self, text: str | Part, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise in nats of each character of `text`, from a zero state.
 
         The result is (N,) if the network learned how documents begin, else (N-1,): the first character has no context.
-        `unknown` and the errors are those of `evaluate`.
+        `text`, `unknown` and the errors are those of `evaluate`.
         """
-        part = self.encode(text, unknown)
+        part = text if isinstance(text, Part) else self.encode(text, unknown)
         first = first_position(self.network, part)
         length = max(0, len(part.ids) - 1 - first)
         with backend.computing(self.network.backend):
@@ -215,6 +265,79 @@ class Model:
             raise OverflowingError
         return nats
 
+    def predict(self, prompt: str = "", *, top: int = 10, unknown: str = "error") -> list[tuple[str, float]]:
+        """Return the `top` most probable characters after `prompt` with their probabilities, the most probable first.
+
+        Args:
+            prompt: the text before the character. What is before its last document has no influence. If the network
+                learned how documents begin, an empty prompt, and one that ends a document, mean the start of a
+                document; otherwise an empty prompt means the frequencies of the training text.
+            top: how many characters; 0 means all, whose probabilities add up to 1.
+            unknown: `error`, `skip` or `replace` characters of the prompt that the network does not know.
+
+        The errors are those of `sample`.
+        """
+        top = arguments.whole(top, "top", 0)
+        ids = self.vocabulary.encode(arguments.string(prompt, "the prompt"), what="the prompt", unknown=unknown)
+        ids = last_document(self, ids)
+        if len(ids):
+            with backend.computing(self.network.backend):
+                probabilities = next_probabilities(self.network, self.params, ids)
+        else:
+            probabilities = np.array(self.vocabulary.counts) / sum(self.vocabulary.counts)
+        order = np.argsort(-probabilities, kind="stable")[: top or None]
+        return [(self.vocabulary.characters[i], float(probabilities[i])) for i in order]
+
+    def states(self, text: str, *, unknown: str = "error") -> dict[str, HostArray]:
+        """Return the states after each of the T characters of `text`: name -> (T, L, H), for L layers of H units.
+
+        The names are `hidden` and, for an LSTM, `cell_state`. Each document is read from a zero state and, if the
+        network learned how documents begin, after the start symbol. `unknown` and the errors are those of `score`.
+        """
+        part = self.encode(text, unknown)
+        with backend.computing(self.network.backend):
+            return hidden_states(self.network, self.params, part)
+
+    def loss_and_grad(
+        self,
+        inputs: str | Sequence[int],
+        targets: str | Sequence[int],
+        state: Mapping[str, HostArray] | None = None,
+        *,
+        weights: Sequence[float] | None = None,
+        hidden_gradient: bool = False,
+    ) -> LossAndGrad:
+        """Return the loss of a stretch of text and its gradient, which min-char-rnn computes in `lossFun`.
+
+        Nothing is divided by T or clipped, and no weight changes.
+
+        Args:
+            inputs: T characters, or their ids in `vocabulary`. If the network learned how documents begin, the id V is
+                the start symbol.
+            targets: T characters or ids: the one after each input.
+            state: name -> (L, H) before the first input, as in the result of the stretch before; None means zeros.
+            weights: T factors of the surprises in the loss; None means 1.
+            hidden_gradient: whether to compute dL/dh (T, L, H), too.
+
+        Raises `ConfigError` for arguments that do not fit, `TextError` for unknown characters, and `OverflowingError`
+        if the network's numbers overflow.
+        """
+        network, V = self.network, len(self.vocabulary)
+        read = as_ids(self.vocabulary, inputs, "inputs", V + network.start_symbol)
+        T, wanted = len(read), as_ids(self.vocabulary, targets, "targets", V)
+        if T == 0 or len(wanted) != T:
+            raise ConfigError(f"inputs and targets need the same length of at least 1, not {T} and {len(wanted)}")
+        factors = np.ones(T) if weights is None else arguments.array(weights, "weights", (T,))
+        shape = (network.num_layers, network.hidden_size)
+        if state is not None and (not isinstance(state, Mapping) or set(state) != set(network.cell.STATES)):
+            raise ConfigError(f"state must be a dict with the keys {', '.join(network.cell.STATES)}")
+        before = {
+            name: np.zeros(shape) if state is None else arguments.array(state[name], f"state {name}", shape)
+            for name in network.cell.STATES
+        }
+        with backend.computing(network.backend):
+            return loss_and_grad(network, self.params, read, wanted, before, factors, hidden=hidden_gradient)
+
     def save(self, path: str | Path) -> None:
         """Write the network to a checkpoint file, which `charrnn.load`, `charrnn sample` and `--init-from` read.
 
@@ -222,6 +345,7 @@ class Model:
         and no position in a text, so training cannot be resumed from it.
         Raises `CheckpointError` if the file cannot be written.
         """
+        path = arguments.path(path, "path")
         corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
         sha256 = self.training_text_hash() or UNKNOWN_TEXT
         meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, sha256, math.log(V), best=None, samples_size=0)
@@ -232,7 +356,7 @@ class Model:
         for name, array in self.host_weights().items():
             for full in {f"parameters/{name}", f"average/{name}"} & shapes.keys():
                 tensors[full] = array
-        checkpoints.save(Path(path), Checkpoint(meta, tensors))
+        checkpoints.save(path, Checkpoint(meta, tensors))
 
     def training_text_hash(self) -> str:
         """Return the SHA-256 of the training text; empty if unknown."""
@@ -245,11 +369,16 @@ class Model:
         separator = self.config.data.document_separator
         return texts.from_text(text, separator=separator).sha256 == self.training_text_hash()
 
-    def encode(self, text: str, unknown: str = "error") -> Part:
+    def encode(self, text: str | Iterable[str], unknown: str = "error") -> Part:
         """Return `text` as ids (N,), divided into documents by the separator of the run's configuration.
 
+        Several texts are one or more documents each. If the network knows accented letters in another Unicode form, the
+        text is normalized to it, which may change N: see `Vocabulary.normalized`.
         Raises `TextError` for characters that the network does not know, unless `unknown` is `skip` or `replace`.
         """
+        text = arguments.text_or_texts(text, "the text")
+        if not isinstance(text, str):
+            return join(self.encode(one, unknown) for one in text)
         ids = self.vocabulary.encode(text, unknown=unknown)
         separator = self.config.data.document_separator
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
@@ -274,6 +403,26 @@ class Model:
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+
+def last_document(model: Model, ids: Ids) -> Ids:
+    """Return the last document of a text, after the start symbol if the network has one."""
+    separator, V = model.config.data.document_separator, len(model.vocabulary)
+    if model.network.start_symbol:
+        ids = with_start_symbols(model.vocabulary, ids, separator)
+        return ids[np.flatnonzero(ids == V)[-1] :]
+    starts = texts.document_starts(model.vocabulary.decode(ids), separator)
+    return ids[starts[-1] if len(starts) else 0 :].astype(np.int64)
+
+
+def as_ids(vocabulary: Vocabulary, characters: str | Sequence[int], what: str, most: int) -> Ids:
+    """Return characters, or their ids, as ids. Raises `ConfigError` for an id that is not below `most`."""
+    if isinstance(characters, str):
+        return vocabulary.encode(characters, what=what)
+    numbers = arguments.array(characters, what, (None,))
+    if not ((numbers >= 0) & (numbers < most) & (numbers % 1 == 0)).all():
+        raise ConfigError(f"{what} must be a string, or ids from 0 to {most - 1}")
+    return numbers.astype(np.int64)
 
 
 def rebuild(
@@ -319,7 +468,7 @@ def load(
     used, and `ConfigError` for a device name that does not exist.
     """
     configuration.checked({"train": {"device": device}}, "--device")
-    path, saved, notices = checkpoints.find(Path(run), str(checkpoint))
+    path, saved, notices = checkpoints.find(arguments.path(run, "run"), str(checkpoint))
     choice = backend.choose(device, fallback=fallback, kernels=kernels or saved.meta.config.train.kernels)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
     with backend.computing(choice.backend):
@@ -338,10 +487,10 @@ def load(
 
 
 def train(
-    text: str | None = None,
+    text: str | Iterable[str] | None = None,
     *,
     files: str | Path | Iterable[str | Path] = (),
-    config: str | None = None,
+    config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -351,12 +500,15 @@ def train(
     fallback: bool = True,
     threads: int = 0,
     minutes: float | None = None,
+    progress: bool | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Model:
     """Train a network and return it as it is after the last step; `load(out)` returns the best checkpoint.
 
     Args:
-        text: the training text itself; or use `files`.
+        text: the training text itself, or its documents: a list or any other iterable of strings, of which each is
+            ended by `data.document_separator`. If that key is not set, it becomes as many line ends as no document
+            has in a row. Or use `files`.
         files: names of files, patterns or directories, or a single one. Without `text` and `files` the embedded corpus
             is used.
         config: a TOML file, or the name of a preset.
@@ -369,35 +521,43 @@ def train(
         fallback: whether to use the CPU if the CUDA device cannot be used.
         threads: number of workers; 0 means one for each core.
         minutes: stop after this many minutes; the number of steps is planned to fit.
+        progress: whether to show a progress bar; None shows one in a notebook or at a prompt, and none in a script.
         on_event: called with every event of `charrnn.training.events`.
+
+    Ctrl-C, the stop button of a notebook, or a `KeyboardInterrupt` from `on_event` ends training after the step: the
+    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned. `Model.notices` has a
+    line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises `KeyboardInterrupt` at once.
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
     """
-    values = dict(settings or {})
+    values = arguments.settings(settings or {})
     if init_from is not None:
-        values["train.init_from"] = str(Path(init_from))
+        values["train.init_from"] = str(arguments.path(init_from, "init_from"))
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
-    if text is not None and names_file(text):
-        raise TextError(f"{text} is a file, not the text to learn: write files=[{text!r}]")
-    session = prepare(
-        Request(
-            files=tuple(map(str, path_list(files))),
-            text=text,
-            preset=configuration.read(config) if config else {},
-            options=configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values)),
-            out=Path(out) if out is not None else None,
-            resume=resume,
-            overwrite=overwrite,
-            fallback=fallback,
-            threads=threads,
-            minutes=minutes,
+    preset = configuration.read(str(arguments.path(config, "config"))) if config else {}
+    options = configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values))
+    if text is not None:
+        text, options = as_one_text(arguments.training_text(text), preset, options)
+    if not callable(on_event):
+        raise ConfigError(f"on_event must be a function of one event, not {arguments.shown(on_event)}")
+    with deferred_interrupt() as interrupt:
+        session = prepare(
+            Request(
+                files=tuple(arguments.paths(files, "files")),
+                text=text,
+                preset=preset,
+                options=options,
+                out=arguments.path(out, "out") if out is not None else None,
+                resume=resume,
+                overwrite=overwrite,
+                fallback=fallback,
+                threads=arguments.whole(threads, "threads"),
+                minutes=None if minutes is None else arguments.number(minutes, "minutes"),
+                interrupted=lambda: interrupt.requested,
+            )
         )
-    )
-    for event in session.events():
-        on_event(event)
-        if isinstance(event, Ended) and event.reason == "diverged":
-            raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+        notices = run(session, interrupt, on_event, notebook.is_interactive() if progress is None else progress)
     with backend.computing(session.network.backend):
         optimizer_state = session.loop.snapshot().checkpoint.optimizer_state
     return Model(
@@ -406,19 +566,39 @@ def train(
         session.config,
         session.corpus.vocabulary,
         session.loop.trainer.done,
-        notices=session.notices,
+        notices=(*session.notices, *notices),
         corpus=session.corpus,
         optimizer_state=optimizer_state,
     )
 
 
-def path_list(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
-    """Return `paths`, or a list that holds it if it is a single path."""
-    return [paths] if isinstance(paths, (str, Path)) else paths
+def run(
+    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], show_progress: bool
+) -> tuple[str, ...]:
+    """Train to the end, or until `interrupt` is requested. Return lines for the user; they are printed, too."""
+    with notebook.progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
+        for event in events:
+            show(event)
+            try:
+                on_event(event)
+            except KeyboardInterrupt:  # between two steps, so the run can still be saved
+                if interrupt.requested:
+                    raise
+                interrupt.requested = True
+            if isinstance(event, Ended) and event.reason == "diverged":
+                raise DivergedError(f"training diverged at step {event.at.step}: lower optimizer.learning_rate")
+            if isinstance(event, Ended) and event.reason == "interrupted":
+                saved = f"; {session.out} is saved, and resume=True continues it" if session.out else ""
+                notice = f"interrupted at step {event.at.step:,} of {session.config.train.steps:,}{saved}"
+                print(notice, file=sys.stderr)
+                return (notice,)
+    return ()
 
 
-def names_file(text: str) -> bool:
-    """Return whether `text` is the name of an existing file."""
-    with suppress(OSError):
-        return len(text) < LONGEST_FILE_NAME and Path(text).is_file()
-    return False
+def as_one_text(text: str | list[str], preset: Table, options: Table) -> tuple[str, Table]:
+    """Return a text, or documents joined to one, and `options` with the separator that ends each document."""
+    if isinstance(text, str):
+        return text, options
+    data = configuration.merged(preset, options).get("data", {})
+    whole, separator = texts.joined(text, data.get("document_separator", ""))
+    return whole, configuration.merged(options, {"data": {"document_separator": separator}})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -35,6 +37,11 @@ LAUNCH_ERRORS, LAUNCH_TIMEOUT = range(700, 730), 702
 """Statuses of the driver and the runtime: a kernel failed, or ran longer than the system allows."""
 UPLOAD = 64 * 2**20
 """Most bytes that CuPy uploads at once. It copies them to page-locked memory, which it keeps."""
+NOT_INSTALLED = "CuPy has no build for macOS" if sys.platform == "darwin" else "CuPy is not installed"
+PCI = Path("/sys/bus/pci/devices")
+"""Where Linux lists the cards of the machine."""
+NVIDIA, DISPLAY = "0x10de", "0x03"
+"""The vendor of a PCI card, and how the class of a graphics or compute card begins."""
 REMEDY = "pip install 'cupy-cuda13x[ctk]' (for a CUDA 12 driver: cupy-cuda12x)"
 
 
@@ -326,9 +333,7 @@ def problem(index: int) -> str | None:
     if len(installed) > 1:
         return f"two CuPy packages are installed ({' and '.join(installed)}): pip uninstall both, then {REMEDY}"
     if not installed:
-        if sys.platform == "darwin":
-            return "CuPy has no build for macOS"
-        return f"CuPy is not installed: {REMEDY}"
+        return NOT_INSTALLED if sys.platform == "darwin" else f"{NOT_INSTALLED}: {REMEDY}"
     try:
         import cupy
     except Exception as error:
@@ -364,3 +369,18 @@ def wheels() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return installed
+
+
+def nvidia_is_present() -> bool:
+    """Return whether this machine seems to have an NVIDIA card or driver. CuPy is not imported, no program is run."""
+    if Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi"):
+        return True
+    with suppress(OSError):
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return True
+    with suppress(OSError):
+        for card in PCI.iterdir():
+            vendor, kind = ((card / name).read_text() for name in ("vendor", "class"))
+            if vendor.startswith(NVIDIA) and kind.startswith(DISPLAY):
+                return True
+    return False

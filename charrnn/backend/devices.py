@@ -33,7 +33,8 @@ def choose(
     """Return the backend for `device`; `precision`, `memory` and `kernels` are arguments of `CupyBackend`.
 
     `auto` is the first GPU that passes a test computation, else the CPU. For a CUDA device that cannot be used, the
-    CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false.
+    CPU is returned with a warning in `Choice.reason`, or `DeviceError` is raised if `fallback` is false. Without
+    CuPy, `auto` says so only where an NVIDIA card or driver seems to be present.
     """
     if device == "cpu":
         backend = numpy.NumpyBackend()
@@ -43,6 +44,8 @@ def choose(
         gpu = cupy.CupyBackend(index, precision=precision, memory=memory, kernels=kernels)
         return Choice(gpu, f"device: {gpu.name}, {gpu.label}")
     backend = numpy.NumpyBackend()
+    if device == "auto" and is_normal(trouble):
+        return Choice(backend, f"device: {backend.label}")
     if device == "auto":
         return Choice(backend, f"device: {backend.label}; no GPU is used: {trouble}")
     if not fallback:
@@ -66,9 +69,19 @@ def gpu_is_possible() -> bool:
     return bool(cupy.wheels())
 
 
+def is_normal(trouble: str) -> bool:
+    """Return whether CuPy is not installed, and nothing seems to be here that it could use: no reason for advice."""
+    return trouble.startswith(cupy.NOT_INSTALLED) and not cupy.nvidia_is_present()
+
+
 def gpus() -> dict[str, str | None]:
-    """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used."""
+    """Return for each CUDA device why it cannot be used, None if it can; only `cuda` if no device can be used.
+
+    The result is empty if CuPy is not installed and no NVIDIA card or driver seems to be present.
+    """
     _, trouble = first_gpu()
+    if trouble and is_normal(trouble):
+        return {}
     return {"cuda": trouble} if trouble else {f"cuda:{n}": cupy.problem(n) for n in range(cupy.count())}
 
 
@@ -161,7 +174,8 @@ def report() -> list[str]:
     if trouble is None:
         lines += [f"cuda:{n}  {cupy.describe(n)}, {cupy.problem(n) or 'computes'}" for n in range(cupy.count())]
     else:
-        lines.append(f"cuda    not usable: {trouble}")
+        absent = " (and no NVIDIA card or driver was detected)" * is_normal(trouble)
+        lines.append(f"cuda    not usable: {trouble}{absent}")
     lines.append(f"cupy    {' and '.join(cupy.wheels()) or 'not installed'}")
     lines.append(f"python  {platform.python_version()}, {threads.blas()}")
     return [*lines, f"auto    {f'cuda:{first}' if trouble is None else 'cpu'}"]

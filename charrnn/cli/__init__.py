@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from charrnn import __version__
+from charrnn.cli import foreign
 from charrnn.cli.cache import cache_command
 from charrnn.cli.compare import compare_command
 from charrnn.cli.devices import devices_command
@@ -89,6 +90,8 @@ def main() -> NoReturn:
     except click.exceptions.NoArgsIsHelpError as error:
         print_line(error.format_message())
         status = 0
+    except click.NoSuchOption as error:
+        status = print_error(foreign.explanation(error, sys.argv[1:]) or error.format_message(), error.exit_code)
     except click.ClickException as error:
         status = print_error(error.format_message(), error.exit_code)
     except CharrnnError as error:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.inputs import load_model, read_text
-from charrnn.cli.options import examples, json_option, model_options, strict_json, text_encoding_option
+from charrnn.cli.inputs import load_model, read_documents
+from charrnn.cli.options import examples, json_option, model_options, rows_options, strict_json, text_encoding_option
 from charrnn.cli.output import print_line, print_notice
 from charrnn.errors import ConfigError
 
@@ -35,6 +35,7 @@ from charrnn.errors import ConfigError
 )
 @json_option
 @text_encoding_option
+@rows_options
 def eval_command(
     run: Path,
     checkpoint: str,
@@ -49,6 +50,8 @@ def eval_command(
     dynamic_rate: float | None,
     as_json: bool,
     encoding: str,
+    jsonl: str | None,
+    csv: str | None,
 ) -> None:
     """Measure how well the network of RUN predicts FILE, or the run's validation split if there is no FILE.
 
@@ -56,15 +59,20 @@ def eval_command(
     the text while it is read; RUN does not change.
     """
     from charrnn.evaluation.dynamic import Dynamic
+    from charrnn.text import Rows
 
     if not dynamic and (dynamic_chunk is not None or dynamic_rate is not None):
         raise ConfigError("--dynamic-chunk and --dynamic-rate need --dynamic")
     settings = Dynamic(rate=dynamic_rate) if dynamic_chunk is None else Dynamic(dynamic_chunk, dynamic_rate)
     model = load_model(run, checkpoint, device, no_fallback, kernels)
-    text = None if file is None else read_text(file, encoding)
-    if text is not None and model.was_trained_on(text):
+    rows = Rows(jsonl or "", csv or "")
+    if rows and file is None:
+        raise ConfigError("--jsonl and --csv are about FILE, which is missing")
+    text = None if file is None else read_documents(model, file, encoding, rows)
+    if isinstance(text, str) and model.was_trained_on(text):
         print_notice(f"{file} is the text that the run was trained on: leave it out to evaluate the validation split")
-    result = model.evaluate(text, window=window, dynamic=dynamic and settings, unknown=unknown)
+    part = None if text is None else model.encode(text, unknown)
+    result = model.evaluate(part, window=window, dynamic=dynamic and settings)
     values = {
         "nats_per_char": result.nats_per_char,
         "bits_per_char": result.bits_per_char,

@@ -41,7 +41,6 @@ checkpoint_option = click.option(
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one key of the configuration."
 )
-files_encoding_option = click.option("--encoding", help="Encoding of the files.  [default: utf-8]")
 text_encoding_option = click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text.")
 unknown_option = click.option(
     "--unknown",
@@ -64,6 +63,14 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+rows_options = options(
+    click.option("--jsonl", metavar="FIELD", help="Read JSON Lines: FIELD of each line is a document."),
+    click.option("--csv", metavar="COLUMN", help="Read CSV with a header: COLUMN of each row is a document."),
+)
+files_options = options(
+    click.option("--encoding", help="Encoding of the files.  [default: utf-8]"),
+    rows_options,
+)
 model_options = options(run_argument, checkpoint_option, device_option, fallback_option, kernels_option, unknown_option)
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.inputs import load_sampler, read_prompt
-from charrnn.cli.options import examples, model_options, text_encoding_option
+from charrnn.cli.inputs import all_normalized, load_sampler, normalized, read_prompt, read_stop
+from charrnn.cli.options import examples, model_options, text_encoding_option, unescaped
 from charrnn.cli.output import print_notice, write_output
 from charrnn.errors import ConfigError
 
 DASHES = "-" * 40
-BATCH = 64
-"""Most samples that are computed together."""
 MOST_SAMPLES = 100_000
 """Most samples of one command."""
 
@@ -27,11 +25,15 @@ MOST_SAMPLES = 100_000
         "charrnn sample runs/book --length 1000",
         'charrnn sample runs/book --prompt "Once upon" --temperature 0.6 --seed 1',
         "charrnn sample runs/book --count 3 --top-p 0.9",
+        r"charrnn sample runs/names --prompt Ma --stop '\n'",
     ),
 )
 @model_options
-@click.option("--prompt", help="Text to continue.  [default: a first character drawn by its frequency]")
-@click.option("--prompt-file", metavar="F", help="Read the prompt from a file, - for standard input.")
+@click.option(
+    "--prompt",
+    help=r"Text to continue; \n, \t, \\ and \uXXXX are escapes.  [default: the start of a document]",
+)
+@click.option("--prompt-file", metavar="F", help="Read the prompt, without escapes, from a file; - for standard input.")
 @click.option("--no-echo", is_flag=True, help="Do not repeat the prompt.")
 @click.option("--length", type=click.IntRange(0), default=500, show_default=True, help="Characters after the prompt.")
 @click.option(
@@ -45,8 +47,15 @@ MOST_SAMPLES = 100_000
     help="Choose among the most probable characters that reach this probability together.  [default: all]",
 )
 @click.option(
-    "--stop", metavar="STRING", help="End before this string.  [default: the document separator, without a prompt]"
+    "--stop",
+    "stops",
+    multiple=True,
+    metavar="STRING",
+    help="End before this string, with the escapes of --prompt; repeat it for several strings.  "
+    "[default: the document separator, without a prompt]",
 )
+@click.option("--stop-file", "stop_files", multiple=True, metavar="F", help="Read a stop string from a file, whole.")
+@click.option("--keep-stop", is_flag=True, help="Print the stop string, too.")
 @click.option("--count", type=click.IntRange(1, MOST_SAMPLES), default=1, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers.  [default: a new one, printed]")
 @click.option("-0", "nul", is_flag=True, help="Separate samples by a NUL byte instead of a line of dashes.")
@@ -65,7 +74,9 @@ def sample_command(
     temperature: float,
     top_k: int,
     top_p: float,
-    stop: str | None,
+    stops: tuple[str, ...],
+    stop_files: tuple[str, ...],
+    keep_stop: bool,
     count: int,
     seed: int | None,
     nul: bool,
@@ -77,10 +88,12 @@ def sample_command(
     """
     if prompt is not None and prompt_file is not None:
         raise ConfigError("use --prompt or --prompt-file, not both")
-    if prompt_file is not None:
-        prompt = read_prompt(prompt_file, encoding)
-    prompt = prompt or ""
+    prompt = read_prompt(prompt_file, encoding) if prompt_file is not None else unescaped(prompt or "", "--prompt")
+    ends = [*(unescaped(stop, "--stop") for stop in stops), *(read_stop(name, encoding) for name in stop_files)]
+    from charrnn.api import BATCH
+
     model = load_sampler(run, checkpoint, device, no_fallback, kernels, min(count, BATCH))
+    prompt, ends = normalized(model, prompt, "the prompt"), all_normalized(model, ends, "--stop")
     if seed is None:
         seed = secrets.randbits(31)
         print_notice(f"seed: {seed}")
@@ -95,7 +108,8 @@ def sample_command(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            stop=stop,
+            stop=ends or None,
+            keep_stop=keep_stop,
             seed=seed,
             batch=first // BATCH,
             unknown=unknown,

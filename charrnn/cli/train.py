@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli.inputs import warn_of_unread_input
 from charrnn.cli.options import (
     configured_device_option,
     examples,
     fallback_option,
-    files_encoding_option,
+    files_options,
     kernels_option,
     settings_option,
     unescaped,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")
 @click.option("--minutes", type=float, help="Stop after this many minutes; the number of steps is planned to fit.")
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; --resume continues.")
-@files_encoding_option
+@files_options
 @click.option(
     "--document-separator",
     metavar="STRING",
@@ -122,18 +123,26 @@ def train_command(
                 interrupted=lambda: interruption.signal is not None,
             )
         )
+        if not files:
+            warn_of_unread_input()
         printer = Printer(session, interruption)
         reason = printer.run()
     return conclude(printer, reason)
 
 
 def options_table(
-    document_separator: str | None, encoding: str | None, grow_vocabulary: bool, **train_keys: Any
+    document_separator: str | None,
+    encoding: str | None,
+    jsonl: str | None,
+    csv: str | None,
+    grow_vocabulary: bool,
+    **train_keys: Any,
 ) -> Table:
     """Return the options that are keys of the configuration as its table; `train_keys` belong to [train]."""
     from charrnn import config
 
-    values = {"data.encoding": encoding, "train.grow_vocabulary": grow_vocabulary or None}
+    values: dict[str, Any] = {"data.encoding": encoding, "data.jsonl": jsonl, "data.csv": csv}
+    values["train.grow_vocabulary"] = grow_vocabulary or None
     if document_separator is not None:
         values["data.document_separator"] = unescaped(document_separator, "--document-separator")
     for key, value in train_keys.items():

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from charrnn.cli.inputs import warn_of_unread_input
 from charrnn.cli.options import (
     configured_device_option,
     examples,
     fallback_option,
-    files_encoding_option,
+    files_options,
     json_option,
     kernels_option,
     settings_option,
@@ -37,7 +38,7 @@ ALIGNMENT, WIDTHS = "<>>>>><", (7, 6, 7, 9, 11)
 @click.argument("words", nargs=-1, metavar="[CONFIG] [FILES]...")
 @click.option("--config", "preset", metavar="NAME_OR_FILE", help="The configuration; then every argument is a text.")
 @settings_option
-@files_encoding_option
+@files_options
 @configured_device_option
 @fallback_option
 @kernels_option
@@ -56,6 +57,8 @@ def tune_command(
     preset: str | None,
     settings: tuple[str, ...],
     encoding: str | None,
+    jsonl: str | None,
+    csv: str | None,
     device: str | None,
     no_fallback: bool,
     kernels: str | None,
@@ -82,6 +85,8 @@ def tune_command(
         raise click.UsageError("--overwrite needs --write FILE")
     keys = {
         "data.encoding": (encoding, "--encoding"),
+        "data.jsonl": (jsonl, "--jsonl"),
+        "data.csv": (csv, "--csv"),
         "train.device": (device, "--device"),
         "train.kernels": (kernels, "--kernels"),
     }
@@ -91,6 +96,8 @@ def tune_command(
     )
     table = config.read(preset) if preset is not None else {}
     plan = tune.plan(Request(files=words, preset=table, options=options, fallback=not no_fallback), seconds)
+    if not words:
+        warn_of_unread_input()
     introduce(plan, quiet=as_json)
     result = tune.summarize(plan, measure(plan))
     if path is not None:

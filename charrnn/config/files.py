@@ -32,6 +32,7 @@ MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
 ADDED_KEYS: Table = {
     "model": {"start_symbol": False},
+    "data": {"jsonl": "", "csv": ""},
     "train": {"kernels": "auto"},
     "log": {"baselines": True},
 }
@@ -70,14 +71,13 @@ def read(name: str) -> Table:
     path = Path(name)
     try:
         if path.name == name and not path.is_file():
-            path = presets().get(name, presets().get(name.removesuffix(".toml"), path))
+            path = presets().get(name, path)
         with open_input(path) as stream:
             content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        names = ", ".join(presets())
-        raise ConfigError(
-            f"cannot read the configuration {name!r}: no such file or preset (presets: {names})"
-        ) from None
+        preset = name.removesuffix(".toml")
+        hint = f"did you mean the preset {preset}?" if preset in presets() else f"presets: {', '.join(presets())}"
+        raise ConfigError(f"cannot read the configuration {name!r}: no such file or preset ({hint})") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such file"
         raise ConfigError(f"cannot read the configuration {name!r}: {reason}") from None

@@ -55,6 +55,8 @@ class DataConfig:
     files: tuple[str, ...] = ()  # the texts: files, folders or patterns; empty: the embedded corpus
     encoding: str = "utf-8"  # the encoding of the files
     document_separator: str = unicode("")  # the text that ends a document inside a file; empty: each file is one
+    jsonl: str = unicode("")  # the field of JSON Lines that is a document in each line; empty: the files are plain text
+    csv: str = unicode("")  # the column of CSV that is a document in each row; empty: the files are plain text
     val_fraction: float = fraction(0.1)  # the share of the text, at its end, that is held out for validation
 
 

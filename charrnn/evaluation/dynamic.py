@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn import arguments
 from charrnn.backend import Array, one_thread
 from charrnn.checkpoint import Checkpoint
 from charrnn.errors import ConfigError
@@ -45,6 +46,9 @@ class Dynamic:
     rate: float | None = None
 
     def __post_init__(self) -> None:
+        arguments.whole(self.chunk, "--dynamic-chunk")
+        if self.rate is not None:
+            arguments.number(self.rate, "--dynamic-rate")
         if self.chunk < 1:
             raise ConfigError(f"--dynamic-chunk must be at least 1, not {self.chunk}")
         if self.rate is not None and not 0 <= self.rate <= 1e38:

@@ -16,7 +16,7 @@ from charrnn.run import directory
 from charrnn.run.finetuning import Source
 from charrnn.run.request import Request
 from charrnn.run_files import CORPUS
-from charrnn.text import Corpus, Vocabulary
+from charrnn.text import Corpus, Rows, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,21 @@ class RunText:
         corpus: the text.
         files: the absolute paths for the configuration.
         copied: whether the run directory keeps a copy, because the text is in no other file.
+        rows: how the rows of the files are read.
         notices: lines for the user.
     """
 
     corpus: Corpus
     files: tuple[str, ...]
     copied: bool
+    rows: Rows
     notices: tuple[str, ...]
 
     @property
     def table(self) -> Table:
-        """The keys of the configuration that say where the text is."""
-        return {"data": {"files": self.files} | ({"encoding": "utf-8"} if self.copied else {})}
+        """The keys of the configuration that say where the text is. A copy of rows has one JSON object for each."""
+        copy = {"encoding": "utf-8", "jsonl": self.rows.jsonl or self.rows.csv, "csv": ""}
+        return {"data": {"files": self.files} | (copy if self.copied else {})}
 
 
 def read_text(request: Request, table: Table, saved: Checkpoint | None = None, source: Source | None = None) -> RunText:
@@ -49,14 +52,17 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
     Raises `TextError`, `ConfigError`, and `CheckpointError` for another text than that of `saved`.
     """
     data, out = config.build({"data": table.get("data", {})}).data, request.out
+    rows = Rows(data.jsonl, data.csv)
     if request.text is not None:
+        if rows:
+            raise ConfigError("data.jsonl and data.csv are about files: pass files, or a text without these keys")
         names: tuple[str, ...] = ("-",)
         corpus = text.from_text(request.text, separator=data.document_separator)
     else:
         try:
             if request.files or "files" in request.table.get("data", {}):
                 names = expanded(request.files or locate(out, data.files))
-                corpus = text.from_files(names, data.encoding, data.document_separator)
+                corpus = text.from_files(names, data.encoding, data.document_separator, rows=rows)
             else:
                 names = locate(out, data.files)
                 corpus = own_text(out, data, saved.meta.vocabulary if saved else None)
@@ -64,7 +70,7 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
             hint = f"; the run in {out} needs its text: name the file" if saved and not request.files else ""
             raise TextError(f"{error}{hint}") from None
     if saved is not None:
-        corpus = as_trained_on(corpus, saved, data.document_separator)
+        corpus = as_trained_on(corpus, saved, data.document_separator, out)
     elif source is not None:
         corpus = source.widen(corpus, table)
     # Standard input, or a pipe as in `charrnn train <(zcat book.gz)`, cannot be read again.
@@ -77,7 +83,8 @@ def read_text(request: Request, table: Table, saved: Checkpoint | None = None, s
         text.check_name(name)
     if out is not None:
         directory.check_texts(out, names)
-    return RunText(corpus, names, in_no_file and out is not None, documents(corpus, data.document_separator))
+    copied = in_no_file and out is not None
+    return RunText(corpus, names, copied, rows, documents(corpus, data.document_separator, rows))
 
 
 def expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -116,23 +123,35 @@ def own_text(run: Path | None, data: DataConfig, vocabulary: Vocabulary | None) 
     except OSError as error:  # a name that is too long, a directory without permission
         raise TextError(f"the text of {run} cannot be read ({error.strerror})") from None
     most = 2 * characters if vocabulary is not None else math.inf
-    return text.from_files(names, data.encoding, data.document_separator, max_characters=most)
+    # The hash is compared, so a text with NULs, which an earlier version accepted, is the right one.
+    rows = Rows(data.jsonl, data.csv)
+    return text.from_files(names, data.encoding, data.document_separator, rows=rows, max_characters=most, checked=False)
 
 
-def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str) -> Corpus:
+def as_trained_on(corpus: Corpus, saved: Checkpoint, separator: str, run: Path | None) -> Corpus:
     """Return `corpus` with the vocabulary and the name of the run of `saved`.
 
     Raises `CheckpointError` if the run was trained on another text.
     """
     if corpus.sha256 != saved.meta.sha256:
-        raise CheckpointError(
-            f"--resume needs the text that the run was trained on: {difference(saved, corpus, separator)}"
-        )
+        differs = difference(saved, corpus, separator) + growth(saved, corpus, run)
+        raise CheckpointError(f"--resume needs the text that the run was trained on: {differs}")
     return replace(text.with_vocabulary(corpus, saved.meta.vocabulary), name=saved.meta.corpus)
 
 
-def documents(corpus: Corpus, separator: str) -> tuple[str, ...]:
-    """Return a line for the user about the number of documents; nothing if there is no separator."""
+def growth(saved: Checkpoint, corpus: Corpus, run: Path | None) -> str:
+    """Return how to learn a text that has grown since the run in `run`; nothing for a text that is not longer."""
+    if len(corpus.ids) <= sum(saved.meta.vocabulary.counts):
+        return ""
+    has_new = bool(set(corpus.vocabulary.characters) - set(saved.meta.vocabulary.characters))
+    options = f"--init-from {run}" + " --grow-vocabulary" * has_new
+    return f": if it has grown, start a new run with these weights: {options} --out NEW"
+
+
+def documents(corpus: Corpus, separator: str, rows: Rows) -> tuple[str, ...]:
+    """Return a line for the user about the number of documents; nothing if there are no separator and no rows."""
+    if rows and not separator:
+        return (f"documents: {len(corpus.starts):,}, one in each row",)
     if not separator:
         return ()
     if len(corpus.starts) == 1:

@@ -59,7 +59,7 @@ class Recorder:
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)
             (run / CHECKPOINTS).mkdir(exist_ok=True)
-            copy_text(run, settings.data.files, corpus)
+            copy_text(run, settings.data.files, corpus, settings.data.jsonl)
             if old is not None:
                 old.unlink()
             logs.cut(run, resumed)
@@ -143,13 +143,17 @@ def remove_all_but_newest(run: Path) -> Path | None:
     return paths[-1] if paths else None
 
 
-def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None) -> None:
+def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None, field: str = "") -> None:
     """Write a text that is in no file to `corpus.txt`; without one, remove the one of an earlier run.
 
-    A `corpus.txt` that is among the files `names` of this run stays.
+    A `corpus.txt` that is among the files `names` of this run stays. With a `field` the copy is JSON Lines, with one
+    object for each document.
     """
     path = run / CORPUS
-    if corpus is not None:
+    if corpus is not None and field:
+        rows = (json.dumps({field: document}, ensure_ascii=False).encode() for document in corpus.documents())
+        files.write_atomically(path, more=(row + b"\n" for row in rows))
+    elif corpus is not None:
         # Reading drops one byte order mark. A text that begins with the character needs another before it.
         marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"
         files.write_atomically(path, "\ufeff".encode() * marked, more=corpus.utf8())

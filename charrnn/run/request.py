@@ -18,7 +18,7 @@ from charrnn.run_files import CONFIG
 
 CAN_CHANGE = {
     *("train.steps", "train.patience", "train.device", "train.kernels", "train.gpu_memory_limit"),
-    *("data.files", "data.encoding"),
+    *("data.files", "data.encoding", "data.jsonl", "data.csv"),
 }
 """Keys that a resumed run can change, besides those of [log]. The text itself is compared by its hash."""
 EVALUATION = {"log.eval_every", "log.eval_chars"}
@@ -162,7 +162,7 @@ class Requested:
 
 def requested(request: Request, earlier: Earlier) -> Requested:
     """Return the settings of `request`, merged over those of the run that it resumes, and the source of the weights."""
-    preset, options, saved = request.preset, request.options, earlier.checkpoint
+    preset, options, saved = one_format(request.preset), one_format(request.options), earlier.checkpoint
     if saved is not None:
         # The number of steps was decided at the start, perhaps by --minutes. Only --steps changes it, no preset.
         layers = without(preset, "steps", *finetuning.KEYS), without(options, *finetuning.KEYS)
@@ -172,6 +172,13 @@ def requested(request: Request, earlier: Earlier) -> Requested:
     table = config.merged(earlier.table, *layers)
     source = finetuning.find_source(table, request.out)
     return Requested(source.complete(table), source, source.notices) if source else Requested(table, None, ())
+
+
+def one_format(table: Table) -> Table:
+    """Return `table` so that it overrides data.csv of other tables if it sets data.jsonl, and the reverse."""
+    data = table.get("data", {})
+    other = {"jsonl": ""} if data.get("csv") else {"csv": ""} if data.get("jsonl") else {}
+    return table | {"data": other | data} if other else table
 
 
 def without(table: Table, *names: str) -> Table:

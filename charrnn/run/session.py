@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class Session:
         """The checkpoint that this run continues from; None for a new run."""
         return self.earlier.checkpoint
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train, and yield each event after it is recorded in the run directory. A finished run has no events.
 
         Raises `DeviceError` if the device fails; the run is then safe at its last checkpoint.

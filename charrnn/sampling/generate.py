@@ -173,9 +173,17 @@ def write_group(uniforms: HostArray, settings: Settings, writer: Writer, group: 
 
 @dataclass
 class Stopper:
-    """Cuts a stream of text at a stop string. It holds back text that may be the beginning of the stop string."""
+    """Cuts a stream of text at a stop string. It holds back text that may be the beginning of one.
 
-    stop: str
+    The stop string that is complete first ends the text; if two end together, the longer one does.
+
+    Attributes:
+        stops: the stop strings, none of them empty.
+        keep: whether the text ends after the stop string, not before it.
+    """
+
+    stops: tuple[str, ...]
+    keep: bool = False
     held: str = ""
     done: bool = False
 
@@ -184,13 +192,16 @@ class Stopper:
         if self.done:
             return ""
         self.held += text
-        if self.stop and self.stop in self.held:
+        ends = [(start + len(stop), start) for stop in self.stops if (start := self.held.find(stop)) >= 0]
+        if ends:
             self.done = True
-            text, self.held = self.held.partition(self.stop)[0], ""
+            end, start = min(ends)
+            text, self.held = self.held[: end if self.keep else start], ""
             return text
-        sizes = range(min(len(self.stop) - 1, len(self.held)), 0, -1)
-        keep = next((n for n in sizes if self.stop.startswith(self.held[-n:])), 0)
-        text, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
+        longest = min(max(map(len, self.stops), default=1) - 1, len(self.held))
+        sizes = (n for n in range(longest, 0, -1) if any(stop.startswith(self.held[-n:]) for stop in self.stops))
+        certain = len(self.held) - next(sizes, 0)
+        text, self.held = self.held[:certain], self.held[certain:]
         return text
 
     def rest(self) -> str:
@@ -208,11 +219,12 @@ def pieces(
     length: int,
     count: int,
     settings: Settings,
-    stop: str,
     rng: np.random.Generator,
+    stops: tuple[str, ...] = (),
+    keep_stop: bool = False,
     separator: str = "",
 ) -> Generator[list[str]]:
-    """Generate `count` samples side by side, each of `length` characters or up to `stop`.
+    """Generate `count` samples side by side, each of `length` characters or up to a stop string.
 
     Args:
         network: the shape of the network.
@@ -223,8 +235,9 @@ def pieces(
         length: characters after the prompt.
         count: B, the number of samples.
         settings: how to choose characters.
-        stop: a sample ends before this string; empty: no stop string.
         rng: the uniform numbers.
+        stops: a sample ends before the first of these strings.
+        keep_stop: whether it ends after the string instead.
         separator: the text that ends a document. After it the network begins another one.
 
     Yields:
@@ -234,7 +247,7 @@ def pieces(
     """
     if length == 0:
         return
-    stoppers = [Stopper(stop) for _ in range(count)]
+    stoppers = [Stopper(stops, keep_stop) for _ in range(count)]
     never_first = () if len(prompt) else vocabulary.never_first
     ids = with_start_symbols(vocabulary, prompt, separator) if network.start_symbol else np.asarray(prompt)
     prompts = np.repeat(ids[:, None], count, axis=1)

@@ -1,7 +1,9 @@
 """Text as numbers: sources, vocabulary, corpus and its splits, (T, B) streams. Everything here is on the host."""
 
 from charrnn.text.build import from_files, from_text, widen, with_vocabulary
-from charrnn.text.corpus import Corpus, Part, document_starts, validation_start
+from charrnn.text.corpus import Corpus, Part, document_starts, join, validation_start
+from charrnn.text.joined import joined
+from charrnn.text.rows import Rows
 from charrnn.text.sources import EMBEDDED, blocks, check_name, check_plain_files, expand
 from charrnn.text.streams import Streams, fit_batch, streams
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -11,6 +13,7 @@ __all__ = [
     "Corpus",
     "Ids",
     "Part",
+    "Rows",
     "Streams",
     "Vocabulary",
     "blocks",
@@ -21,6 +24,8 @@ __all__ = [
     "fit_batch",
     "from_files",
     "from_text",
+    "join",
+    "joined",
     "streams",
     "validation_start",
     "widen",

@@ -18,7 +18,9 @@ import numpy as np
 from charrnn.errors import TextError
 from charrnn.text import cache, sources
 from charrnn.text.cache import Meta, Spill
-from charrnn.text.corpus import Corpus, split_documents
+from charrnn.text.corpus import Corpus, join_documents, split_documents
+from charrnn.text.encodings import check_encoding, is_utf8
+from charrnn.text.rows import Rows
 from charrnn.text.sources import BOM, Piece
 from charrnn.text.vocabulary import BLOCK, CODE_POINTS, Ids, Vocabulary, code_points
 
@@ -36,29 +38,43 @@ def from_text(text: str, name: str = "the text", *, separator: str = "") -> Corp
 
 
 def from_files(
-    names: Iterable[str], encoding: str = "utf-8", separator: str = "", *, max_characters: float = math.inf
+    names: Iterable[str],
+    encoding: str = "utf-8",
+    separator: str = "",
+    *,
+    rows: Rows | None = None,
+    max_characters: float = math.inf,
+    checked: bool = True,
 ) -> Corpus:
     """Return the corpus of files, or of the embedded text if there are no names. For names see `sources.expand`.
 
-    Each file is a document, or the documents into which `separator` splits it: see `split_documents`.
+    Each file, each text in a zip archive, or each row if there are `rows`, is a document, or the documents into which
+    `separator` splits it: see `split_documents`.
 
     Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
-    `max_characters`, or is too large for RAM and cannot be cached.
+    `max_characters`, or is too large for RAM and cannot be cached; if `checked`, also for one that seems to be no text.
     """
     paths = sources.expand(list(names))
+    if rows and not paths:
+        raise TextError("--jsonl and --csv need a file (data.jsonl, data.csv)")
     if not paths:
         return from_text(sources.embedded(), sources.EMBEDDED, separator=separator)
     name = paths[0] if len(paths) == 1 else f"{len(paths)} files"
     name = "standard input" if name == "-" else name
-    sources.check_encoding(encoding)
-    size = sources.size_of(paths) if sources.is_utf8(encoding) else None
+    check_encoding(encoding)
+    size = sources.size_of(paths) if is_utf8(encoding) and not rows else None
     if size is not None and cache.SMALL < size <= 4 * max_characters and cache.may_contain(size, len(BOM) * len(paths)):
         corpus = cache.load(hash_files(paths, separator), name)
         if corpus is not None:
             return corpus
     with Builder(max_characters) as builder:
         for path in paths:
-            builder.add_document(sources.pieces(path, encoding), separator)
+            if rows:
+                for texts in sources.rows_of(path, encoding, rows, checked=checked):
+                    builder.add_texts(texts, separator)
+            else:
+                for document in sources.documents(path, encoding, checked=checked):
+                    builder.add_document(document, separator)
         return builder.corpus(name)
 
 
@@ -100,13 +116,24 @@ class Builder:
 
     def add_document(self, pieces: Iterable[Piece], separator: str = "") -> None:
         """Add a document, or the documents into which `separator` splits it. An empty document is ignored."""
-        first = self.length
         if separator:
-            for text, starts in split_documents((piece.characters for piece in pieces), separator):
-                self.add(Piece.from_text(text), self.length - first, starts)
+            self.add_pieces(split_pieces((piece.characters for piece in pieces), separator))
         else:
-            for piece in pieces:
-                self.add(piece, self.length - first)
+            self.add_pieces((piece, ()) for piece in pieces)
+
+    def add_texts(self, texts: Iterable[str], separator: str = "") -> None:
+        """Add each of `texts` as `add_document` does."""
+        if separator:
+            for text in texts:
+                self.add_pieces(split_pieces([text], separator))
+        else:
+            self.add_pieces((Piece.from_text(text), starts) for text, starts in join_documents(texts))
+
+    def add_pieces(self, pieces: Iterable[tuple[Piece, Sequence[int]]]) -> None:
+        """Add a source that is not empty, in pieces with the positions in each where documents start; see `add`."""
+        first = self.length
+        for piece, starts in pieces:
+            self.add(piece, self.length - first, starts)
         if self.length > first:
             self.digest.update(END)
 
@@ -181,6 +208,11 @@ class Builder:
             yield end, final.take(block, mode="clip")  # all ids are in range; a check would double the time
 
 
+def split_pieces(blocks: Iterable[str], separator: str) -> Iterator[tuple[Piece, list[int]]]:
+    """Yield the pieces of a text with the positions in each where documents start; see `split_documents`."""
+    return ((Piece.from_text(text), starts) for text, starts in split_documents(blocks, separator))
+
+
 def count(ids: Ids) -> Ids:
     """Return how often each provisional id occurs (K,). ASCII is counted in pairs, which takes a third less time."""
     if ids.dtype != np.uint8:
@@ -209,9 +241,9 @@ def hash_files(paths: Iterable[str], separator: str = "") -> str:
     Return an empty string for a file with the byte that marks a document's end in the hash: it is not UTF-8.
     """
     digest = hashlib.sha256()
-    for path in paths:
+    for raw in (raw for path in paths for _, raw in sources.unpacked(path)):
         size = 0
-        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(sources.chunks(path)))
+        chunks = (chunk if number else chunk.removeprefix(BOM) for number, chunk in enumerate(raw))
         blocks = split_documents(chunks, separator.encode()) if separator else ((chunk, []) for chunk in chunks)
         for block, starts in blocks:
             if END in block:

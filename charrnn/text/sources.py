@@ -1,4 +1,4 @@
-"""Find and read texts: files, folders, patterns, gzip, pipes, standard input, a string, the embedded corpus.
+"""Find and read texts: files, folders, patterns, pipes, standard input, a string, the embedded corpus.
 
 A source is read piece by piece, so that no text is ever in memory as a whole.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import codecs
 import glob
-import gzip
 import io
 import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +21,9 @@ from typing import BinaryIO, TypeVar
 from charrnn import config, files
 from charrnn.errors import TextError
 from charrnn.run_files import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, SAMPLES
+from charrnn.text import unpack
+from charrnn.text.encodings import HEAD, check_encoding, check_text, decoding_error, is_single_byte, is_utf8, seems_text
+from charrnn.text.rows import Rows
 
 BLOCK = 1 << 18
 """Bytes, or characters of a string, that are read at once: a block and what is computed from it fit the CPU's cache."""
@@ -49,7 +50,7 @@ def embedded() -> str:
 def expand(names: list[str]) -> list[str]:
     """Return the files that `names` stand for, in a fixed order: patterns and folders expanded, files and `-` kept.
 
-    A folder stands for every file in it and below that is not hidden and has no NUL byte in its first block.
+    A folder stands for every file in it and below that is not hidden and seems to be a text, or to have one packed.
     Files that training runs wrote are left out of folders and patterns.
     Raises `TextError` for a name that matches no file.
     """
@@ -142,14 +143,14 @@ def glob_matches(pattern: str) -> Iterator[str]:
 
 
 def is_text(name: str, *, below: Path) -> bool:
-    """Return whether a file in a folder counts as text: not hidden, and no NUL byte in its first block."""
+    """Return whether a file in a folder counts as text: not hidden, and it seems to be one, or to have one packed."""
     path = Path(name)
     if any(part.startswith(".") for part in path.relative_to(below).parts) or not path.is_file():
         return False
     try:
-        with open_unpacked(name) as stream:
-            return b"\0" not in stream.read(4096)
-    except (OSError, EOFError, zlib.error):
+        with files.open_input(name) as stream:
+            return any(seems_text(content.read(HEAD)) for _, content in unpack.texts(stream, name))
+    except (TextError, *unpack.UNREADABLE):
         return False
 
 
@@ -164,17 +165,27 @@ def check_plain_files(names: Iterable[str], characters: int) -> list[str]:
     for name in names:
         if name == "-" or not os.path.isfile(name):  # noqa: PTH113 (pathlib's raises for a name that is too long)
             raise TextError(f"{name}: there is no such file")
-    is_packed = any(name.endswith(".gz") for name in names)
-    if names and not is_packed and sum(Path(name).stat().st_size for name in names) < characters:
+    if names and not any(map(packing, names)) and sum(Path(name).stat().st_size for name in names) < characters:
         what = names[0] if len(names) == 1 else f"{len(names)} files"
         raise TextError(f"{what} is not the text that the run was trained on")
     return names
 
 
-def size_of(names: list[str]) -> int | None:
-    """Return the unpacked bytes of these files together without reading them; None if one is a pipe.
+def packing(name: str) -> str:
+    """Return how a file is packed; see `unpack.packing`. A file that claims to be empty, as in /proc, is not opened.
 
-    The size of a `.gz` is that in its last four bytes, which need not be right.
+    Raises `OSError` for a file that cannot be read.
+    """
+    if not Path(name).stat().st_size:
+        return ""
+    with files.open_input(name) as stream:
+        return unpack.packing(stream.read(unpack.SIGNATURE_SIZE), name)
+
+
+def size_of(names: list[str]) -> int | None:
+    """Return the unpacked bytes of these files together without reading them; None if they are unknown.
+
+    That is so for a pipe and for every packed file but gzip's. Its size in the last four bytes need not be right.
     """
     total = 0
     try:
@@ -182,9 +193,11 @@ def size_of(names: list[str]) -> int | None:
             if name == "-" or not Path(name).is_file():
                 return None
             with Path(name).open("rb") as stream:
-                is_packed = name.endswith(".gz")
-                end = stream.seek(-4 if is_packed else 0, io.SEEK_END)
-                total += int.from_bytes(stream.read(4), "little") if is_packed else end
+                kind = unpack.packing(stream.read(unpack.SIGNATURE_SIZE), name)
+                if kind not in ("", ".gz"):
+                    return None
+                end = stream.seek(-4 if kind else 0, io.SEEK_END)
+                total += int.from_bytes(stream.read(4), "little") if kind else end
     except OSError:
         return None
     return total
@@ -221,104 +234,101 @@ def blocks(name: str, encoding: str) -> Iterator[str]:
 
     Raises `TextError` for a file that cannot be read, and for bytes that are not in `encoding`.
     """
-    return (piece.characters for piece in pieces(name, encoding))
+    return (piece.characters for document in documents(name, encoding) for piece in document)
 
 
-def pieces(name: str, encoding: str) -> Iterator[Piece]:
-    """Yield the text that `blocks` yields, with its bytes. ASCII in a UTF-8 file never becomes a string."""
+def documents(name: str, encoding: str, *, checked: bool = True) -> Iterator[Iterator[Piece]]:
+    """Yield the documents that `blocks` joins, in pieces with their bytes: one of a file, all texts of a zip archive.
+
+    Read a document to its end before the next. ASCII in a UTF-8 file never becomes a string. For `checked` see
+    `pieces`.
+    """
     check_encoding(encoding)
-    return utf8_pieces(name, encoding) if is_utf8(encoding) else decoded_pieces(name, encoding)
+    return (pieces(text, encoding, chunks, checked=checked) for text, chunks in unpacked(name))
 
 
-def utf8_pieces(name: str, encoding: str) -> Iterator[Piece]:
+def rows_of(name: str, encoding: str, rows: Rows, *, checked: bool = True) -> Iterator[Iterator[str]]:
+    """Yield for each text in a file the texts of its rows; see `documents` and `Rows.texts`."""
+    check_encoding(encoding)
+    for text, chunks in unpacked(name):
+        yield rows.texts(text, (piece.characters for piece in pieces(text, encoding, chunks, checked=checked)))
+
+
+def pieces(name: str, encoding: str, chunks: Iterable[bytes], *, checked: bool) -> Iterator[Piece]:
+    """Yield the pieces of the text that is in `chunks`. Raises `TextError` for bytes that are not in `encoding`.
+
+    If `checked`, also for NULs and many control characters. In an encoding of single bytes any bytes are a text: who
+    names one says that they are meant.
+    """
+    decoded = utf8_pieces(name, encoding, chunks) if is_utf8(encoding) else decoded_pieces(name, encoding, chunks)
+    checked = checked and not is_single_byte(encoding)
+    for number, piece in enumerate(decoded):
+        if checked:
+            content = piece.utf8 or b"" if piece.text is None else piece.text
+            check_text(name, encoding, content, first=number == 0)
+        yield piece
+
+
+def utf8_pieces(name: str, encoding: str, chunks: Iterable[bytes]) -> Iterator[Piece]:
     """Yield the pieces of a UTF-8 source. A character that is in two chunks goes to the second piece."""
-    offset, rest = 0, b""
-    for chunk in chunks(name):
-        if offset == 0 and chunk.startswith(BOM):
-            offset, chunk = len(BOM), chunk[len(BOM) :]
-        raw = rest + chunk
-        if raw.isascii():
-            text, used = None, len(raw)
-        else:
-            text, used = decode_utf8(name, encoding, offset, raw, final=False)
-        if used:
-            yield Piece(text, raw[:used])
-        offset, rest = offset + used, raw[used:]
-    decode_utf8(name, encoding, offset, rest, final=True)  # raises if the last character is incomplete
-
-
-def decode_utf8(name: str, encoding: str, offset: int, raw: bytes, *, final: bool) -> tuple[str, int]:
-    """Return the complete characters in `raw`, which is at byte `offset` of the source, and how many bytes they are."""
+    offset, rest, raw = 0, b"", b""
     try:
-        return codecs.utf_8_decode(raw, "strict", final)
+        for chunk in chunks:
+            if offset == 0 and chunk.startswith(BOM):
+                offset, chunk = len(BOM), chunk[len(BOM) :]
+            raw = rest + chunk
+            text, used = (None, len(raw)) if raw.isascii() else codecs.utf_8_decode(raw, "strict", False)
+            if used:
+                yield Piece(text, raw[:used])
+            offset, rest = offset + used, raw[used:]
+        codecs.utf_8_decode(rest, "strict", True)  # raises if the last character is incomplete
     except UnicodeError as error:
-        raise decoding_error(name, encoding, offset, error) from None
+        raise decoding_error(name, encoding, offset, error, sample=raw) from None
 
 
-def decoded_pieces(name: str, encoding: str) -> Iterator[Piece]:
+def decoded_pieces(name: str, encoding: str, chunks: Iterable[bytes]) -> Iterator[Piece]:
     """Yield the pieces of a source in an encoding other than UTF-8."""
-    offset, decoder = 0, codecs.getincrementaldecoder(encoding)("strict")
-    for chunk in chain(chunks(name), [b""]):
-        pending = len(decoder.getstate()[0])
+    offset, sample, decoder = 0, b"", codecs.getincrementaldecoder(encoding)("strict")
+    for chunk in chain(chunks, [b""]):
+        pending = decoder.getstate()[0]
+        sample = pending + chunk or sample
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeError as error:
-            raise decoding_error(name, encoding, offset - pending, error) from None
+            raise decoding_error(name, encoding, offset - len(pending), error, sample) from None
         offset += len(chunk)
         if text:
             yield Piece.from_text(text)
 
 
-def chunks(name: str) -> Iterator[bytes]:
-    """Yield the unpacked bytes of a file or of standard input. The first chunk has a byte order mark complete.
+def unpacked(name: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the texts in a file or in standard input with their names, as chunks of bytes; see `unpack.texts`.
 
-    Raises `TextError` for a file that cannot be read.
+    Raises `TextError` for a file that cannot be read, also while a chunk is read.
     """
     if name == "-" and sys.stdin is None:
         raise TextError("standard input is closed: name a file")
-    try:
+    with errors_of(name):
         if name == "-":
             files.refuse_device(sys.stdin.buffer)
-        with nullcontext(sys.stdin.buffer) if name == "-" else open_unpacked(name) as stream:
-            chunk = stream.read(len(BOM)) + stream.read(BLOCK)
-            while chunk:
-                yield chunk
-                chunk = stream.read(BLOCK)
-    except (OSError, EOFError, zlib.error) as error:
-        raise TextError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        with nullcontext(sys.stdin.buffer) if name == "-" else files.open_input(name) as stream:
+            for text, content in unpack.texts(stream, name):
+                yield text, chunks_of(text, content)
+
+
+def chunks_of(name: str, stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of an open file. The first chunk has a byte order mark complete."""
+    with errors_of(name):
+        chunk = stream.read(len(BOM)) + stream.read(BLOCK)
+        while chunk:
+            yield chunk
+            chunk = stream.read(BLOCK)
 
 
 @contextmanager
-def open_unpacked(name: str) -> Iterator[BinaryIO]:
-    """Open a file, unpacked if its name ends in `.gz`. Raises `OSError` as `files.open_input` does."""
-    with files.open_input(name) as stream:
-        yield io.BufferedReader(gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
-
-
-# Encodings
-
-
-def check_encoding(encoding: str) -> None:
-    """Raise `TextError` unless Python has this text encoding and can read it piece by piece."""
+def errors_of(name: str) -> Iterator[None]:
+    """Turn the errors of reading the file `name` into a `TextError`."""
     try:
-        if not codecs.lookup(encoding)._is_text_encoding:
-            raise LookupError
-        codecs.getincrementaldecoder(encoding)("strict")
-    except (LookupError, ValueError):
-        raise TextError(f"there is no text encoding {encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
-
-
-def is_utf8(encoding: str) -> bool:
-    """Return whether `encoding`, which Python has, is UTF-8 under any of its names, with a byte order mark or not."""
-    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-
-
-def decoding_error(name: str, encoding: str, offset: int, error: UnicodeError) -> TextError:
-    """Return the error for bytes that are not in `encoding`. The decoded bytes are at byte `offset` of the source."""
-    other = "latin-1" if is_utf8(encoding) else "utf-8"
-    where = f"after byte {offset}"
-    if isinstance(error, UnicodeDecodeError):
-        where = f"byte {offset + error.start} (0x{error.object[error.start]:02X})"
-        if offset == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            other = "utf-16"
-    return TextError(f"{name}: {where} is not {encoding}; name the file's encoding, as in --encoding {other}")
+        yield
+    except unpack.UNREADABLE as error:
+        raise TextError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None

@@ -59,7 +59,7 @@ class Vocabulary:
         return np.min_scalar_type(max(len(self) - 1, 0))
 
     def encode(self, text: str, *, what: str = "the text", unknown: str = "error") -> Ids:
-        """Return the ids (N,) of `text`, in `dtype`.
+        """Return the ids (N,) of `text`, in `dtype`. If it has unknown characters, `normalized(text)` is encoded.
 
         Args:
             text: any text.
@@ -74,11 +74,34 @@ class Vocabulary:
             ids = table.take(code_points(text[first : first + BLOCK], offset=first))
             is_unknown = ids < 0
             if is_unknown.any():
+                if (other := self.normalized(text)) != text:
+                    return self.encode(other, what=what, unknown=unknown)
                 if unknown == "error":
                     raise self.unknown_error(text, what)
                 ids = ids[~is_unknown] if unknown == "skip" else np.where(is_unknown, self.replacement_id, ids)
             encoded.append(ids.astype(self.dtype))
         return np.concatenate(encoded)
+
+    def normalized(self, text: str) -> str:
+        """Return `text` in the Unicode form, NFC or NFD, in which it has fewer unknown characters; else unchanged.
+
+        So an accented letter is found that the vocabulary has as a letter and a combining accent, or the reverse. A
+        vocabulary that has both forms knows every letter as it is written.
+        """
+        fewest, best = self.unknown_count(text), text
+        for form in ("NFC", "NFD") if fewest else ():
+            other = unicodedata.normalize(form, text)
+            if (count := self.unknown_count(other)) < fewest:
+                fewest, best = count, other
+        return best
+
+    def unknown_count(self, text: str) -> int:
+        """Return how many characters of `text` are not in the vocabulary. A lone surrogate is not."""
+        count = 0
+        for first in range(0, len(text), BLOCK):
+            utf32 = text[first : first + BLOCK].encode("utf-32-le", "surrogatepass")
+            count += int((self.ids_by_code_point.take(np.frombuffer(utf32, "<u4")) < 0).sum())
+        return count
 
     def unknown_error(self, text: str, what: str) -> TextError:
         """Return the error for the characters of `text` that are not in the vocabulary."""

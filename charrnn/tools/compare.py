@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from charrnn import arguments
 from charrnn import text as texts
-from charrnn.api import Model, load, path_list
+from charrnn.api import Model, load
 from charrnn.errors import CheckpointError, ConfigError, TextError
 from charrnn.files import name_of
 from charrnn.run import logs
@@ -125,8 +126,12 @@ def compare(
     A loss that cannot be computed, for instance because the text of a run no longer exists, is missing in its row.
     Raises `CheckpointError` for a path without a checkpoint, `ConfigError` for a window below 1.
     """
+    text = None if text is None else arguments.string(text, "the text")
+    window = arguments.whole(window, "--window")
     options: dict[str, Any] = {"window": window, "evaluate": evaluate, "unknown": unknown}
-    return mark_best(row(run, text, **options, device=device, fallback=fallback) for run in path_list(runs))
+    return mark_best(
+        row(run, text, **options, device=device, fallback=fallback) for run in arguments.paths(runs, "runs")
+    )
 
 
 def row(
@@ -205,7 +210,7 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
     if text is None:
         losses.text = validation_text(model)
         return losses
-    unknown_count = sum(map(text.count, set(text) - set(model.vocabulary.characters)))
+    unknown_count = model.vocabulary.unknown_count(model.vocabulary.normalized(text))
     if unknown_count:
         name += f" ({unknown_count:,} unknown to the network, {'skipped' if unknown == 'skip' else 'replaced'})"
     text_read = model.vocabulary.decode(part.ids)

@@ -12,12 +12,12 @@ Letters: `V` characters, `H` hidden units, `L` layers, `G` gates of the cell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from charrnn import backend
+from charrnn import arguments, backend
 from charrnn import config as configuration
 from charrnn.api import HostArray, Model, device_params
 from charrnn.config import Config, ModelConfig
@@ -37,15 +37,19 @@ def to_torch(model: Model) -> dict[str, HostArray]:
         module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(model).items()})
         logits = module["output"](module["recurrent"](one_hot)[0])
     """
+    if not isinstance(model, Model):
+        raise ConfigError(f"to_torch needs a charrnn.Model, not {arguments.shown(model)}")
     return state_dict(model.config.model.cell, model.host_weights())
 
 
-def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto", fallback: bool = True) -> Model:
+def from_torch(
+    state: Mapping[str, Any], characters: str | Sequence[str], *, device: str = "auto", fallback: bool = True
+) -> Model:
     """Return a model with the weights of a PyTorch module; the inverse of `to_torch`.
 
     Args:
         state: the state dict of a module as in `to_torch`: NumPy arrays or CPU tensors, float32 or float64.
-        characters: the V characters, each once, in the order of the module's one-hot input.
+        characters: the V characters, each once, in the order of the module's one-hot input: a string, or a list.
         device: as in `charrnn.load`.
         fallback: as in `charrnn.load`.
 
@@ -53,6 +57,11 @@ def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto
     instance), of another type or shape, or not finite; `ConfigError` if `characters` does not fit the tensors.
     """
     configuration.checked({"train": {"device": device}}, "--device")
+    if hasattr(state, "state_dict"):
+        raise ConfigError("from_torch needs a state dict, not a module: pass module.state_dict()")
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise ConfigError(f"from_torch needs a state dict, not {arguments.shown(state)}")
+    characters = joined_characters(characters)
     model, weights = parameters(state)
     V = len(weights["output.b_y"])
     if len(set(characters)) != len(characters) or len(characters) != V:
@@ -70,6 +79,19 @@ def from_torch(state: Mapping[str, Any], characters: str, *, device: str = "auto
         0,
         notices=(choice.reason,) if choice.fell_back else (),
     )
+
+
+def joined_characters(characters: Any) -> str:
+    """Return characters as one string. Raises `ConfigError` for a dict, or for a token that is no single character."""
+    if isinstance(characters, Mapping):
+        order = "a dict has no order of its own: pass the characters in the order of their numbers"
+        raise ConfigError(f"characters must be a string or a list of single characters; {order}")
+    for token in arguments.strings(characters, "characters") if not isinstance(characters, str) else ():
+        if len(token) != 1:
+            raise ConfigError(
+                f"characters must be single characters, not {token!r}: a network here has no other tokens"
+            )
+    return "".join(characters)
 
 
 def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:

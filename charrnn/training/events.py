@@ -10,7 +10,25 @@ from typing import Any, ClassVar
 from charrnn.checkpoint import Checkpoint
 from charrnn.evaluation.baselines import Baselines
 
+SHOWN = 60
+"""Characters of a text that the `repr` of an event shows."""
 LIKE_HEADER = re.compile(r"^>*--- step [0-9]+ ---$", re.MULTILINE)
+
+
+class OneLine:
+    """An event whose `repr` is one short line: the step, then the fields that are numbers, words or short texts."""
+
+    at: Moment
+
+    def __repr__(self) -> str:
+        words = [f"step={self.at.step}"]
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                words.append(f"{name}={value:.5g}")
+            elif isinstance(value, (int, str)):
+                text = repr(value)
+                words.append(f"{name}={text if len(text) <= SHOWN else text[:SHOWN] + '...'}")
+        return f"{type(self).__name__}({', '.join(words)})"
 
 
 @dataclass(frozen=True)
@@ -22,8 +40,8 @@ class Moment:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Trained:
+@dataclass(frozen=True, repr=False)
+class Trained(OneLine):
     """The loss and speed, every `log.every` steps.
 
     Attributes:
@@ -46,8 +64,8 @@ class Trained:
     device: str
 
 
-@dataclass(frozen=True)
-class Evaluated:
+@dataclass(frozen=True, repr=False)
+class Evaluated(OneLine):
     """An evaluation on the validation split.
 
     Attributes:
@@ -64,8 +82,8 @@ class Evaluated:
     best: bool
 
 
-@dataclass(frozen=True)
-class Guarded:
+@dataclass(frozen=True, repr=False)
+class Guarded(OneLine):
     """A step that the guard skipped because its loss or gradient norm was not finite.
 
     Attributes:
@@ -84,8 +102,8 @@ class Guarded:
     learning_rate: float
 
 
-@dataclass(frozen=True)
-class Sampled:
+@dataclass(frozen=True, repr=False)
+class Sampled(OneLine):
     """A sample of the network."""
 
     at: Moment
@@ -98,24 +116,24 @@ class Sampled:
         return f"--- step {self.at.step} ---\n{text}\n\n".encode()
 
 
-@dataclass(frozen=True)
-class Snapshot:
+@dataclass(frozen=True, repr=False)
+class Snapshot(OneLine):
     """A checkpoint to save."""
 
     at: Moment
     checkpoint: Checkpoint
 
 
-@dataclass(frozen=True)
-class BaselinesCounted:
+@dataclass(frozen=True, repr=False)
+class BaselinesCounted(OneLine):
     """The n-gram baselines of the run's split: once in each process of a run that evaluates, see `log.baselines`."""
 
     at: Moment
     baselines: Baselines
 
 
-@dataclass(frozen=True)
-class Ended:
+@dataclass(frozen=True, repr=False)
+class Ended(OneLine):
     """The last event.
 
     Attributes:

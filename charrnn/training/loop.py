@@ -172,7 +172,6 @@ class Loop:
             length=self.config.log.sample_length,
             count=1,
             settings=Settings(),
-            stop="",
             rng=seeds.stream(self.config.train.seed, "training samples", trainer.done),
             separator=self.config.data.document_separator,
         )

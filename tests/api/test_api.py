@@ -87,8 +87,14 @@ def test_resume_continues_to_the_same_network(model: api.Model, tmp_path: Path) 
     assert resumed.step == 30
     for name, weights in model.params.items():
         assert np.array_equal(resumed.params[name], weights)
-    with pytest.raises(CheckpointError, match=r"needs the text that the run was trained on.*new: 'X'"):
+    grown = (
+        rf"needs the text .*new: 'X': if it has grown.*--init-from {re.escape(str(tmp_path / 'r'))} --grow-vocabulary"
+    )
+    with pytest.raises(CheckpointError, match=grown):
         charrnn.train(TEXT + "X", settings=SMALL, out=tmp_path / "r", resume=True)
+    with pytest.raises(CheckpointError, match="the text that the run was trained on") as other:
+        charrnn.train(TEXT[1:], settings=SMALL, out=tmp_path / "r", resume=True)
+    assert "--init-from" not in str(other.value)
     with pytest.raises(ConfigError, match=r"cannot change model.hidden_size \(the run has 8, not 9\)"):
         charrnn.train(TEXT, settings=SMALL | {"model.hidden_size": 9}, out=tmp_path / "r", resume=True)
 

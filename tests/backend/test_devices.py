@@ -16,6 +16,7 @@ from helpers import fake_cupy
 
 from charrnn import backend
 from charrnn.backend import cupy
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.errors import DeviceError
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
@@ -60,10 +61,16 @@ LIBRARY = RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared o
     ],
 )
 def test_an_unusable_gpu_is_replaced_with_reason_and_remedy(
-    install: object, module: ModuleType | None, wheels: tuple[str, ...], device: str, words: list[str]
+    install: object,
+    module: ModuleType | None,
+    wheels: tuple[str, ...],
+    device: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The CPU is used with a one-line warning that has reason and remedy; without fallback it is an error."""
     install(module, *wheels)
+    monkeypatch.setattr(cupy, "nvidia_is_present", lambda: True)
     choice = backend.choose(device)
     assert choice.backend.name == "cpu"
     assert choice.fell_back
@@ -80,6 +87,39 @@ def test_an_unusable_gpu_is_replaced_with_reason_and_remedy(
         assert words[0] in auto.reason
         assert any(words[0] in line for line in backend.report())
         assert backend.report()[-1].split() == ["auto", "cpu"]
+
+
+def test_no_advice_without_an_nvidia_card(install: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing of NVIDIA is present, a missing CuPy is worth a line only to a user who asks for CUDA."""
+    install(None)
+    monkeypatch.setattr(cupy, "nvidia_is_present", lambda: False)
+    assert backend.choose("auto").reason == f"device: {NumpyBackend().label}"
+    assert backend.gpus() == {}
+    assert "pip install" in backend.choose("cuda").reason
+    assert any("pip install" in line and "no NVIDIA card" in line for line in backend.report())
+    monkeypatch.setattr(cupy, "nvidia_is_present", lambda: True)
+    assert "CuPy is not installed: pip install" in backend.choose("auto").reason
+    assert "pip install" in backend.gpus()["cuda"]
+    assert not any("no NVIDIA card" in line for line in backend.report())
+
+
+def test_an_nvidia_card_is_detected_by_its_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graphics card of NVIDIA on the PCI bus is enough; its sound device or another maker's card is not."""
+    if cupy.nvidia_is_present():
+        pytest.skip("this machine has an NVIDIA card or driver")
+    monkeypatch.setattr(cupy, "PCI", tmp_path)
+    for name, vendor, kind in (("a", "0x10de", "0x040300"), ("b", "0x1002", "0x030000")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / name / "class").write_text(f"{kind}\n")
+    assert not cupy.nvidia_is_present()
+    (tmp_path / "a" / "class").write_text("0x030200\n")
+    assert cupy.nvidia_is_present()
+    (tmp_path / "a" / "class").write_text("0x040300\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cupy.nvidia_is_present()
 
 
 def test_a_gpu_that_computes_is_chosen(install: object) -> None:

@@ -13,6 +13,8 @@ from helpers.commands import NO_GPU, TINY, Call
 
 import charrnn
 from charrnn import cli
+from charrnn.cli import foreign
+from charrnn.config.files import FIELDS
 
 
 def test_missing_gpu(call: Call, trained: Path) -> None:
@@ -74,6 +76,24 @@ ERRORS = [
     ("train t.txt --resume --overwrite", "use --resume or --overwrite, not both"),
     ("train t.txt --device bogus", "--device: train.device must be auto, cpu, cuda or cuda:N, not 'bogus'"),
     ("train t.txt --encoding bogus", "there is no text encoding 'bogus'; try utf-8"),
+    (
+        "train t.txt --lr 0.01",
+        "there is no option --lr: set the key optimizer.learning_rate, --set optimizer.learning_rate=0.01",
+    ),
+    ("train t.txt --dropout=.3", "--set model.dropout=.3"),
+    ("train t.txt --hidden-size --lr", "--set model.hidden_size=VALUE"),
+    (
+        "train t.txt -rnn_size 512",
+        "there is no option -rnn_size: set the key model.hidden_size, --set model.hidden_size=512",
+    ),
+    ("train t.txt --batch_size=8", "--set train.batch_size=8"),
+    ("train t.txt --warmup_iters 100", "--set optimizer.warmup=VALUE, to a share of the steps"),
+    ("train t.txt --epochs 5", "there is no option --epochs: write --steps N, or --set train.steps=N; a sweep"),
+    ("train --input t.txt", "there is no option --input: write the file without an option: charrnn train FILE"),
+    ("tune t.txt --clip-norm 1", "--set optimizer.clip_norm=1"),
+    ("sample R --max_new_tokens=9", "there is no option --max_new_tokens: write --length N"),
+    ("sample R --lr 1", "No such option '--lr'."),
+    ("train t.txt --config lstm.toml", "no such file or preset (did you mean the preset lstm?)"),
     ("train t.txt --config bogus", "no such file or preset (presets: "),
     ("train bogus.txt", "bogus.txt: there is no such file"),
     ("train t.txt -", "standard input (-) must be the only text"),
@@ -88,6 +108,9 @@ ERRORS = [
     ("sample R --count 0", "Invalid value for '--count': 0 is not in the range 1<=x<=100000."),
     ("sample R --seed -1", "Invalid value for '--seed': -1 is not in the range x>=0."),
     ("sample R --prompt a --prompt-file t.txt", "use --prompt or --prompt-file, not both"),
+    (r"sample R --prompt \d+", r"--prompt: \d is not an escape: write \\ for a backslash"),
+    (r"sample R --stop a --stop \q", r"--stop: \q is not an escape: write \\ for a backslash"),
+    ("sample R --stop-file bogus.txt", "bogus.txt: there is no such file"),
     ("sample R --prompt-file bogus.txt", "bogus.txt: there is no such file"),
     (
         "sample R --prompt sXYe",
@@ -140,6 +163,19 @@ def test_errors_are_one_line(call: Call, trained: Path, words: str, message: str
     assert message in error
     assert out == ""
     assert [path.name for path in Path().iterdir()] == ["t.txt"]
+
+
+def test_the_table_of_foreign_options() -> None:
+    """Each word stands for one thing, is no option here, and each key exists."""
+    assert set(foreign.KEYS) <= set(FIELDS)
+    for table, command in ((foreign.KEYS | foreign.TRAIN, "train"), (foreign.SAMPLE, "sample")):
+        words = [word for row in table.values() for word in row.split()]
+        options = {name.lstrip("-") for parameter in cli.charrnn.commands[command].params for name in parameter.opts}
+        assert set(words) & options == set()
+        keys = [word for row in foreign.KEYS.values() for word in row.split()]
+        assert len(keys) == len(set(keys))
+    known = {word for row in foreign.KEYS.values() for word in row.split()}
+    assert {word for row in foreign.VALUES.values() for word in row.split()} <= known
 
 
 def test_error_with_a_line_break_in_a_name(call: Call) -> None:

@@ -34,9 +34,13 @@ def test_unreadable_configuration_gives_the_reason(name: str, reason: str) -> No
     assert reason in str(caught.value)
 
 
-def test_presets_have_their_file_name_too() -> None:
-    """A preset may also be named with the ending of its file."""
-    assert read("quickstart.toml") == read("quickstart")
+def test_a_file_name_is_no_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with the ending of a file means the file: it is read if it exists, else the error names the preset."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"'lstm.toml': no such file or preset \(did you mean the preset lstm\?\)"):
+        read("lstm.toml")
+    (tmp_path / "lstm.toml").write_text("train.steps = 7")
+    assert read("lstm.toml") == {"train": {"steps": 7}}
 
 
 @pytest.mark.parametrize(

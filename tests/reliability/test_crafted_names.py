@@ -119,13 +119,13 @@ def test_a_text_that_is_too_long_is_not_read_to_its_end(
     name: str,
 ) -> None:
     """At most twice the text and one block are read of a file, packed or not, that is longer than the text."""
-    taken, before = list[int](), sources.chunks
+    taken, before = list[int](), sources.chunks_of
     monkeypatch.setattr(sources, "BLOCK", 1000)
 
-    def chunks(file: str) -> Any:
-        return (taken.append(len(chunk)) or chunk for chunk in before(file))  # type: ignore[func-returns-value]
+    def chunks(*words: Any) -> Any:
+        return (taken.append(len(chunk)) or chunk for chunk in before(*words))  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(sources, "chunks", chunks)
+    monkeypatch.setattr(sources, "chunks_of", chunks)
     content = (TEXT * 1000).encode()
     Path(name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     craft(trained, data={"files": [str(Path.cwd() / name)]})

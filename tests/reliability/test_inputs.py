@@ -30,15 +30,16 @@ TEXTS = {
     "one character twice": (b"aa", ""),
     "one repeated character": (b"a" * 300, ""),
     "only newlines": (b"\n" * 300, ""),
-    "NUL bytes": (b"a\0b\0\0" * 60, ""),
+    "NUL bytes": (b"a\0b\0\0" * 60, "text: it has NUL characters as utf-8; remove them, or if they"),
     "CRLF": (b"one\r\ntwo\r" * 30, ""),
     "right to left, and combining": ("שלום עולם العربية e\u0301 a\u0308\u0323 \u200f\u202e\n".encode() * 9, ""),
     "beyond the basic plane": ("👩\u200d🚀🏽 \U0010ffff\n".encode() * 30, ""),
     "60,000 distinct characters": (ALL.encode(), ""),
-    "control characters": (bytes(range(128)) * 4, ""),
-    "a surrogate in UTF-8": (b"ab\xed\xa0\x80", "text: byte 2 (0xED) is not utf-8; name the file's encoding"),
-    "half a character": (b"ab\xf0\x9f\x98", "text: byte 2 (0xF0) is not utf-8; name the file's encoding"),
-    "UTF-16": ("ab".encode("utf-16"), "(0xFF) is not utf-8; name the file's encoding, as in --encoding utf-16"),
+    "control characters": (bytes(range(1, 128)) * 4, "text: it has many control characters as utf-8; remove them, or"),
+    "some control characters": (b"a" * 180 + bytes(range(1, 128)), ""),
+    "a surrogate in UTF-8": (b"ab\xed\xa0\x80", "text: byte 2 (0xED) is not utf-8; if you know the encoding"),
+    "half a character": (b"ab\xf0\x9f\x98", "text: byte 2 (0xF0) is not utf-8; if you know the encoding"),
+    "UTF-16": ("ab".encode("utf-16"), "(0xFF) is not utf-8; it is probably utf-16: add --encoding utf-16"),
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def test_bytes_that_are_no_text(trained: Path, monkeypatch: pytest.MonkeyPatch, 
     found = outcome(words, stdin=b"she \xff")
     check(found)
     assert found.status == 2
-    assert ": byte 4 (0xFF) is not utf-8; name the file's encoding, as in --encoding latin-1\n" in found.err
+    assert ": byte 4 (0xFF) is not utf-8; if you know the encoding of the text, add --encoding NAME" in found.err
     assert tree(trained) == before
 
 

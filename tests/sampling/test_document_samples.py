@@ -63,7 +63,7 @@ def test_the_state_is_reset_after_each_separator(case: Case, cell: str, prompt: 
         length=length,
         count=count,
         settings=Settings(),
-        stop="",
+        stops=(),
         rng=np.random.default_rng(2),
         separator=separator,
     )
@@ -92,6 +92,7 @@ def test_a_sample_without_a_prompt_is_one_document(names: charrnn.Model) -> None
     texts = [names.sample(length=50, seed=seed, temperature=0.4) for seed in range(40)]
     assert {text[0] for text in texts} == {"x", "y"}
     assert not any("\n" in text for text in texts)
+    assert names.sample(length=50, seed=0, temperature=0.4, keep_stop=True) == texts[0] + "\n"
     several = names.sample(length=50, seed=1, stop="", temperature=0.4).split("\n")
     assert len(several) > 5
     assert {text[0] for text in several[:-1]} == {"x", "y"}

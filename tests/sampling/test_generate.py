@@ -26,13 +26,36 @@ from charrnn.text import Vocabulary
 def test_the_stopper_equals_split(text: str, stop: str, cuts: list[int]) -> None:
     """For any pieces of a text the stopper returns the text before the stop string, without delay."""
     expected = text.split(stop)[0] if stop else text
-    stopper, out, fed = Stopper(stop), "", 0
+    stopper, out, fed = Stopper((stop,) if stop else ()), "", 0
     for size in [*cuts, len(text)]:
         out += stopper.feed(text[fed : fed + size])
         fed = min(len(text), fed + size)
         assert expected.startswith(out)
         assert len(out) > min(fed, len(expected)) - max(1, len(stop))
         assert stopper.done == bool(stop and stop in text[:fed])
+    assert out + stopper.rest() == expected
+
+
+@given(
+    st.text("ab", max_size=30),
+    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
+    st.lists(st.integers(1, 7), max_size=30),
+    st.booleans(),
+)
+@example("aabba", ["abb", "b"], [3, 1, 1], False)
+@example("abb", ["b", "ab"], [1, 1, 1], False)
+def test_the_first_of_several_stops_ends_the_text(text: str, stops: list[str], cuts: list[int], keep: bool) -> None:
+    """The stop string that is complete first ends the text, before it or after it, for any pieces of the text."""
+    expected = text
+    for end in range(len(text) + 1):  # read one character after the other
+        complete = [stop for stop in stops if text[:end].endswith(stop)]
+        if complete:
+            expected = text[:end] if keep else text[: end - max(map(len, complete))]
+            break
+    stopper, out, fed = Stopper(tuple(stops), keep), "", 0
+    for size in [*cuts, len(text)]:
+        out += stopper.feed(text[fed : fed + size])
+        fed += size
     assert out + stopper.rest() == expected
 
 
@@ -52,7 +75,7 @@ def net() -> SimpleNamespace:
 def texts(net: SimpleNamespace, prompt: str = "", *, rng: Any = 0, count: int = 3, **options: Any) -> list[str]:
     """Return the whole texts of `pieces`; `rng` may be a seed."""
     settings = Settings(options.pop("temperature", 1.0))
-    options = {"length": 30, "stop": "", "prompt": net.vocabulary.encode(prompt)} | options
+    options = {"length": 30, "prompt": net.vocabulary.encode(prompt)} | options
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     parts_of_all = pieces(net.network, net.params, net.vocabulary, count=count, settings=settings, rng=rng, **options)
     return ["".join(parts) for parts in zip(*parts_of_all, strict=True)] or [""] * count
@@ -100,7 +123,7 @@ def test_a_stop_string_ends_each_text(net: SimpleNamespace) -> None:
     free = texts(net, "a", count=6, length=60, rng=3)
     stop = free[0][20:22]
     expected = [text.split(stop)[0] for text in free]
-    assert texts(net, "a", count=6, length=60, rng=3, stop=stop) == expected
+    assert texts(net, "a", count=6, length=60, rng=3, stops=(stop,)) == expected
     assert len(set(map(len, expected))) > 2
 
 
@@ -132,7 +155,6 @@ def test_pieces_grow_from_one_character(net: SimpleNamespace) -> None:
         length=200,
         count=1,
         settings=Settings(),
-        stop="",
         rng=np.random.default_rng(0),
     )
     assert [len(piece) for (piece,) in stream()] == [1, 2, 4, 8, 16, 32, 64, 64, 9, 0]

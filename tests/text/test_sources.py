@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from charrnn.errors import TextError
 from charrnn.text import blocks, expand, from_files, sources
 
-texts = st.text(st.characters(codec="utf-8"), max_size=40)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=31)
 
 
 def block_size(size: int) -> mock._patch:
@@ -82,31 +82,31 @@ def test_a_byte_order_mark_is_dropped(encoding: str, size: int) -> None:
 @modest
 @given(texts, texts, st.booleans(), st.sampled_from(["utf-8", "utf-8-sig", "U8"]), st.integers(1, 9))
 def test_a_wrong_byte(before: str, after: str, marked: bool, encoding: str, size: int) -> None:
-    """A byte that UTF-8 never has is an error with the file, the byte's offset and another encoding."""
+    """A byte that UTF-8 never has is an error with the file, the byte's offset and the option for another encoding."""
     head = MARK * marked + before.encode()
     with files(head + b"\xff" + after.encode()) as (name,):
         with block_size(size), pytest.raises(TextError) as caught:
             list(blocks(name, encoding))
         assert str(caught.value).startswith(f"{name}: byte {len(head)} (0xFF) is not {encoding}; ")
-    assert str(caught.value).endswith("--encoding latin-1")
+    assert "add --encoding " in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "encoding", "where", "hint"),
+    ("content", "encoding", "where"),
     [
-        (b"ab\xe2\x82", "utf-8", "byte 2 (0xE2)", "latin-1"),
-        (b"ab\xe2\x82cd", "utf-8", "byte 2 (0xE2)", "latin-1"),
-        (b"abc\x81", "cp1252", "byte 3 (0x81)", "utf-8"),
-        (b"a\0b\0c", "utf-16-le", "byte 4 (0x63)", "utf-8"),
+        (b"ab\xe2\x82", "utf-8", "byte 2 (0xE2)"),
+        (b"ab\xe2\x82cd", "utf-8", "byte 2 (0xE2)"),
+        (b"abc\x81", "cp1252", "byte 3 (0x81)"),
+        (b"a\0b\0c", "utf-16-le", "byte 4 (0x63)"),
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_an_incomplete_character(content: bytes, encoding: str, where: str, hint: str, size: int) -> None:
-    """An incomplete character, or a byte without a meaning, is an error with its first byte and another encoding."""
+def test_an_incomplete_character(content: bytes, encoding: str, where: str, size: int) -> None:
+    """An incomplete character, or a byte without a meaning, is an error with its first byte and no guess."""
     with files(content) as (name,), block_size(size), pytest.raises(TextError) as caught:
         list(blocks(name, encoding))
     assert f"{where} is not {encoding}; " in str(caught.value)
-    assert str(caught.value).endswith(f"--encoding {hint}")
+    assert "; if you know the encoding of the text, add --encoding NAME" in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "", "a\0", "\udcff"])

@@ -75,3 +75,29 @@ def test_the_position_of_a_lone_surrogate() -> None:
     """A lone surrogate is named by its position in the whole text, also in a later block."""
     with mock.patch.object(vocabulary, "BLOCK", 2), pytest.raises(TextError, match=r"character 5 .*'\\udc80'"):
         from_text("abé").vocabulary.encode("aabéa\udc80")
+
+
+COMPOSED, DECOMPOSED = "déjà vu, ô", "de\u0301ja\u0300 vu, o\u0302"
+
+
+@pytest.mark.parametrize(
+    ("known", "text", "expected"),
+    [
+        (DECOMPOSED, "é à ô", "e\u0301 a\u0300 o\u0302"),
+        (COMPOSED, "e\u0301 a\u0300 o\u0302", "é à ô"),
+        (COMPOSED + DECOMPOSED, "é a\u0300", "é a\u0300"),
+        (COMPOSED, "é à", "é à"),
+        ("deja vu", "é e\u0301 ñ", "é e\u0301 ñ"),
+        (COMPOSED, "e\u0301 n\u0303", "é ñ"),
+        (DECOMPOSED, "é €", "e\u0301 €"),
+        ("\u2126 a", "\u2126", "\u2126"),
+        ("\u1112\u1161\u11ab", "한", "\u1112\u1161\u11ab"),
+    ],
+)
+def test_accents_are_composed_as_the_vocabulary_has_them(known: str, text: str, expected: str) -> None:
+    """A text takes the form, composed or decomposed, in which fewer characters are unknown; otherwise it stays."""
+    vocabulary = from_text(known).vocabulary
+    assert vocabulary.normalized(text) == expected
+    skipped = vocabulary.decode(vocabulary.encode(text, unknown="skip"))
+    assert skipped == "".join(c for c in expected if c in known)
+    assert vocabulary.unknown_count(text) == sum(c not in known for c in text)
