@@ -53,6 +53,7 @@ class SamplingOptions(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
+    min_p: float
     stop: str | Iterable[str] | None
     keep_stop: bool
     seed: int | None
@@ -143,6 +144,8 @@ class Model:
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
+            min_p: choose among the characters whose probability is at least this share of the most probable one's; 0,
+                the default, means all.
             stop: end before this string, or before the first of several strings. None, the default, is the run's
                 document separator if there is no prompt: the text is then one document. An empty string means none.
             keep_stop: end after the string instead.
@@ -181,6 +184,7 @@ class Model:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         stop: str | Iterable[str] | None = None,
         keep_stop: bool = False,
         seed: int | None = None,
@@ -192,9 +196,9 @@ class Model:
         Another `batch` number gives other texts from the same `seed`. The other arguments and the errors are those of
         `sample` and `stream`.
         """
-        numbers = {"temperature": temperature, "top_p": top_p}
-        temperature, top_p = (arguments.number(value, name) for name, value in numbers.items())
-        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p)
+        numbers = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
+        temperature, top_p, min_p = (arguments.number(value, name) for name, value in numbers.items())
+        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p, min_p)
         length, count = arguments.whole(length, "length"), arguments.whole(count, "count")
         if length < 0 or count < 1:
             raise ConfigError(
