@@ -34,7 +34,7 @@ from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces, with_start_symbols
 from charrnn.text import Corpus, Ids, Part, Vocabulary, join
-from charrnn.training.events import Ended, Event
+from charrnn.training.events import Ended, Event, Snapshot
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
 
@@ -475,19 +475,16 @@ def load(
     path, saved, notices = checkpoints.find(arguments.path(run, "run"), str(checkpoint))
     choice = backend.choose(device, fallback=fallback, kernels=kernels or saved.meta.config.train.kernels)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
-    with backend.computing(choice.backend):
-        vector = choice.backend.from_host(saved.weights(network.layout))
-    return Model(
-        network,
-        network.views(vector),
-        saved.meta.config,
-        saved.meta.vocabulary,
-        saved.meta.step,
-        source=path,
-        sha256=saved.meta.sha256,
-        notices=(*notices, *([choice.reason] if choice.fell_back else [])),
-        optimizer_state=saved.optimizer_state,
-    )
+    notices += [choice.reason] if choice.fell_back else []
+    return of_checkpoint(saved, network, source=path, sha256=saved.meta.sha256, notices=tuple(notices))
+
+
+def of_checkpoint(saved: Checkpoint, network: Network, **rest: Any) -> Model:
+    """Return the model of a checkpoint on the device of `network`; `rest` are further attributes."""
+    with backend.computing(network.backend):
+        params = network.views(network.backend.from_host(saved.weights(network.layout)))
+    meta, state = saved.meta, saved.optimizer_state
+    return Model(network, params, meta.config, meta.vocabulary, meta.step, optimizer_state=state, **rest)
 
 
 def train(
@@ -499,6 +496,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    best: bool = True,
     init_from: str | Path | None = None,
     grow_vocabulary: bool = False,
     fallback: bool = True,
@@ -507,7 +505,7 @@ def train(
     progress: bool | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Model:
-    """Train a network and return it as it is after the last step; `load(out)` returns the best checkpoint.
+    """Train a network and return it as it was at its lowest validation loss; `Model.step` tells when.
 
     Args:
         text: the training text itself, or its documents: a list or any other iterable of strings, of which each is
@@ -520,6 +518,8 @@ def train(
         out: the run directory; None writes no files.
         resume: continue the run in `out`.
         overwrite: replace the run in `out`.
+        best: whether to return the network of the lowest validation loss. False returns the one of the last step, as
+            does a run without a validation split.
         init_from: fine-tune: a run directory (its best checkpoint) or checkpoint file with the first weights.
         grow_vocabulary: with `init_from`: allow characters that its network does not know.
         fallback: whether to use the CPU if the CUDA device cannot be used.
@@ -529,8 +529,9 @@ def train(
         on_event: called with every event of `charrnn.training.events`.
 
     Ctrl-C, the stop button of a notebook, or a `KeyboardInterrupt` from `on_event` ends training after the step: the
-    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned. `Model.notices` has a
-    line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises `KeyboardInterrupt` at once.
+    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned, the best one or the last
+    one. `Model.notices` has a line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises
+    `KeyboardInterrupt` at once.
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
     """
@@ -561,28 +562,25 @@ def train(
                 interrupted=lambda: interrupt.requested,
             )
         )
-        notices = run(session, interrupt, on_event, notebook.is_interactive() if progress is None else progress)
-    with backend.computing(session.network.backend):
-        optimizer_state = session.loop.snapshot().checkpoint.optimizer_state
-    return Model(
-        session.network,
-        session.network.views(session.loop.trainer.average),
-        session.config,
-        session.corpus.vocabulary,
-        session.loop.trainer.done,
-        notices=(*session.notices, *notices),
-        corpus=session.corpus,
-        optimizer_state=optimizer_state,
-    )
+        show_progress = notebook.is_interactive() if progress is None else progress
+        saved, notices = run(session, interrupt, on_event, show_progress=show_progress, best=best)
+    return of_checkpoint(saved, session.network, corpus=session.corpus, notices=(*session.notices, *notices))
 
 
 def run(
-    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], show_progress: bool
-) -> tuple[str, ...]:
-    """Train to the end, or until `interrupt` is requested. Return lines for the user; they are printed, too."""
+    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], *, show_progress: bool, best: bool
+) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Train to the end, or until `interrupt` is requested.
+
+    Return the best checkpoint (if `best` is true and there is one, else the last) and lines for the user, of which
+    that about an interrupt is printed, too.
+    """
+    kept, notices = None, list[str]()
     with notebook.progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
         for event in events:
             show(event)
+            if best and isinstance(event, Snapshot) and is_best(event.checkpoint.meta):
+                kept = event.checkpoint
             try:
                 on_event(event)
             except KeyboardInterrupt:  # between two steps, so the run can still be saved
@@ -595,8 +593,20 @@ def run(
                 saved = f"; {session.out} is saved, and resume=True continues it" if session.out else ""
                 notice = f"interrupted at step {event.at.step:,} of {session.config.train.steps:,}{saved}"
                 print(notice, file=sys.stderr)
-                return (notice,)
-    return ()
+                notices.append(notice)
+    if best and kept is None and session.out is not None and session.checkpoint is not None:
+        # An earlier process has saved the best one.
+        _, kept, more = checkpoints.find(session.out)
+        notices += more
+    if kept is None:
+        with backend.computing(session.network.backend):
+            kept = session.loop.snapshot().checkpoint
+    return kept, tuple(notices)
+
+
+def is_best(meta: Meta) -> bool:
+    """Return whether a checkpoint has the lowest validation loss of its run so far."""
+    return meta.best is not None and meta.best.step == meta.step
 
 
 def as_one_text(text: str | list[str], preset: Table, options: Table) -> tuple[str, Table]:
