@@ -49,7 +49,7 @@ def from_files(
     """Return the corpus of files, or of the embedded text if there are no names. For names see `sources.expand`.
 
     Each file, each text in a zip archive, or each row if there are `rows`, is a document, or the documents into which
-    `separator` splits it: see `split_documents`.
+    `separator` splits it: see `split_documents`. A row that does not end in `separator` gets it.
 
     Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
     `max_characters`, or is too large for RAM and cannot be cached; if `checked`, also for one that seems to be no text.
@@ -122,10 +122,11 @@ class Builder:
             self.add_pieces((piece, ()) for piece in pieces)
 
     def add_texts(self, texts: Iterable[str], separator: str = "") -> None:
-        """Add each of `texts` as `add_document` does."""
+        """Add each of `texts` as `add_document` does. One that does not end in `separator` gets it, to have an end."""
         if separator:
-            for text in texts:
-                self.add_pieces(split_pieces([text], separator))
+            for text in filter(None, texts):
+                ended = text if text.endswith(separator) else text + separator
+                self.add_pieces(split_pieces([ended], separator))
         else:
             self.add_pieces((Piece.from_text(text), starts) for text, starts in join_documents(texts))
 
