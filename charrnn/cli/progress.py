@@ -26,7 +26,7 @@ END_WORDS = {
     "stop_after": "stopped",
     "diverged": "stopped because it diverged",
     "time": "stopped by --minutes",
-    "patience": "stopped early (train.patience)",
+    "patience": "stopped early (--patience)",
 }
 
 
@@ -53,9 +53,7 @@ class Printer:
         self.introduce()
         if self.session.finished:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
-            hint = (
-                "stopped early; --set train.patience=N with a larger N continues it" if early else "--steps extends it"
-            )
+            hint = "stopped early; --patience N with a larger N continues it" if early else "--steps extends it"
             self.show(f"this run is finished: {done:,} steps are done ({hint})")
             list(self.session.events())
             return "steps"

@@ -104,6 +104,16 @@ def test_existing_run_is_refused_or_replaced(call: Call, tmp_path: Path) -> None
     assert (tmp_path / "t.txt").read_text() == TEXT
 
 
+def test_patience(call: Call, tmp_path: Path) -> None:
+    """--patience is the key train.patience: the run ends after as many evaluations that are not better."""
+    still = ["--set=optimizer.learning_rate=1e-30", "--steps=100"]
+    assert "\nstopped early (--patience) at step 20 " in call(*TRAIN, *still, "--patience=3", "--out=r")[0]
+    assert tomllib.loads((tmp_path / "r" / "config.toml").read_text())["train"]["patience"] == 3
+    assert "stopped early; --patience N with a larger N continues it" in call("train", "--resume", "--out=r")[0]
+    assert " at step 35 " in call("train", "--resume", "--out=r", "--patience=6")[0]
+    assert "--patience: train.patience must be at least 0, not -1" in call(*TRAIN, "--patience=-1", status=2)[1]
+
+
 def test_stop_and_resume(call: Call, tmp_path: Path) -> None:
     """A resumed run ends with the same files as one without a stop; resuming a finished run changes nothing."""
     call(*TRAIN, "--out=whole")
