@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from charrnn import seeds
 from charrnn.backend import one_thread
@@ -140,6 +141,14 @@ class Loop:
             yield self.snapshot()
         return reason
 
+    @cached_property
+    def bytes_per_char(self) -> float:
+        """The mean size in UTF-8 of a character that an evaluation predicts."""
+        assert self.validation is not None
+        network, part = self.trainer.network, self.validation
+        ids = protocols.predicted_ids(network, part, protocols.predicted_characters(network, part))
+        return self.corpus.vocabulary.utf8_size(ids) / len(ids)
+
     @property
     def out_of_patience(self) -> bool:
         """Whether `train.patience` evaluations in a row were not better than the best."""
@@ -158,7 +167,8 @@ class Loop:
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.record(step, result.nats_per_char, trained=trained, scheduled=scheduled)
         if math.isfinite(result.nats_per_char):
-            yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
+            bits_per_byte = result.bits_per_char / self.bytes_per_char
+            yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, bits_per_byte, best)
         return best
 
     def sample(self) -> Sampled:
@@ -202,7 +212,8 @@ class Loop:
     def moment(self, step: int) -> Moment:
         """Return `step` with the time now."""
         chars = step * self.config.train.seq_length * self.config.train.batch_size
-        return Moment(step, chars, round(self.progress.seconds + time.monotonic() - self.began, 3))
+        sweeps = round(chars / self.trainer.streams.ids.size, 6)
+        return Moment(step, chars, sweeps, round(self.progress.seconds + time.monotonic() - self.began, 3))
 
 
 def is_due(step: int, interval: int) -> bool:

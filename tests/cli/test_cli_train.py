@@ -38,11 +38,15 @@ def test_run_directory(call: Call, tmp_path: Path) -> None:
         ("eval", 0), ("train", 5), ("eval", 5), ("train", 10), ("eval", 10)
     ]  # fmt: skip
     for line in lines:
-        common, kind = {"event", "step", "chars", "seconds"}, {"val_loss", "val_bits_per_char", "best"}
+        common, kind = (
+            {"event", "step", "chars", "sweeps", "seconds"},
+            {"val_loss", "val_bits_per_char", "val_bits_per_byte", "best"},
+        )
         if line["event"] == "train":
             kind = {"loss", "smooth_loss", "grad_norm", "learning_rate", "chars_per_second", "device"}
         assert set(line) == common | kind
         assert line["chars"] == line["step"] * 16
+        assert line["sweeps"] == pytest.approx(line["chars"] / int(len(TEXT) * 0.9), rel=0.01)  # 2 streams: 1 unused
     assert [line["best"] for line in lines if line["event"] == "eval"] == [False, True, True]
     assert lines[0]["val_bits_per_char"] == pytest.approx(lines[0]["val_loss"] / math.log(2))
     assert abs(lines[0]["val_loss"] - math.log(len(set(TEXT)))) < 0.5
