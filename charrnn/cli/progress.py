@@ -117,7 +117,7 @@ class Printer:
             case Evaluated():
                 mark = "  best so far" if event.best and event.at.step else ""
                 loss = f"{event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits)"
-                return [f"{step}  validation {loss}{mark}"]
+                return [f"{step}  validation {loss}  train {event.train_loss:.4f}{mark}"]
             case BaselinesCounted():
                 return [announcement(event.baselines)]
             case Sampled():

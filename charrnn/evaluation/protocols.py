@@ -190,15 +190,16 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     count = predicted_characters(network, part)
     number = number_of_streams(count)
     span = -(-count // number)
-    offsets = np.arange(number) * span - WARM_UP
-    end = np.minimum(WARM_UP + span, count - offsets)
+    warm_up = WARM_UP if number > 1 else 0  # before the first stream is nothing to read
+    offsets = np.arange(number) * span - warm_up
+    end = np.minimum(warm_up + span, count - offsets)
     offsets += first_position(network, part)
     xp = network.backend.xp
     B = next(iter(state.values())).shape[1]
     columns = network.backend.indices(network.backend.from_host(np.arange(number) % B))
     warm = {name: xp.take(array, columns, axis=1) for name, array in state.items()}
-    stretches = Stretches(offsets, np.full(number, WARM_UP), end, warm)
-    nats = total_nats(network, params, part, WARM_UP + span, stretches, thread_pool)
+    stretches = Stretches(offsets, np.full(number, warm_up), end, warm)
+    nats = total_nats(network, params, part, warm_up + span, stretches, thread_pool)
     return Evaluation(nats / count, count, "streams")
 
 

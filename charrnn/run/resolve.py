@@ -29,6 +29,16 @@ REPLACED: dict[str, Callable[..., Any]] = {
 }
 """The functions of a training that a GPU may replace by kernels."""
 
+COMPARED = 0.008
+"""The training loss without dropout is measured on this share of the characters trained on between two evaluations.
+
+A character that is read costs a third of one that is trained on, and up to one and a half times as much in few parallel
+streams of a small network. So the share keeps the cost below 2 % of the time of training: on two cores 0.6 % with the
+defaults, 1.9 % on a text of 20,000 characters with a GRU of 128 units.
+"""
+LEAST_COMPARED = 64
+"""The least number of these characters."""
+
 WORKER_TIMEOUT = 2.0
 """Seconds to wait for the worker processes before measuring. If one is missing, its parts are computed elsewhere."""
 
@@ -41,12 +51,14 @@ class Resolved:
         config: the configuration.
         train: the part of the text to train on.
         validation: the part to evaluate while training; None if nothing is held out.
+        train_stretch: the end of `train` that is evaluated, too; None if nothing is held out.
         notices: a line for each decision that a user may not expect.
     """
 
     config: Config
     train: Part
     validation: Part | None
+    train_stretch: Part | None
     notices: tuple[str, ...]
 
 
@@ -76,7 +88,9 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
     if config.train.precision != "float32" and backend.name == "cpu":
         notices.append(f"train.precision = {config.train.precision} does nothing on a CPU")
     cell, H, dtype = CELLS[config.model.cell], config.model.hidden_size, config.model.dtype
-    evaluated = protocols.group_sizes(validation) if validation is not None and config.log.eval_every else set()
+    stretch = None if validation is None else train_part.tail(compared_characters(config, B * T))
+    read = [part for part in (validation, stretch) if part is not None and config.log.eval_every]
+    evaluated = {size for part in read for size in protocols.group_sizes(part)}
     others = sorted(({1} | evaluated) - {B})  # a sample has one stream
     backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
     recurrence = backend.describe_recurrence(cell, B, H, dtype)
@@ -85,7 +99,14 @@ def resolve(config: Config, corpus: Corpus, backend: Backend) -> Resolved:
     data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
     model = replace(config.model, start_symbol=config.model.start_symbol and len(corpus.starts) > 1)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
-    return Resolved(replace(config, data=data, model=model, train=train), train_part, validation, tuple(notices))
+    config = replace(config, data=data, model=model, train=train)
+    return Resolved(config, train_part, validation, stretch, tuple(notices))
+
+
+def compared_characters(config: Config, chars_per_step: int) -> int:
+    """Return how many characters of the training split an evaluation reads, besides the validation split."""
+    count = max(LEAST_COMPARED, int(COMPARED * config.log.eval_every * chars_per_step))
+    return min(count, config.log.eval_chars or count)
 
 
 def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:
@@ -137,7 +158,8 @@ def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved
         rate, evaluation = pace(trainer, min(2.0, seconds * 0.03)), 0.0
         if validation is not None and config.log.eval_every:
             started = time.perf_counter()
-            protocols.streams(trainer.network, trainer.params, validation, trainer.thread_pool, trainer.state())
+            for part in filter(None, (validation, resolved.train_stretch)):
+                protocols.streams(trainer.network, trainer.params, part, trainer.thread_pool, trainer.state())
             evaluation = time.perf_counter() - started
     finally:
         trainer.pool.close()

@@ -128,7 +128,8 @@ def prepare(request: Request) -> Session:
         progress.smooth_loss = wanted.source.saved.meta.smooth_loss  # a better estimate than ln V
     should_stop = partial(request.reason_to_stop, planned=planned)
     settings, validation = resolved.config, resolved.validation
-    loop = Loop(settings, text.corpus, validation, trainer, progress, saved is not None, should_stop)
+    stretch = resolved.train_stretch
+    loop = Loop(settings, text.corpus, validation, stretch, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     before = (*earlier.notices, *wanted.notices, choice.reason)
     damaged = () if finished else unread_checkpoints(request.out, saved)

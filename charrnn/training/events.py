@@ -74,13 +74,16 @@ class Trained(OneLine):
 
 @dataclass(frozen=True, repr=False)
 class Evaluated(OneLine):
-    """An evaluation on the validation split.
+    """An evaluation on the validation split, and on a part of the training split.
+
+    Both are without dropout, with the averaged weights if there are any, so the gap between them is real.
 
     Attributes:
         at: when.
         val_loss: nats/char.
         val_bits_per_char: the same in bits.
         val_bits_per_byte: the bits of these characters divided by their bytes in UTF-8.
+        train_loss: nats/char of a fixed stretch of the training split, its end.
         best: whether it is the best so far.
     """
 
@@ -89,6 +92,7 @@ class Evaluated(OneLine):
     val_loss: float
     val_bits_per_char: float
     val_bits_per_byte: float
+    train_loss: float
     best: bool
 
 

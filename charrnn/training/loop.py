@@ -33,6 +33,7 @@ class Loop:
         config: the resolved configuration.
         corpus: the text.
         validation: its held-out part, if there is one.
+        train_stretch: the stretch of the training split that evaluations read, too, to compare with the held-out part.
         trainer: the part of the state that is on the device.
         progress: the part of the state that is on the host.
         resumed: whether a checkpoint was restored; everything that was due at its step has then been done.
@@ -43,6 +44,7 @@ class Loop:
     config: Config
     corpus: Corpus
     validation: Part | None
+    train_stretch: Part | None
     trainer: Trainer
     progress: Progress
     resumed: bool = False
@@ -155,20 +157,26 @@ class Loop:
         return 0 < self.config.train.patience <= self.progress.stale_evaluations
 
     def evaluate(self, *, scheduled: bool) -> Generator[Event, None, bool]:
-        """Evaluate on the validation split, if there is one. Return whether the result is the best so far.
+        """Evaluate on the validation split, if there is one, and on a stretch of the training split.
+
+        Return whether the validation loss is the best so far.
 
         The additional evaluation at the end of a run (`scheduled` is false) does not affect patience and plateau.
         """
         step, trainer = self.trainer.done, self.trainer
-        if self.validation is None:
+        if self.validation is None or self.train_stretch is None:
             return False
-        params = trainer.network.views(trainer.average)
-        result = protocols.streams(trainer.network, params, self.validation, trainer.thread_pool, trainer.state())
+        params, state = trainer.network.views(trainer.average), trainer.state()
+        result, train = (
+            protocols.streams(trainer.network, params, part, trainer.thread_pool, state)
+            for part in (self.validation, self.train_stretch)
+        )
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.record(step, result.nats_per_char, trained=trained, scheduled=scheduled)
         if math.isfinite(result.nats_per_char):
-            bits_per_byte = result.bits_per_char / self.bytes_per_char
-            yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, bits_per_byte, best)
+            bits, bits_per_byte = result.bits_per_char, result.bits_per_char / self.bytes_per_char
+            at, train_loss = self.moment(step), train.nats_per_char
+            yield Evaluated(at, result.nats_per_char, bits, bits_per_byte, train_loss, best)
         return best
 
     def sample(self) -> Sampled:

@@ -38,12 +38,13 @@ def test_the_table(call: Call, runs: Path) -> None:
     a, b = rows = charrnn.compare([runs / "a", runs / "b"], window=16, device="cpu")
     assert sorted(a.best + b.best) == ["carried", "windows:16"]
     out, err = call("compare", runs / "a", runs / "b", "--window=16")
+    size = [f"1x8     {a.parameters}", f"2x8   {b.parameters:,}"]
     bits = [f"{row.losses['carried'] / math.log(2):.4f}" for row in rows]  # the text is ASCII
     carried, windows = ([f"{row.losses[p]:.4f}{'*' if p in row.best else ' '}" for row in rows] for p in a.losses)
     assert out.splitlines() == [
         "run  cell  size  params  drop  optim  steps  carried   bits/byte  windows:16   chars/s  min",
-        f"a    rnn    1x8     {a.parameters}   0.1  adam      20   {carried[0]}     {bits[0]}      {windows[0]}       20  1.5",
-        f"b    gru    2x8   {b.parameters:,}   0.1  adam      20   {carried[1]}     {bits[1]}      {windows[1]}       20  3.0",
+        f"a    rnn    {size[0]}   0.1  adam      20   {carried[0]}     {bits[0]}      {windows[0]}       20  1.5",
+        f"b    gru    {size[1]}   0.1  adam      20   {carried[1]}     {bits[1]}      {windows[1]}       20  3.0",
         "",
         "losses in nats/char on the last 10% of t.txt; * the best",
     ]

@@ -82,7 +82,7 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
 def test_eval_prints_the_values_of_the_api(
     call: Call, trained: Path, words: list[str], text: str | None, window: int | None
 ) -> None:
-    """The values are nats, bits, bits per byte, perplexity, number of characters, protocol and checkpoint, as JSON and as lines."""
+    """The values are losses, number of characters, protocol and checkpoint, as JSON and as lines."""
     expected = charrnn.load(trained / "r", device="cpu").evaluate(text, window=window)
     values = json.loads(call("eval", trained / "r", *words, "--json", stdin=TEXT[:99])[0])
     assert values == {

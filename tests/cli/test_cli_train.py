@@ -40,7 +40,7 @@ def test_run_directory(call: Call, tmp_path: Path) -> None:
     for line in lines:
         common, kind = (
             {"event", "step", "chars", "sweeps", "seconds"},
-            {"val_loss", "val_bits_per_char", "val_bits_per_byte", "best"},
+            {"val_loss", "val_bits_per_char", "val_bits_per_byte", "train_loss", "best"},
         )
         if line["event"] == "train":
             kind = {"loss", "smooth_loss", "grad_norm", "learning_rate", "chars_per_second", "device"}
