@@ -105,7 +105,8 @@ def prepare(request: Request) -> Session:
     complete = config.build(config.merged(wanted.table, text.table))
     choice = device(complete, fallback=request.fallback)
     with backend.computing(choice.backend):
-        resolved = resolve(complete, text.corpus, choice.backend)
+        eval_every_is_set = "eval_every" in wanted.table.get("log", {})
+        resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
     if saved is not None and request.out is not None:
         changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())

@@ -83,7 +83,7 @@ class Evaluated(OneLine):
         val_loss: nats/char.
         val_bits_per_char: the same in bits.
         val_bits_per_byte: the bits of these characters divided by their bytes in UTF-8.
-        train_loss: nats/char of a fixed stretch of the training split, its end.
+        train_loss: nats/char of a fixed stretch of the training split, near its end.
         best: whether it is the best so far.
     """
 

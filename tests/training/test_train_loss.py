@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.runs import TINY, newest_checkpoint, run
 
@@ -13,6 +14,7 @@ from charrnn.evaluation import protocols
 from charrnn.run import resolve
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
+from charrnn.text import Part
 from charrnn.training.events import Evaluated
 
 DROPOUT = {
@@ -22,12 +24,13 @@ DROPOUT = {
 }
 
 
-def test_it_is_that_of_the_end_of_the_training_split(corpus: Path, text: str) -> None:
-    """It is the loss of the averaged weights on the last 64 characters of the training split, without dropout."""
+def test_it_is_that_of_a_stretch_of_the_training_split(corpus: Path, text: str) -> None:
+    """It is the loss of the averaged weights, without dropout, on 64 characters from the start of one of 4 streams."""
     request = Request(files=(str(corpus),), options=config.merged(TINY, DROPOUT), threads=1)
     session = prepare(request)
     cut = int(len(text) * 0.7)
-    part, losses = session.corpus.part(cut - 64, cut), []
+    first, losses = (cut - 64) // (cut // 4) * (cut // 4), []
+    part = session.corpus.part(first, first + 64)
     for event in session.events():
         if isinstance(event, Evaluated):
             trainer = session.loop.trainer
@@ -47,6 +50,23 @@ def test_how_many_characters(eval_every: int, eval_chars: int, chars_per_step: i
     """They are 0.8 % of those trained on between two evaluations, at least 64, and at most log.eval_chars."""
     settings = config.build({"log": {"eval_every": eval_every, "eval_chars": eval_chars}})
     assert resolve.compared_characters(settings, chars_per_step) == expected
+
+
+def test_the_stretch_is_near_the_end_of_the_training_split() -> None:
+    """It begins at the last stream that has enough characters after it; of a tiny text it is everything."""
+    part = Part(np.arange(1000), np.array([500, 700]))
+    for batch_size, count, first in (
+        (4, 100, 750),
+        (4, 250, 750),
+        (4, 251, 500),
+        (32, 300, 682),
+        (1, 9, 0),
+        (2, 2000, 0),
+    ):
+        stretch = resolve.stretch_to_compare(part, batch_size, count)
+        assert stretch.ids.tolist() == list(range(first, min(1000, first + count)))
+        assert stretch.begins == (first == 500)
+        assert stretch.starts.tolist() == [s - first for s in (500, 700) if first < s < first + count]
 
 
 def test_it_changes_nothing_else(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
