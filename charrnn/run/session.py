@@ -128,9 +128,8 @@ def prepare(request: Request) -> Session:
     elif wanted.source is not None:
         progress.smooth_loss = wanted.source.saved.meta.smooth_loss  # a better estimate than ln V
     should_stop = partial(request.reason_to_stop, planned=planned)
-    settings, validation = resolved.config, resolved.validation
-    stretch = resolved.train_stretch
-    loop = Loop(settings, text.corpus, validation, stretch, trainer, progress, saved is not None, should_stop)
+    settings, parts = resolved.config, (resolved.train, resolved.validation, resolved.train_stretch)
+    loop = Loop(settings, text.corpus, *parts, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     before = (*earlier.notices, *wanted.notices, choice.reason)
     damaged = () if finished else unread_checkpoints(request.out, saved)

@@ -32,6 +32,7 @@ class Loop:
     Attributes:
         config: the resolved configuration.
         corpus: the text.
+        train: the part of it that is trained on.
         validation: its held-out part, if there is one.
         train_stretch: the stretch of the training split that evaluations read, too, to compare with the held-out part.
         trainer: the part of the state that is on the device.
@@ -43,6 +44,7 @@ class Loop:
 
     config: Config
     corpus: Corpus
+    train: Part
     validation: Part | None
     train_stretch: Part | None
     trainer: Trainer
@@ -220,7 +222,7 @@ class Loop:
     def moment(self, step: int) -> Moment:
         """Return `step` with the time now."""
         chars = step * self.config.train.seq_length * self.config.train.batch_size
-        sweeps = round(chars / self.trainer.streams.ids.size, 6)
+        sweeps = round(chars / len(self.train.ids), 6)
         return Moment(step, chars, sweeps, round(self.progress.seconds + time.monotonic() - self.began, 3))
 
 
