@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
 
@@ -26,7 +26,7 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
 from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_grad, next_probabilities
-from charrnn.evaluation.protocols import first_position, surprises
+from charrnn.evaluation.protocols import first_position, predicted_ids, surprises
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
 from charrnn.run.corpus import own_text
@@ -251,7 +251,9 @@ class Model:
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         with backend.computing(self.network.backend):
-            return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
+            result = evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
+        predicted = predicted_ids(self.network, part, result.characters)
+        return replace(result, utf8_bytes=self.vocabulary.utf8_size(predicted))
 
     def score(self, text: str | Part, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise in nats of each character of `text`, from a zero state.

@@ -53,6 +53,12 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
 @click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")
 @click.option("--minutes", type=float, help="Stop after this many minutes; the number of steps is planned to fit.")
+@click.option(
+    "--patience",
+    type=int,
+    metavar="N",
+    help="End after N evaluations without a better validation loss; 0: never.  [default: 0]",
+)
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; --resume continues.")
 @files_options
 @click.option(

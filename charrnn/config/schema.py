@@ -137,7 +137,7 @@ class LogConfig:
     """How often to report, evaluate, sample and save, in steps; 0 means never."""
 
     every: int = at_least(100, 0)  # steps between two lines with loss and learning rate
-    eval_every: int = at_least(250, 0)  # steps between two evaluations on the validation split
+    eval_every: int = at_least(250, 0)  # steps between two evaluations; fewer on a short text, unless it is set
     sample_every: int = at_least(500, 0)  # steps between two samples
     checkpoint_every: int = at_least(1000, 0)  # steps between two checkpoints; the best and the last are always saved
     keep: int = at_least(3, 1)  # the number of latest checkpoints to keep, besides step 0 and the best

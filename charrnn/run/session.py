@@ -105,7 +105,8 @@ def prepare(request: Request) -> Session:
     complete = config.build(config.merged(wanted.table, text.table))
     choice = device(complete, fallback=request.fallback)
     with backend.computing(choice.backend):
-        resolved = resolve(complete, text.corpus, choice.backend)
+        eval_every_is_set = "eval_every" in wanted.table.get("log", {})
+        resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
     if saved is not None and request.out is not None:
         changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())
@@ -127,8 +128,8 @@ def prepare(request: Request) -> Session:
     elif wanted.source is not None:
         progress.smooth_loss = wanted.source.saved.meta.smooth_loss  # a better estimate than ln V
     should_stop = partial(request.reason_to_stop, planned=planned)
-    settings, validation = resolved.config, resolved.validation
-    loop = Loop(settings, text.corpus, validation, trainer, progress, saved is not None, should_stop)
+    settings, parts = resolved.config, (resolved.train, resolved.validation, resolved.train_stretch)
+    loop = Loop(settings, text.corpus, *parts, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     before = (*earlier.notices, *wanted.notices, choice.reason)
     damaged = () if finished else unread_checkpoints(request.out, saved)

@@ -75,6 +75,15 @@ class Part:
         """Return the first `count` characters."""
         return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)], self.begins)
 
+    def tail(self, count: int) -> Part:
+        """Return the last `count` characters."""
+        first = max(0, len(self.ids) - count)
+        if first == 0:
+            return self
+        low = np.searchsorted(self.starts, first)
+        begins = bool(low < len(self.starts) and self.starts[low] == first)
+        return Part(self.ids[first:], self.starts[low + begins :] - first, begins)
+
     def is_start(self, positions: Ids) -> Ids:
         """Return for positions of any shape whether a document starts at them. Position 0 always counts as a start."""
         result = positions == 0
