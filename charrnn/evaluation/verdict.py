@@ -18,6 +18,7 @@ has 1.47 (nanoGPT's `shakespeare_char`), a share of 0.88. `GOOD` is near the mid
 """
 
 LARGER = "use a larger network"
+"""The second advice for a loss that is not good."""
 
 LEARNED = 0.01
 """Loss in nats/char below which more training is not worth its time."""
@@ -109,7 +110,7 @@ def conclusion(course: Course, baselines: Baselines | None) -> list[str]:
     limits = {f"the unigram ({nats(baselines.loss_of(1))})": baselines.loss_of(1)} if baselines else {}
     if course.untrained is not None:
         limits |= {f"before training ({nats(course.untrained.validation)})": course.untrained.validation}
-    missed = next((name for name, limit in limits.items() if best.validation >= limit), None)
+    missed = next((name for name, limit in limits.items() if LEARNED <= best.validation >= limit), None)
     if missed is not None and (line := learned_by_heart(course, missed, max(limits.values()))):
         return [line]
     lines = []

@@ -153,6 +153,8 @@ def test_a_text_that_is_learned_by_heart() -> None:
     assert conclusion(course(*losses), BASELINES) == [
         f"the network has {heart.format('the text', unigram)}, more dropout or a smaller network"
     ]
+    one_character = Baselines((0.0,) * 6, 9, 9, 9, 9)
+    assert "almost zero" in conclusion(course((0.0, 0.0), (0.0, 0.0)), one_character)[0]
     (line,) = conclusion(course((4.2, 4.2), (3.4, 2.0), characters=62), BASELINES)
     assert line == f"{few}learned only this text (training loss 2.000) and predicts other text {unigram}; use more text"
 
