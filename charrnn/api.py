@@ -405,7 +405,9 @@ class Model:
             raise TextError(f"{error}: name a text to evaluate") from None
         if corpus.sha256 != self.training_text_hash():
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction)[1]
+        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction, shuffle=data.shuffle_documents)[
+            1
+        ]
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part

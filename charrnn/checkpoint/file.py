@@ -34,6 +34,7 @@ RENAMED = {"optimizer/memory/": "optimizer/square_sum/", "state/memory": "state/
 RENAMED_KEYS = {"stale": "stale_evaluations", "drops": "lr_reductions"}
 """Keys of the metadata in version 1 -> in version 2."""
 FIRST_DEFAULTS: configuration.Table = {
+    "data": {"shuffle_documents": False},
     "model": {"input_std": 0.1, "start_symbol": False},
     "train": {"random_offset": False},
     "optimizer": {"schedule": "constant", "warmup": 0.0},

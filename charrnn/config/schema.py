@@ -58,6 +58,7 @@ class DataConfig:
     jsonl: str = unicode("")  # the field of JSON Lines that is a document in each line; empty: the files are plain text
     csv: str = unicode("")  # the column of CSV that is a document in each row; empty: the files are plain text
     val_fraction: float = fraction(0.1)  # the share of the text, at its end, that is held out for validation
+    shuffle_documents: bool = True  # whether documents are shuffled before the split; false in a run with few documents
 
 
 @dataclass(frozen=True)

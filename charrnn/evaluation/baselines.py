@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.text import Corpus, Ids, Part
+from charrnn.text import Ids, Part
 
 ORDERS = 6
 COUNTED = 10_000_000
-"""Maximum number of training characters that are counted: the last ones before the validation split. The limit bounds
+"""Maximum number of training characters that are counted: the last ones. The limit bounds
 the memory that counting needs: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
 PREDICTED = 1_000_000
 """Maximum number of validation characters that are predicted: the first ones. By default, an evaluation while training
@@ -66,18 +66,17 @@ class Split:
         return len(self.counted.ids), self.training, len(self.predicted.ids) - first, self.evaluated - first
 
 
-def split_of(corpus: Corpus, val_fraction: float, evaluated: Part, *, start_symbol: bool = False) -> Split:
+def split_of(V: int, training: Part, evaluated: Part, *, start_symbol: bool = False) -> Split:
     """Return the split of a run.
 
     Args:
-        corpus: the whole text.
-        val_fraction: the share of the text that is held out, at its end.
+        V: number of distinct characters.
+        training: the text that is trained on.
         evaluated: the part of the held-out text that is evaluated while training, from its first character on.
         start_symbol: whether the network has one.
     """
-    cut = len(corpus.split(val_fraction)[0].ids)
-    counted = corpus.part(max(0, cut - COUNTED), cut)
-    return Split(len(corpus.vocabulary), counted, evaluated.head(PREDICTED), cut, len(evaluated.ids), start_symbol)
+    counted, predicted = training.tail(COUNTED), evaluated.head(PREDICTED)
+    return Split(V, counted, predicted, len(training.ids), len(evaluated.ids), start_symbol)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> S
     """
     if validation is None or not config.log.eval_every or not config.log.baselines:
         return None
-    return split_of(corpus, config.data.val_fraction, validation, start_symbol=config.model.start_symbol)
+    training, _ = corpus.split(config.data.val_fraction, shuffle=config.data.shuffle_documents)
+    return split_of(len(corpus.vocabulary), training, validation, start_symbol=config.model.start_symbol)
 
 
 def count(split: Split | None) -> Baselines | None:
