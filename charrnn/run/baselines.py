@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from charrnn import files
@@ -45,7 +46,12 @@ def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> S
     if validation is None or not config.log.eval_every or not config.log.baselines:
         return None
     training, _ = corpus.split(config.data.val_fraction, shuffle=config.data.shuffle_documents)
-    return split_of(len(corpus.vocabulary), training, validation, start_symbol=config.model.start_symbol)
+    # A network without a start symbol learns from the separator where a document begins, so the n-grams know it, too.
+    # It does not predict the first character of the text.
+    start_symbol = config.model.start_symbol or config.data.document_separator != ""
+    if not config.model.start_symbol:
+        validation = replace(validation, begins=False)
+    return split_of(len(corpus.vocabulary), training, validation, start_symbol=start_symbol)
 
 
 def count(split: Split | None) -> Baselines | None:
