@@ -109,13 +109,15 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
     cell, H, dtype = CELLS[config.model.cell], config.model.hidden_size, config.model.dtype
     stretch = None if validation is None else stretch_to_compare(train_part, B, compared_characters(config, B * T))
     read = [part for part in (validation, stretch) if part is not None and config.log.eval_every]
+    read += [corpus.test.whole] if corpus.test is not None else []
     evaluated = {size for part in read for size in protocols.group_sizes(part)}
     others = sorted(({1} | evaluated) - {B})  # a sample has one stream
     backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
     recurrence = backend.describe_recurrence(cell, B, H, dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
-    data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0, shuffle_documents=shuffle)
+    val_fraction = config.data.val_fraction if validation is not None and corpus.validation is None else 0.0
+    data = replace(config.data, val_fraction=val_fraction, shuffle_documents=shuffle)
     model = replace(config.model, start_symbol=config.model.start_symbol and len(corpus.starts) > 1)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     config = replace(config, data=data, model=model, train=train)
@@ -146,7 +148,7 @@ def stretch_to_compare(part: Part, batch_size: int, count: int) -> Part:
 def order_of_documents(config: Config, corpus: Corpus, train: Part, *, shuffle: bool) -> list[str]:
     """Return a line for the user about the order of many documents before the split; none if they are held back."""
     D = len(corpus.starts)
-    if not config.data.shuffle_documents or not config.data.val_fraction or D <= MANY:
+    if not config.data.shuffle_documents or not config.data.val_fraction or corpus.validation is not None or D <= MANY:
         return []
     if shuffle:
         held_out = D - len(train.starts) - train.begins

@@ -15,6 +15,14 @@ MANY = 20
 
 
 @dataclass(frozen=True)
+class Fingerprint:
+    """What a checkpoint records of a text: its hash, see `Corpus`, and the number of its characters."""
+
+    sha256: str
+    characters: int
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A text as numbers.
 
@@ -24,6 +32,8 @@ class Corpus:
         starts: (D,) sorted positions in `ids` where a document starts; the first is 0. Mapped if `ids` is.
         vocabulary: every character of the text, and those that `widen` added, with a count of 0.
         sha256: the hash of the text and the ends of its documents.
+        validation: a text of its own to evaluate on while training, in the same vocabulary; None: a part of this text.
+        test: a text to evaluate the trained network on, in the same vocabulary.
     """
 
     name: str
@@ -31,12 +41,30 @@ class Corpus:
     starts: Ids
     vocabulary: Vocabulary
     sha256: str
+    validation: Corpus | None = None
+    test: Corpus | None = None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What identifies this text."""
+        return Fingerprint(self.sha256, len(self.ids))
+
+    @property
+    def held_out(self) -> dict[str, Fingerprint | None]:
+        """What identifies the texts to validate and test on, by the names of these in a checkpoint."""
+        texts = {"val_text": self.validation, "test_text": self.test}
+        return {name: text.fingerprint if text else None for name, text in texts.items()}
+
+    @property
+    def whole(self) -> Part:
+        """The whole text."""
+        return self.part(0, len(self.ids))
 
     def split(self, val_fraction: float, *, shuffle: bool = False) -> tuple[Part, Part | None]:
-        """Return the training split and the validation split, which is the end of the text.
+        """Return the training split and the validation split, which is the end of the text or a text of its own.
 
-        The validation split is None, and the training split is the whole text, if one of them would have fewer than
-        two characters.
+        The training split is the whole text if there is another to validate on; also if one of the two would have
+        fewer than two characters, and then the validation split is None.
 
         Args:
             val_fraction: the share of the text that is held out.
@@ -45,8 +73,10 @@ class Corpus:
         """
         N = len(self.ids)
         cut = validation_start(N, val_fraction)
+        if self.validation is not None:
+            return self.whole, self.validation.whole
         if val_fraction == 0 or cut < 2 or N - cut < 2:
-            return self.part(0, N), None
+            return self.whole, None
         corpus = self
         if shuffle:
             order = self.shuffled(N - cut)
@@ -59,7 +89,7 @@ class Corpus:
         """Return whether the documents are many, are in RAM, and divide the text in about the wanted proportion."""
         N = len(self.ids)
         share = N - validation_start(N, val_fraction)
-        if not 2 <= share <= N - 2 or len(self.starts) <= MANY or self.is_mapped:
+        if self.validation is not None or not 2 <= share <= N - 2 or len(self.starts) <= MANY or self.is_mapped:
             return False
         ends = np.cumsum(self.lengths[self.shuffled(share)])
         held_out = N - nearest(ends[:-1], N - share)
@@ -91,7 +121,7 @@ class Corpus:
         shift = self.starts[order] - (ends - lengths)
         for first in range(0, len(ids), BLOCK):  # in blocks, because a position takes 8 bytes
             last = min(first + BLOCK, len(ids))
-            low, high = np.searchsorted(ends, [first, last - 1], "right") + [0, 1]
+            low, high = np.searchsorted(ends, [first, last - 1], "right") + np.array([0, 1])
             counts = np.minimum(ends[low:high], last) - np.maximum(ends[low:high] - lengths[low:high], first)
             ids[first:last] = self.ids[np.arange(first, last) + np.repeat(shift[low:high], counts)]
         return ids

@@ -247,17 +247,23 @@ def validation_text(model: Model, most: int = 0) -> Text:
 
     A split between shuffled documents may be a few characters longer or shorter than the result says.
     """
-    data, total = model.config.data, sum(model.vocabulary.counts)
-    first = texts.validation_start(total, data.val_fraction)
-    names = [name_of(file) for file in data.files] or [texts.EMBEDDED]
-    name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
+    data, total, sha256 = model.config.data, sum(model.vocabulary.counts), model.training_text_hash()
+    names = [name_of(file) for file in data.val_files or data.files] or [texts.EMBEDDED]
+    first, name = (
+        texts.validation_start(total, data.val_fraction),
+        names[0] if len(names) == 1 else f"{len(names)} files",
+    )
+    if model.val_text is not None:
+        first, total, sha256 = 0, model.val_text.characters, model.val_text.sha256
+    else:
+        name = f"the last {100 * data.val_fraction:g}% of {name}"
     if data.document_separator:
         name += f", documents ending in {data.document_separator!r}"
     if data.shuffle_documents:
         name += ", shuffled"
     if 0 < most < total - first:
         name, total = f"the first {most:,} characters of {name}", first + most
-    return Text(name, model.sha256, first, total - first, data.shuffle_documents)
+    return Text(name, sha256, first, total - first, data.shuffle_documents)
 
 
 def mark_best(rows: Iterable[Row]) -> list[Row]:
