@@ -117,7 +117,8 @@ def prepare(request: Request) -> Session:
         start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
         if planned:
             if request.out is not None:  # now, so that the plan knows how much time is left
-                baselines = count(split_to_count(resolved.config, text.corpus, resolved.validation))
+                split = resolved.train, resolved.validation
+                baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
             seconds = request.seconds_left()
             resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
         trainer = start_trainer(resolved.config)

@@ -216,7 +216,7 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
         except (CheckpointError, TextError) as error:
             losses.missing[protocol] = str(error)
     if text is None:
-        losses.text = validation_text(model)
+        losses.text = replace(validation_text(model), characters=len(part.ids))
         return losses
     unknown_count = model.vocabulary.unknown_count(model.vocabulary.normalized(text))
     if unknown_count:

@@ -75,8 +75,9 @@ def test_ngrams_know_where_documents_begin(separator: str, start_symbol: bool) -
     documents = ["".join(random.choice(["a", "b"], n)) + separator for n in lengths]
     corpus = text.from_text("".join(documents), separator=separator)
     data, model = {"document_separator": separator}, {"start_symbol": start_symbol}
-    validation = corpus.split(0.1, shuffle=True)[1]
-    counted = count(split_to_count(config.build({"data": data, "model": model}), corpus, validation))
+    training, validation = corpus.split(0.1, shuffle=True)
+    configured = config.build({"data": data, "model": model})
+    counted = count(split_to_count(configured, corpus.vocabulary, training, validation))
     written = corpus.vocabulary.decode(validation.ids)
     letters, ends = written.count("a") + written.count("b"), written.count(separator)
     nats = ends * np.log(3) + letters * np.log(2)
