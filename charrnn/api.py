@@ -29,11 +29,11 @@ from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_g
 from charrnn.evaluation.protocols import first_position, predicted_ids, surprises
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
-from charrnn.run.corpus import own_text
+from charrnn.run.corpus import own_text, own_validation_text
 from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces, with_start_symbols
-from charrnn.text import Corpus, Ids, Part, Vocabulary, join
+from charrnn.text import Corpus, Fingerprint, Ids, Part, Vocabulary, join
 from charrnn.training.events import Ended, Event, Snapshot
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
@@ -76,6 +76,8 @@ class Model:
         corpus: the training text, if this process trained the model.
         optimizer_state: a checkpoint with only the optimizer's tensors, which `evaluate(dynamic=True)` needs; None for
             weights that come from PyTorch.
+        val_text: what identifies the text of `data.val_files`; None if there is none.
+        test_text: the same of `data.test_files`.
     """
 
     network: Network
@@ -89,6 +91,8 @@ class Model:
     notices: tuple[str, ...] = ()
     corpus: Corpus | None = None
     optimizer_state: Checkpoint | None = None
+    val_text: Fingerprint | None = None
+    test_text: Fingerprint | None = None
 
     def __repr__(self) -> str:
         model = self.config.model
@@ -113,7 +117,8 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
-        rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
+        names = ("source", "sha256", "notices", "corpus", "optimizer_state", "val_text", "test_text")
+        rest = {name: getattr(self, name) for name in names}
         return rebuild, (self.host_weights(), self.network.backend.name, self.config, self.vocabulary, self.step, rest)
 
     def host_weights(self) -> dict[str, HostArray]:
@@ -355,6 +360,7 @@ class Model:
         corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
         sha256 = self.training_text_hash() or UNKNOWN_TEXT
         meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, sha256, math.log(V), best=None, samples_size=0)
+        meta = replace(meta, val_text=self.val_text, test_text=self.test_text)
         shapes = tensor_shapes(self.config, V)
         tensors = {name: np.zeros(shape, self.network.dtype) for name, shape in shapes.items()}
         tensors |= self.optimizer_state.tensors if self.optimizer_state else {}
@@ -390,25 +396,42 @@ class Model:
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
 
     def validation(self) -> Part:
-        """Return the validation split of the training text, which is read again if the model was loaded.
+        """Return the text of `data.val_files`, or else the validation split of the training text.
 
-        Raises `TextError` if the text is unknown, has changed or cannot be read, or if it has no validation split.
+        If the model was loaded, the text is read again. Raises `TextError` if it is unknown, has changed or cannot be
+        read, or if there is no validation split.
         """
         data, run = self.config.data, self.source.parent.parent if self.source else None
+        if data.val_files:
+            return self.val_part(run)
         if self.corpus is None and not self.sha256:
             raise TextError("the text that these weights were trained on is unknown: name a text to evaluate")
         if data.val_fraction == 0:
             raise TextError("the run has no validation split: name a text to evaluate")
         try:
-            corpus = self.corpus or own_text(run, data, self.vocabulary)
+            corpus = self.corpus or own_text(run, data.files, data, sum(self.vocabulary.counts))
         except TextError as error:
             raise TextError(f"{error}: name a text to evaluate") from None
         if corpus.sha256 != self.training_text_hash():
             raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction)[1]
+        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction, shuffle=data.shuffle_documents)[
+            1
+        ]
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+    def val_part(self, run: Path | None) -> Part:
+        """Return the text of `data.val_files`, which the run in `run` recorded. Raises as `validation` does."""
+        if self.corpus is not None and self.corpus.validation is not None:
+            return self.corpus.validation.whole
+        try:
+            corpus = own_validation_text(run, self.config.data, self.val_text)
+        except TextError as error:
+            raise TextError(f"{error}: name a text to evaluate") from None
+        if not set(corpus.vocabulary.characters) <= set(self.vocabulary.characters):
+            raise TextError(f"{corpus.name} has characters that the network never saw: the checkpoint is damaged")
+        return texts.in_vocabulary(corpus, self.vocabulary.characters).whole
 
 
 def last_document(model: Model, ids: Ids) -> Ids:
@@ -486,6 +509,7 @@ def of_checkpoint(saved: Checkpoint, network: Network, **rest: Any) -> Model:
     with backend.computing(network.backend):
         params = network.views(network.backend.from_host(saved.weights(network.layout)))
     meta, state = saved.meta, saved.optimizer_state
+    rest |= {"val_text": meta.val_text, "test_text": meta.test_text}
     return Model(network, params, meta.config, meta.vocabulary, meta.step, optimizer_state=state, **rest)
 
 
@@ -493,6 +517,8 @@ def train(
     text: str | Iterable[str] | None = None,
     *,
     files: str | Path | Iterable[str | Path] = (),
+    val_files: str | Path | Iterable[str | Path] = (),
+    test_files: str | Path | Iterable[str | Path] = (),
     config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -515,6 +541,8 @@ def train(
             has in a row. Or use `files`.
         files: names of files, patterns or directories, or a single one. Without `text` and `files` the embedded corpus
             is used.
+        val_files: the same for the texts to validate on; without them a part of the training text is held out.
+        test_files: the same for the texts on which the best network is evaluated at the end: an event `Tested`.
         config: a TOML file, or the name of a preset.
         settings: `{"section.key": value}`, which override `config`; for instance `{"train.steps": 1000}`.
         out: the run directory; None writes no files.
@@ -540,6 +568,9 @@ def train(
     values = arguments.settings(settings or {})
     if init_from is not None:
         values["train.init_from"] = str(arguments.path(init_from, "init_from"))
+    for key, paths in (("val_files", val_files), ("test_files", test_files)):
+        if names := arguments.paths(paths, key):
+            values[f"data.{key}"] = names
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
     preset = configuration.read(str(arguments.path(config, "config"))) if config else {}

@@ -256,8 +256,26 @@ def hash_files(paths: Iterable[str], separator: str = "") -> str:
     return digest.hexdigest()
 
 
+def with_held_out(corpus: Corpus, validation: Corpus | None, test: Corpus | None) -> Corpus:
+    """Return `corpus` with other texts to validate and to test on, all in the union of their vocabularies."""
+    return widen(replace(corpus, validation=validation, test=test), "")
+
+
 def widen(corpus: Corpus, characters: str) -> Corpus:
     """Return `corpus` with a vocabulary of its own characters and `characters`, which a fine-tuned network has.
+
+    The vocabulary has those of its validation and test text, too, which get the same one. See `in_vocabulary`.
+    Raises `TextError` if a text cannot be cached.
+    """
+    others = [text for text in (corpus.validation, corpus.test) if text is not None]
+    union = "".join(sorted({*characters}.union(*(text.vocabulary.characters for text in (corpus, *others)))))
+    validation, test = (text and in_vocabulary(text, union) for text in (corpus.validation, corpus.test))
+    widened = in_vocabulary(corpus, union)
+    return replace(widened, validation=validation, test=test) if others else widened
+
+
+def in_vocabulary(corpus: Corpus, union: str) -> Corpus:
+    """Return `corpus` with the vocabulary of the sorted characters `union`, which has all of its own.
 
     Text, documents and hash stay; the ids are new. Characters that the text lacks have a count of 0. A text that is too
     large for RAM gets a second entry in the cache, which the next run finds.
@@ -265,7 +283,6 @@ def widen(corpus: Corpus, characters: str) -> Corpus:
     Raises `TextError` if it cannot be cached.
     """
     own = corpus.vocabulary
-    union = "".join(sorted({*own.characters, *characters}))
     if union == own.characters:
         return corpus
     counts = dict(zip(own.characters, own.counts, strict=True))
@@ -286,8 +303,9 @@ def widen(corpus: Corpus, characters: str) -> Corpus:
 def with_vocabulary(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
     """Return `corpus` with the vocabulary of a network that was trained on it.
 
-    Raises `TextError` if that vocabulary counts other characters than the text has.
+    Raises `TextError` if that vocabulary counts other characters than the text has, or lacks one of a held-out text.
     """
-    if vocabulary.used != corpus.vocabulary.used:
+    widened = widen(corpus, vocabulary.characters)
+    if vocabulary.used != corpus.vocabulary.used or vocabulary.characters != widened.vocabulary.characters:
         raise TextError(f"{corpus.name} has other characters than the checkpoint says: the checkpoint is damaged")
-    return widen(corpus, vocabulary.characters)
+    return widened

@@ -131,7 +131,7 @@ def test_a_run_on_rows(call: Call, tmp_path: Path, option: str, source: str) -> 
     texts = ["she sells\nsea shells", "by the sea shore; ", 'the "shells", sure'] * 20
     content = jsonl_of(texts) if option == "jsonl" else csv_of(texts)
     (tmp_path / "rows").write_bytes(content)
-    words = ["train", source, *TRAIN[2:], f"--{option}=text", "--out=run"]
+    words = ["train", source, *TRAIN[2:], f"--{option}=text", "--set=data.shuffle_documents=false", "--out=run"]
     assert "documents: 60, one in each row" in call(*words, "--stop-after=5", stdin=content.decode())[1]
     call("train", "--resume", "--out=run")
     call(*words, "--resume", "--steps=12", stdin=content.decode())
