@@ -35,7 +35,7 @@ def session(path: Path, *tables: Table, **request: Any) -> Session:
 
 
 def test_a_short_text_is_evaluated_on_more_often(tmp_path: Path, short: Path) -> None:
-    """The interval is 40,000 trained characters; it is written into the configuration, and a resumed run has it, too."""
+    """The interval is 40,000 trained characters; it is written into the configuration, and a resumed run has it."""
     out = tmp_path / "r"
     first = session(short, out=out, stop_after=190)
     assert NOTICE in first.notices
