@@ -62,6 +62,8 @@ TRAIN = {
         "input input-file input-txt data data-file data-dir data-path dataset train-file train-data corpus text file "
         "text-file filename input-h5 input-json"
     ),
+    "--val FILE": "val-file val-data valid valid-file valid-data validation validation-file dev dev-file",
+    "--test FILE": "test-file test-data",
     "--out RUN": "output output-dir out-dir outdir save save-dir model-dir checkpoint-dir checkpoint-name run-dir name",
     "--resume --out RUN, or --init-from RUN for another text": (
         "load load-model resume-from resume-from-checkpoint checkpoint init pretrained restore"

@@ -19,7 +19,7 @@ from charrnn.evaluation.verdict import Course, Losses, announcement, conclusion
 from charrnn.optim import GUARD_LIMIT
 from charrnn.run import logs
 from charrnn.run.session import Session
-from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Trained
+from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Tested, Trained
 
 SHORT = 0.8
 """A run that ends before this fraction of its planned time prints a hint."""
@@ -125,6 +125,9 @@ class Printer:
                 mark = "  best so far" if event.best and event.at.step and better else ""
                 loss = f"{event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits)"
                 return [f"{step}  validation {loss}  train {event.train_loss:.4f}{mark}"]
+            case Tested():
+                loss = f"{event.test_loss:.4f} nats/char ({event.test_bits_per_char:.3f} bits)"
+                return [f"test loss {loss} of the best network, that of step {event.checkpoint_step:,}"]
             case BaselinesCounted():
                 return [announcement(event.baselines)]
             case Sampled():

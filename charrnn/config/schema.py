@@ -58,6 +58,9 @@ class DataConfig:
     jsonl: str = unicode("")  # the field of JSON Lines that is a document in each line; empty: the files are plain text
     csv: str = unicode("")  # the column of CSV that is a document in each row; empty: the files are plain text
     val_fraction: float = fraction(0.1)  # the share of the text, at its end, that is held out for validation
+    val_files: tuple[str, ...] = ()  # other texts to validate on, in place of val_fraction; in the format of files
+    test_files: tuple[str, ...] = ()  # texts on which the best network is evaluated once, at the end of the run
+    shuffle_documents: bool = True  # whether documents are shuffled before the split; false in a run with few documents
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from charrnn.run_files import METRICS, SAMPLES
 REMOVED = re.compile(rb"\((\d{1,18}) bytes of earlier samples are gone: log\.keep_samples\)\n\n")
 HEADER = re.compile(rb"^--- step \d+ ---$", re.MULTILINE)
 """The first line of a sample. `Sampled.entry` changes lines of a text that look like it."""
-REQUIRED = {"train": "chars_per_second", "eval": "val_loss"}
+REQUIRED = {"train": "chars_per_second", "eval": "val_loss", "test": "test_loss"}
 """The number that a metric of each kind must have, besides `step` and `seconds`."""
 
 

@@ -16,7 +16,7 @@ from charrnn.model.bptt import cross_entropy_and_grad
 from charrnn.model.cells import CELLS
 from charrnn.model.dropout import draw_masks
 from charrnn.optim import apply_update
-from charrnn.text import Corpus, Part
+from charrnn.text import MANY, Corpus, Part
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
@@ -78,7 +78,9 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
     Unless `eval_every_is_set` by the user or a preset, `log.eval_every` depends on the length of the text.
     """
     notices = []
-    train_part, validation = corpus.split(config.data.val_fraction)
+    shuffle = config.data.shuffle_documents and corpus.fits_shuffling(config.data.val_fraction)
+    train_part, validation = corpus.split(config.data.val_fraction, shuffle=shuffle)
+    notices += order_of_documents(config, corpus, train_part, shuffle=shuffle)
     if validation is None and config.data.val_fraction:
         notices.append("the text is too short for a validation split: all of it is trained on")
     if validation is not None and 0 < config.log.eval_chars < len(validation.ids):
@@ -108,13 +110,15 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
     cell, H, dtype = CELLS[config.model.cell], config.model.hidden_size, config.model.dtype
     stretch = None if validation is None else stretch_to_compare(train_part, B, compared_characters(config, B * T))
     read = [part for part in (validation, stretch) if part is not None and config.log.eval_every]
+    read += [corpus.test.whole] if corpus.test is not None else []
     evaluated = {size for part in read for size in protocols.group_sizes(part)}
     others = sorted(({1} | evaluated) - {B})  # a sample has one stream
     backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
     recurrence = backend.describe_recurrence(cell, B, H, dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")
-    data = replace(config.data, val_fraction=config.data.val_fraction if validation else 0.0)
+    val_fraction = config.data.val_fraction if validation is not None and corpus.validation is None else 0.0
+    data = replace(config.data, val_fraction=val_fraction, shuffle_documents=shuffle)
     model = replace(config.model, start_symbol=config.model.start_symbol and len(corpus.starts) > 1)
     train = replace(config.train, batch_size=B, seq_length=T, shards=shards, device=backend.name)
     config = replace(config, data=data, model=model, train=train)
@@ -140,6 +144,18 @@ def stretch_to_compare(part: Part, batch_size: int, count: int) -> Part:
     stream = len(part.ids) // batch_size
     first = max(0, len(part.ids) - count) // stream * stream
     return part.tail(len(part.ids) - first).head(count)
+
+
+def order_of_documents(config: Config, corpus: Corpus, train: Part, *, shuffle: bool) -> list[str]:
+    """Return a line for the user about the order of many documents before the split; none if they are held back."""
+    D = len(corpus.starts)
+    if not config.data.shuffle_documents or not config.data.val_fraction or corpus.validation is not None or D <= MANY:
+        return []
+    if shuffle:
+        held_out = D - len(train.starts) - train.begins
+        return [f"documents are shuffled before the split: {held_out:,} of {D:,} are held out (data.shuffle_documents)"]
+    reason = "so large a text" if corpus.is_mapped else "a text in which few documents are almost everything"
+    return [f"documents are not shuffled before the split in {reason}: its end is held out"]
 
 
 def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:

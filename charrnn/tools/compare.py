@@ -37,12 +37,14 @@ class Text:
         sha256: hash of the whole training text, or of the given text as the network reads it.
         first: position in it of the first character that is evaluated.
         characters: number of characters that are evaluated.
+        shuffled: whether the documents of the training text were shuffled before this part of it was held out.
     """
 
     name: str = field(compare=False)
     sha256: str
     first: int
     characters: int
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
         except (CheckpointError, TextError) as error:
             losses.missing[protocol] = str(error)
     if text is None:
-        losses.text = validation_text(model)
+        losses.text = replace(validation_text(model), characters=len(part.ids))
         return losses
     unknown_count = model.vocabulary.unknown_count(model.vocabulary.normalized(text))
     if unknown_count:
@@ -241,16 +243,27 @@ def training_losses(model: Model, metrics: list[dict[str, Any]]) -> Losses:
 
 
 def validation_text(model: Model, most: int = 0) -> Text:
-    """Return the validation split of a run, its first `most` characters if not 0, without reading the text."""
-    data, total = model.config.data, sum(model.vocabulary.counts)
-    first = texts.validation_start(total, data.val_fraction)
-    names = [name_of(file) for file in data.files] or [texts.EMBEDDED]
-    name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
+    """Return the validation split of a run, its first `most` characters if not 0, without reading the text.
+
+    A split between shuffled documents may be a few characters longer or shorter than the result says.
+    """
+    data, total, sha256 = model.config.data, sum(model.vocabulary.counts), model.training_text_hash()
+    names = [name_of(file) for file in data.val_files or data.files] or [texts.EMBEDDED]
+    first, name = (
+        texts.validation_start(total, data.val_fraction),
+        names[0] if len(names) == 1 else f"{len(names)} files",
+    )
+    if model.val_text is not None:
+        first, total, sha256 = 0, model.val_text.characters, model.val_text.sha256
+    else:
+        name = f"the last {100 * data.val_fraction:g}% of {name}"
     if data.document_separator:
         name += f", documents ending in {data.document_separator!r}"
+    if data.shuffle_documents:
+        name += ", shuffled"
     if 0 < most < total - first:
-        return Text(f"the first {most:,} characters of {name}", model.sha256, first, most)
-    return Text(name, model.sha256, first, total - first)
+        name, total = f"the first {most:,} characters of {name}", first + most
+    return Text(name, sha256, first, total - first, data.shuffle_documents)
 
 
 def mark_best(rows: Iterable[Row]) -> list[Row]:

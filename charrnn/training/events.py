@@ -97,6 +97,24 @@ class Evaluated(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
+class Tested(OneLine):
+    """The evaluation of the best network on the text of `data.test_files`, once at the end of a run.
+
+    Attributes:
+        at: when.
+        test_loss: nats/char.
+        test_bits_per_char: the same in bits.
+        checkpoint_step: the step of the best checkpoint.
+    """
+
+    event: ClassVar[str] = "test"
+    at: Moment
+    test_loss: float
+    test_bits_per_char: float
+    checkpoint_step: int
+
+
+@dataclass(frozen=True, repr=False)
 class Guarded(OneLine):
     """A step that the guard skipped because its loss or gradient norm was not finite.
 
@@ -162,8 +180,8 @@ class Ended(OneLine):
     reason: str
 
 
-Event = Trained | Evaluated | Guarded | Sampled | Snapshot | BaselinesCounted | Ended
-Metric = Trained | Evaluated | Guarded
+Event = Trained | Evaluated | Tested | Guarded | Sampled | Snapshot | BaselinesCounted | Ended
+Metric = Trained | Evaluated | Tested | Guarded
 
 
 def as_json(event: Metric) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import charrnn
         (["--prompt=she", "--length=0"], "she", 1, {"length": 0}, "she{}\n"),
         (["--prompt=she", "--temperature=0"], "she", 1, {"temperature": 0}, "she{}\n"),
         (["--top-k=2", "--top-p=0.6"], "", 1, {"top_k": 2, "top_p": 0.6}, "{}\n"),
+        (["--min-p=0.3"], "", 1, {"min_p": 0.3}, "{}\n"),
         (["--stop=s"], "", 1, {"stop": "s"}, "{}\n"),
         ([r"--stop=\n", r"--stop=\u006c"], "", 1, {"stop": ["\n", "l"]}, "{}\n"),
         (["--stop-file=stop.txt", "--keep-stop"], "", 1, {"stop": "ll", "keep_stop": True}, "{}\n"),
