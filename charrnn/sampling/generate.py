@@ -248,7 +248,7 @@ def pieces(
     if length == 0:
         return
     stoppers = [Stopper(stops, keep_stop) for _ in range(count)]
-    never_first = () if len(prompt) else vocabulary.never_first
+    never_first = () if len(prompt) else vocabulary.never_first(separator)
     ids = with_start_symbols(vocabulary, prompt, separator) if network.start_symbol else np.asarray(prompt)
     prompts = np.repeat(ids[:, None], count, axis=1)
     made = 0

@@ -128,10 +128,13 @@ class Vocabulary:
         known = set(text) <= set(self.characters)
         return tuple(self.characters.index(c) for c in text) if known else ()
 
-    @property
-    def never_first(self) -> tuple[int, ...]:
-        """The ids of combining marks and joiners, which do not begin a text; none if there is nothing else."""
-        ids = tuple(n for n, c in enumerate(self.characters) if unicodedata.category(c)[0] == "M" or c in JOINERS)
+    def never_first(self, separator: str = "") -> tuple[int, ...]:
+        """Return the ids of the characters that do not begin a document; none if the text has nothing else.
+
+        They are combining marks, joiners, and a separator of one character, because no document is empty.
+        """
+        characters = enumerate(self.characters)
+        ids = tuple(n for n, c in characters if c == separator or c in JOINERS or unicodedata.category(c)[0] == "M")
         return ids if self.counts and sum(self.counts[n] for n in ids) < sum(self.counts) else ()
 
     @property

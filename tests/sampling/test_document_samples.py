@@ -43,7 +43,10 @@ def naive(network: Network, params: Views, documents: str, separator: str, unifo
         prepare(network, params, work)
         hidden = forward(network, params, network.backend.host_indices(ids), None, network.zero_state(1), work)
         logits = project(network, params, hidden[-1:, :], out=network.backend.empty((1, V), network.dtype))
-        written += LETTERS.decode(choose(network.backend.to_host(logits), np.array([u]), Settings()))
+        host = network.backend.to_host(logits).copy()
+        if len(separator) == 1 and not documents + written:  # the first document is not empty
+            host[0, LETTERS.characters.index(separator)] = -np.inf
+        written += LETTERS.decode(choose(host, np.array([u]), Settings()))
     return written
 
 
@@ -104,5 +107,15 @@ def test_a_mark_does_not_begin_a_sample() -> None:
     text = "a\u0301" * 40 + "\u200d" * 100
     model = charrnn.train(text, settings={"train.steps": 1, "model.hidden_size": 4, "train.device": "cpu"})
     assert {model.sample(length=1, seed=seed) for seed in range(60)} == {"a"}
-    assert Vocabulary("\u0301\u0302", (3, 4)).never_first == ()
-    assert Vocabulary("a\u0301\u0302", (0, 3, 4)).never_first == ()
+    assert Vocabulary("\u0301\u0302", (3, 4)).never_first() == ()
+    assert Vocabulary("a\u0301\u0302", (0, 3, 4)).never_first() == ()
+
+
+def test_no_sample_of_one_document_is_empty(tmp_path: Path) -> None:
+    """A separator of one character does not begin a document, also with a network that has learned nothing yet."""
+    (tmp_path / "names.txt").write_text("ab\nb\na\n" * 40)
+    keys = {"data.document_separator": "\n", "model.hidden_size": 4, "train.device": "cpu", "train.steps": 0}
+    model = charrnn.train(files=[tmp_path / "names.txt"], settings=keys)
+    texts = model.sample(count=64, length=30, seed=1)
+    assert "" not in texts
+    assert {text[0] for text in texts} == {"a", "b"}
