@@ -388,21 +388,31 @@ class Model:
 
         Raises `TextError` if the text is unknown, has changed or cannot be read, or if it has no validation split.
         """
-        data, run = self.config.data, self.source.parent.parent if self.source else None
-        if self.corpus is None and not self.sha256:
-            raise TextError("the text that these weights were trained on is unknown: name a text to evaluate")
-        if data.val_fraction == 0:
+        data = self.config.data
+        if data.val_fraction == 0 and (self.corpus is not None or self.sha256):
             raise TextError("the run has no validation split: name a text to evaluate")
         try:
-            corpus = self.corpus or own_text(run, data, self.vocabulary)
+            corpus = training_text(self)
         except TextError as error:
             raise TextError(f"{error}: name a text to evaluate") from None
-        if corpus.sha256 != self.training_text_hash():
-            raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction)[1]
+        part = corpus.split(data.val_fraction)[1]
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
+
+
+def training_text(model: Model) -> Corpus:
+    """Return the whole text of a model's run, in its vocabulary; it is read again if the model was loaded.
+
+    Raises `TextError` if the text is unknown, has changed or cannot be read.
+    """
+    if model.corpus is None and not model.sha256:
+        raise TextError("the text that these weights were trained on is unknown")
+    run = model.source.parent.parent if model.source else None
+    corpus = model.corpus or own_text(run, model.config.data, model.vocabulary)
+    if corpus.sha256 != model.training_text_hash():
+        raise TextError(f"{corpus.name} is not the text that the run was trained on")
+    return texts.with_vocabulary(corpus, model.vocabulary)
 
 
 def last_document(model: Model, ids: Ids) -> Ids:

@@ -95,6 +95,13 @@ const Page = (() => {
     return String(Number(value.toPrecision(3)));
   }
 
+  /** Return a power of ten as 10⁻⁷, and other numbers as 3.2 × 10⁻⁷. */
+  function power(value) {
+    const [digits, exponent] = value.toExponential(1).split("e");
+    const raised = String(Number(exponent)).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
+    return (digits === "1.0" ? "" : `${digits} × `) + `10${raised}`;
+  }
+
   function count(value) {
     return number(value, 0);
   }
@@ -239,16 +246,16 @@ const Page = (() => {
   function ticks(low, high, wanted = 5, log = false) {
     if (log) {
       const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
-      const every = Math.max(1, Math.ceil((last - first + 1) / wanted));
+      const rough = (last - first + 1) / wanted, every = [1, 2, 3, 5, 10, 20, 50, 100].find((n) => n >= rough) || 200;
       const result = [];
-      for (let e = first; e <= last; e += every) result.push(Number(`1e${e}`));
-      return result.length > 1 ? result : [low, high];
+      for (let e = Math.ceil(first / every) * every; e <= last; e += every) result.push(Number(`1e${e}`));
+      return result.length > 1 ? result : ticks(low, high, wanted).filter((t) => t > 0);
     }
     const span = high - low || Math.abs(high) || 1, rough = span / Math.max(1, wanted);
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
     const result = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) result.push(k * step);
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) result.push(k * step + 0);
     return result;
   }
 
@@ -293,7 +300,7 @@ const Page = (() => {
       if (!y.log && y.low === undefined) y0 -= (y1 - y0) * 0.04;
       const yTicks = ticks(y0, y1, Math.max(2, Math.round(height / 55)), y.log);
       const left = 14 + 7 * Math.max(...yTicks.map((t) => formatY(t).length), 1);
-      const markRoom = marks.length && width > 480 ? 8 + 6.4 * Math.max(...marks.map((m) => m.name.length)) : 8;
+      const markRoom = marks.length && width > 280 ? 8 + 6.4 * Math.max(...marks.map((m) => m.name.length)) : 8;
       const right = width - markRoom, top = 20, bottom = height - 24 - (x.name ? 16 : 0);
       const sx = scale(x0, x1, left, right, x.log), sy = scale(y0, y1, bottom, top, y.log);
       const inside = (v) => Math.max(top - 30, Math.min(bottom + 30, v));
@@ -313,7 +320,7 @@ const Page = (() => {
         y.name ? svg("text", { x: 0, y: 10 }, y.name) : null,
         spread(marks.map((m) => ({ ...m, at: sy(m.y) })).filter((m) => m.at >= top - 4 && m.at <= bottom + 1)).map((m) => [
           svg("line", { class: "mark", x1: left, x2: right, y1: m.at, y2: m.at }),
-          width > 480 ? svg("text", { x: right + 6, y: m.textAt + 4 }, m.name) : null,
+          width > 280 ? svg("text", { x: right + 6, y: m.textAt + 4 }, m.name) : null,
         ]),
         svg("g", { "clip-path": `url(#${clip})` }, drawn.map((s) => s.points.length === 1
           ? svg("circle", { class: `series c${s.color}`, cx: sx(s.points[0][0]), cy: inside(sy(s.points[0][1])), r: 4 })
@@ -397,7 +404,7 @@ const Page = (() => {
   }
 
   return {
-    data, el, svg, uniqueId, visible, spoken, harmless, running, codePoint, number, short, count, percent, duration,
+    data, el, svg, uniqueId, visible, spoken, harmless, running, codePoint, number, short, power, count, percent, duration,
     surprise, int8, showTip, hideTip, tooltip, bars, passage, ticks, lineChart, legend, table,
   };
 })();
