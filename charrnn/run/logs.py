@@ -18,7 +18,7 @@ from charrnn.errors import CheckpointError
 from charrnn.run_files import METRICS, SAMPLES
 
 REMOVED = re.compile(rb"\((\d{1,18}) bytes of earlier samples are gone: log\.keep_samples\)\n\n")
-HEADER = re.compile(rb"^--- step (\d+) ---$", re.MULTILINE)
+HEADER = re.compile(rb"^--- step (\d{1,18}) ---$", re.MULTILINE)
 """The first line of a sample. `Sampled.entry` changes lines of a text that look like it."""
 QUOTED = re.compile(r"^>(>*--- step [0-9]+ ---)$", re.MULTILINE)
 """A line that `Sampled.entry` changed."""
@@ -51,11 +51,9 @@ def samples(run: Path) -> list[tuple[int, str]]:
     """Return (step, text) of each sample that is kept, oldest first."""
     _, content = split_samples(read(run, SAMPLES))
     headers = list(HEADER.finditer(content))
-    ends = [header.start() for header in headers[1:]] + [len(content)]
-    texts = [
-        content[header.end() + 1 : end].decode("utf-8", "replace") for header, end in zip(headers, ends, strict=True)
-    ]
-    steps = (int(header[1]) for header in headers)
+    bounds = [*(header.start() for header in headers), len(content)]
+    texts = [content[h.end() + 1 : end].decode("utf-8", "replace") for h, end in zip(headers, bounds[1:], strict=True)]
+    steps = [int(header[1]) for header in headers]
     return [(step, QUOTED.sub(r"\1", text.removesuffix("\n\n"))) for step, text in zip(steps, texts, strict=True)]
 
 

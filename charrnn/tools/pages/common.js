@@ -74,6 +74,20 @@ const Page = (() => {
     return [character];
   }
 
+  /** Return the children of an element that shows a text: text, and a frame around each code point of `harmless`. */
+  function framed(text) {
+    const parts = [];
+    let run = "";
+    for (const c of text) {
+      if (!INVISIBLE.test(c) || "\n\t".includes(c) || JOINERS.has(c)) run += c;
+      else {
+        parts.push(run, el("span", { class: "code-point" }, codePoint(c)));
+        run = "";
+      }
+    }
+    return [...parts, run].filter((part) => part !== "");
+  }
+
   // ---- numbers
 
   function number(value, digits = 3) {
@@ -387,6 +401,7 @@ const Page = (() => {
     return best;
   }
 
+  /** Return a legend of [{name, color, dashed, faint}]; null for one series, which needs none. */
   function legend(series) {
     if (series.length < 2) return null;
     return el("ul", { class: "legend" }, series.map((s) => el("li", {},
@@ -404,7 +419,7 @@ const Page = (() => {
   }
 
   return {
-    data, el, svg, uniqueId, visible, spoken, harmless, running, codePoint, number, short, power, count, percent, duration,
+    data, el, svg, uniqueId, visible, spoken, harmless, framed, running, codePoint, number, short, power, count, percent, duration,
     surprise, int8, showTip, hideTip, tooltip, bars, passage, ticks, lineChart, legend, table,
   };
 })();

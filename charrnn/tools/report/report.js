@@ -29,8 +29,8 @@ const Report = (() => {
     return [
       el("div", { class: "two" },
         el("div", {},
-          el("div", { class: "big" }, number(s.loss), el("small", {}, "nats per character")),
-          el("div", { class: "units" },
+          s.loss === null ? null : el("div", { class: "big" }, number(s.loss), el("small", {}, "nats per character")),
+          s.loss === null ? null : el("div", { class: "units" },
             el("span", {}, `${number(s.bits_per_char)} bits per character`),
             s.bits_per_byte === null ? null : el("span", {}, `${number(s.bits_per_byte)} bits per byte`),
             s.perplexity === null ? null : el("span", {}, `perplexity ${number(s.perplexity, 2)}`)),
@@ -62,7 +62,7 @@ const Report = (() => {
       ];
     });
     const columns = [["Run", ""], ["Network", ""], ["Parameters", "number"], ["Nats/char", "number"], ["Bits/char", "number"], ["Steps", "number"], ["Time", "number"]];
-    const caption = sameText ? "The best validation loss of each run; ★ is the best." : "The best validation loss of each run. The runs have different texts, so their losses do not compare.";
+    const caption = sameText ? "The best validation loss of each run; ★ is the best." : "The best validation loss of each run; ★ is the best on its text. Losses on different texts do not compare.";
     return Page.table(caption, columns, rows);
   }
 
@@ -97,7 +97,7 @@ const Report = (() => {
     const high = low < unigram ? unigram : Infinity;
     const shape = () => ({ name: AXES[axis], read: axis === "minutes" ? (v) => number(v, 2) : (v) => count(v) });
     const read = (v) => number(v, 3);
-    const main = Page.lineChart({ label: "Losses", series: losses(), marks, x: shape(), y: { name: "nats per character", format: (v) => number(v, 1), read, high }, height: 400 });
+    const main = Page.lineChart({ legend: one, label: "Losses", series: losses(), marks, x: shape(), y: { name: "nats per character", format: (v) => number(v, 1), read, high }, height: 400 });
     const small = [["learning_rate", "Learning rate", false], ["grad_norm", "Gradient norm", true], ["chars_per_second", "Characters per second", false]].map(([key, name, log]) => {
       const series = () => runs.map((run) => ({ name: one ? name.toLowerCase() : harmless(run.name), color: one ? 1 : run.color, points: zip(run.curves.train[axis], run.curves.train[key]) }));
       const y = { log, ...(log ? {} : { low: 0 }) };
@@ -117,6 +117,8 @@ const Report = (() => {
     return [
       el("div", { class: "row", style: { "margin-bottom": "0.75rem" } },
         el("span", { class: "soft small" }, "Axis"), el("div", { class: "segments", role: "group", "aria-label": "Axis of the curves" }, buttons)),
+      one ? null : el("p", { class: "small soft", style: { margin: "0" } }, "Solid: validation. Dashed: training."),
+      one ? null : Page.legend(runs.map((run) => ({ name: harmless(run.name), color: run.color }))),
       main.node,
       el("div", { class: "three" }, small.map((s) => s.node)),
       skipped ? el("p", { class: "soft small" }, `Skipped steps: ${runs.flatMap((run) => run.curves.guard).slice(0, 20).map((n) => count(n)).join(", ")}`) : null,
@@ -139,12 +141,12 @@ const Report = (() => {
   /** Return text nodes and one <mark> for the copied passage. Positions count code points. */
   function marked(text, copied) {
     const characters = Array.from(text);
-    if (!copied || copied.length < 10) return [harmless(text)];
+    if (!copied || copied.length < 10) return Page.framed(text);
     const parts = [[0, copied.first], [copied.first, copied.first + copied.length], [copied.first + copied.length, characters.length]];
     return parts.map(([a, b], i) => {
-      const part = harmless(characters.slice(a, b).join(""));
-      return i === 1 ? el("mark", {}, part) : part;
-    });
+      const part = Page.framed(characters.slice(a, b).join(""));
+      return i === 1 ? [el("mark", {}, part)] : part;
+    }).flat();
   }
 
   function samples(run) {
@@ -198,7 +200,7 @@ const Report = (() => {
       label: "A passage colored by surprise; arrow keys move through it",
       describe: (i) => {
         const nats = data.nats[i];
-        const came = el("div", {}, el("strong", { class: "mono" }, visible(characters[i])), ` ${spoken(characters[i]) === visible(characters[i]) ? "" : spoken(characters[i])} `,
+        const came = el("div", {}, el("strong", { class: "mono" }, visible(characters[i])), spoken(characters[i]) === visible(characters[i]) ? " " : ` ${spoken(characters[i])} `,
           nats === null ? "is the first character" : `came with ${percent(Math.exp(-nats))}: ${number(nats, 2)} nats`);
         return [came, nats === null ? [] : el("div", { style: { "margin-top": "0.4rem" } }, Page.bars(likeliest(data, i)))];
       },
@@ -231,7 +233,7 @@ const Report = (() => {
   }
 
   function before(characters, i) {
-    return characters.slice(Math.max(0, i - 12), i).map((c) => (c === " " ? " " : visible(c))).join("");
+    return characters.slice(Math.max(0, i - 12), i).map((c) => (c === "\n" || c === "\t" ? visible(c) : harmless(c))).join("");
   }
 
   // ---- 5. neurons
@@ -324,7 +326,7 @@ const Report = (() => {
     const present = data.properties.map((_, k) => data.correlations[data.state].some((r) => r[k] !== null));
     const absent = data.properties.filter((_, k) => !present[k]);
     return [
-      el("h3", {}, unitName(data, unit).replace(/^./, (c) => c.toUpperCase())),
+      el("h3", {}, capitalized(unitName(data, unit))),
       el("div", { class: "correlations" }, data.properties.map((property, k) => {
         if (!present[k]) return [];
         const r = data.correlations[data.state][row][k];
@@ -335,7 +337,7 @@ const Report = (() => {
           el("span", { title: others || null }, signed(r)),
         ];
       })),
-      absent.length ? el("p", { class: "small soft" }, `Not in this text: ${absent.join(", ")}.`) : null,
+      absent.length ? el("p", { class: "small soft" }, `The same everywhere in this text: ${absent.join(", ")}.`) : null,
       el("h3", {}, "Excited most by"),
       el("ol", { class: "excite", style: { "margin-bottom": "1.5rem" } }, data.exciting[row].map((id, n) => el("li", {},
         el("b", {}, visible(vocabulary[id])), el("span", { class: "small soft" }, signed(data.means[row][n]))))),
@@ -358,11 +360,11 @@ const Report = (() => {
       return svg("rect", { x, y, width: cell - 2, height: cell - 2, rx: 1.5, class: r < 0.05 ? "empty" : null, "fill-opacity": r < 0.05 ? null : (0.08 + 0.92 * r).toFixed(2) });
     });
     const node = svg("svg", {
-      class: "map", viewBox: `0 0 ${columns * cell} ${rows * cell}`, tabindex: "0", role: "slider", "aria-label": "Unit",
+      class: "map", viewBox: `-1 -1 ${columns * cell + 2} ${rows * cell + 2}`, tabindex: "0", role: "slider", "aria-label": "Unit",
       "aria-valuemin": "1", "aria-valuemax": String(data.units.length), "aria-valuenow": "1", style: { "max-width": `${columns * 18}px` },
     }, cells, frame);
     node.addEventListener("click", (event) => {
-      const box = node.getBoundingClientRect(), size = box.width / columns;
+      const box = node.getBoundingClientRect(), size = box.width / (columns + 0.2);
       const row = Math.floor((event.clientY - box.top) / size) * columns + Math.floor((event.clientX - box.left) / size);
       if (row < data.units.length) choose(row);
     });
@@ -394,23 +396,37 @@ const Report = (() => {
   function gradient(runs) {
     const shown = runs.filter((run) => run.gradient && (run.gradient.trained || run.gradient.first));
     if (!shown.length) return [nothing(sentence(runs[0].missing) || "The text is too short to follow a gradient back.")];
-    const one = runs.length === 1, series = [], lines = [];
+    const one = runs.length === 1, series = [], rows = [];
+    const left = (norms) => {
+      const k = reach(norms);
+      return k === null ? "more than 100 steps" : `${k} ${k === 1 ? "step" : "steps"}`;
+    };
     for (const run of shown) {
-      for (const [key, name] of [["trained", "as trained"], ["first", run.gradient.first_name]]) {
-        (run.gradient[key] || []).forEach((norms, layer, all) => {
-          const title = [one ? null : harmless(run.name), all.length > 1 ? `layer ${layer + 1}` : null, name].filter(Boolean).join(", ");
-          const color = one ? (layer % 6) + 1 : run.color;
-          series.push({ name: title, color, dashed: key === "first", faint: key === "first", points: norms.map((v, k) => [k, v]).filter((p) => p[1] !== null) });
-          const k = reach(norms), far = norms.length - 1;
-          lines.push(el("li", {}, el("strong", {}, title), k === null ? `: more than a hundredth is left after ${far} steps` : `: a hundredth is left after ${k} ${k === 1 ? "step" : "steps"}`));
-        });
-      }
+      const { trained, first, first_name } = run.gradient;
+      (trained || first).forEach((_, layer, all) => {
+        const title = [one ? null : harmless(run.name), all.length > 1 ? `layer ${layer + 1}` : null].filter(Boolean).join(", ");
+        for (const [values, name, dashed] of [[trained, "as trained", false], [first, first_name, true]]) {
+          if (!values) continue;
+          const points = values[layer].map((v, k) => [k, v]).filter((p) => p[1] !== null);
+          series.push({ name: title ? `${title}, ${name}` : name, color: one ? (layer % 6) + 1 : run.color, dashed, faint: dashed, points });
+        }
+        rows.push([title || "this network", trained ? left(trained[layer]) : "–", first ? left(first[layer]) : "–"]);
+      });
     }
     const chart = Page.lineChart({
-      label: "The norm of the gradient against the distance in time", series, height: 340,
+      label: "The norm of the gradient against the distance in time", series, height: 340, legend: one,
       x: { name: "k, characters back", format: (v) => String(v) }, y: { name: "mean norm of d loss[t] / d h[t−k]", log: true, format: Page.power },
     });
-    return [chart.node, el("ul", { class: "small soft" }, lines)];
+    return [
+      one ? null : el("p", { class: "small soft", style: { margin: "0" } }, "Solid: as trained. Dashed: before the first step."),
+      one ? null : Page.legend(shown.map((run) => ({ name: harmless(run.name), color: run.color }))),
+      chart.node,
+      el("div", { style: { "margin-top": "1rem" } }, Page.table("After how many steps a hundredth of the gradient is left", [["Network", ""], ["As trained", "number"], [one ? capitalized(shown[0].gradient.first_name) : "Before the first step", "number"]], rows)),
+    ].filter(Boolean);
+  }
+
+  function capitalized(text) {
+    return text.replace(/^./, (c) => c.toUpperCase());
   }
 
   // ---- 7. where it loses

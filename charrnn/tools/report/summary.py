@@ -10,6 +10,7 @@ import numpy as np
 from charrnn.evaluation import verdict
 from charrnn.text import Part, Vocabulary
 from charrnn.tools.compare import VAL_LOSS
+from charrnn.tools.report.curves import rounded
 from charrnn.tools.report.finished import Finished, Metrics
 
 RISE = 0.01
@@ -85,8 +86,10 @@ def overfitting(evaluations: Metrics) -> dict[str, str]:
     best = losses.index(min(losses))
     rise = losses[-1] - losses[best]
     gap = ""
-    if isinstance(evaluations[-1].get("train_loss"), float):
-        gap = f" At the end it is {losses[-1] - evaluations[-1]['train_loss']:+.3f} above the training loss."
+    training = rounded(evaluations[-1].get("train_loss"))
+    if training is not None:
+        side = "above" if losses[-1] > training else "below"
+        gap = f" At the end it is {abs(losses[-1] - training):.3f} {side} the training loss without dropout."
     if rise > RISE * losses[best]:
         text = f"It overfits: the validation loss was lowest at step {steps[best]:,} and rose by {rise:.3f} since."
         return {"kind": "bad", "text": text + gap}
@@ -107,9 +110,9 @@ def guard(metrics: Metrics) -> str:
 
 def sweeps(run: Finished, steps: int) -> float | None:
     """Return how often the training text was read: as recorded, else from the sizes of a step."""
-    recorded = [m["sweeps"] for m in run.metrics if isinstance(m.get("sweeps"), (int, float))]
+    recorded = [value for m in run.metrics if (value := rounded(m.get("sweeps"))) is not None]
     if recorded:
-        return float(recorded[-1])
+        return recorded[-1]
     train, data = run.model.config.train, run.model.config.data
     characters = sum(run.model.vocabulary.counts) * (1 - data.val_fraction)
     return steps * train.batch_size * train.seq_length / characters if characters else None
