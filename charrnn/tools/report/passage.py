@@ -40,7 +40,10 @@ class Passage:
 
 
 def passage(run: Finished) -> Passage:
-    """Read the beginning of the run's text, from its first character. `run.part` must not be None."""
+    """Read the beginning of the run's text. `run.part` must not be None.
+
+    The network reads it from its first character. Without a character after it, the last one of a text is left out.
+    """
     assert run.part is not None
     part, model = run.part, run.model
     lead = part.ids[: LEAD + 1]

@@ -54,9 +54,13 @@ def belongs(ids: Ids, characters: str, is_one: Callable[[str], bool]) -> HostArr
 
 
 def inside(ids: Ids, characters: str, opening: str, closing: str, resets: HostArray) -> HostArray:
-    """Return whether more characters of `opening` than of `closing` were read since the last of `resets`."""
-    opens, closes = (belongs(ids, characters, signs.__contains__).astype(int) for signs in (opening, closing))
-    return since(opens - closes, resets) > 0
+    """Return whether an opening sign is not closed yet. A closing sign without an opening one changes nothing."""
+    opens, closes = (belongs(ids, characters, signs.__contains__).astype(np.int64) for signs in (opening, closing))
+    depth = since(opens - closes, resets)
+    # The lowest depth since the last reset: a running minimum, in which each reset begins far below all before it.
+    below = np.cumsum(resets) * (2 * len(ids) + 1)
+    lowest = np.minimum.accumulate(np.minimum(depth, 0) - below) + below
+    return depth > lowest
 
 
 def since(values: HostArray, resets: HostArray) -> HostArray:
