@@ -68,3 +68,9 @@ def test_blocks_and_large_vocabularies(monkeypatch: pytest.MonkeyPatch):
     assert result == Copied(0, 80, 50, 1.0)
     (result,) = copied(training, [training[50:130] & 255])
     assert result.share == 0.0
+
+
+def test_a_text_of_one_letter_ends_in_time(monkeypatch: pytest.MonkeyPatch):
+    """Every window is at every place; only some of the pairs are compared, and the result is right."""
+    monkeypatch.setattr(module, "PAIRS", 1000)
+    assert copied(np.zeros(50_000, np.uint8), [np.zeros(300, np.uint8)]) == [Copied(0, 300, 0, 1.0)]

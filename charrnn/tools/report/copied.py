@@ -125,23 +125,16 @@ def window_hashes(ids: Ids, width: int) -> Hashes:
 def run_of(training: Ids, text: Ids, at: Ids, place: Ids) -> tuple[int, int, int]:
     """Return the longest passage that begins with one of the windows `at` of a text, which occur at `place`.
 
-    The passages are (first, length, place), extended to both sides as far as the characters are equal.
+    The passage is (first, length, place), extended to the right as far as the characters are equal.
     """
     diagonal = place - at
     order = np.lexsort((at, diagonal))
     at, place, diagonal = at[order], place[order], diagonal[order]
-    begins = np.append(True, (np.diff(diagonal) != 0) | (np.diff(at) != 1))
-    firsts = np.flatnonzero(begins)
+    firsts = np.flatnonzero(np.append(True, (np.diff(diagonal) != 0) | (np.diff(at) != 1)))
     lengths = np.diff(np.append(firsts, len(at)))
-    n = firsts[int(np.argmax(lengths))]
-    return extended(training, text, int(at[n]), int(place[n]))
-
-
-def extended(training: Ids, text: Ids, at: int, place: int) -> tuple[int, int, int]:
-    """Return (first, length, place) of the longest equal passage around the position `at` of a text."""
-    back = equal_run(training[max(0, place - at) : place][::-1], text[:at][::-1])
-    length = equal_run(training[place : place + len(text) - at], text[at:])
-    return at - back, back + length, place - back
+    n = min(firsts[lengths == lengths.max()], key=at.__getitem__)
+    first, start = int(at[n]), int(place[n])
+    return first, equal_run(training[start : start + len(text) - first], text[first:]), start
 
 
 def equal_run(a: Ids, b: Ids) -> int:
