@@ -122,7 +122,7 @@ const Page = (() => {
 
   function percent(share) {
     if (share === null || share === undefined) return "–";
-    const digits = share > 0 && share < 0.001 ? 3 : share < 0.1 ? 1 : 0;
+    const digits = share === 0 ? 0 : share > 0 && share < 0.001 ? 3 : share < 0.1 ? 1 : 0;
     return number(100 * share, digits) + "%";
   }
 
@@ -148,12 +148,15 @@ const Page = (() => {
 
   let tip = null;
 
-  function showTip(box, ...content) {
+  /** Show a tooltip below the box of an element, or above it, or, with `beside`, right or left of it. Return it. */
+  function showTip(box, content, { beside = false } = {}) {
     if (!tip) document.body.append((tip = el("div", { class: "tip", role: "tooltip", id: uniqueId("tip") })));
-    tip.replaceChildren(...content.flat(Infinity));
+    tip.replaceChildren(...[content].flat(Infinity));
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
-    const left = Math.max(8, Math.min(innerWidth - width - 8, box.left + box.width / 2 - width / 2));
+    const right = box.left + box.width + 12, fits = right + width < innerWidth - 8;
+    const wanted = beside ? (fits ? right : box.left - width - 12) : box.left + box.width / 2 - width / 2;
+    const left = Math.max(8, Math.min(innerWidth - width - 8, wanted));
     const below = box.bottom + 8;
     const top = below + height > innerHeight - 8 && box.top - height - 8 > 0 ? box.top - height - 8 : below;
     tip.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
@@ -353,11 +356,12 @@ const Page = (() => {
           const point = nearest(s.points, value);
           if (!point || Math.abs(sx(point[0]) - px) > Math.max(12, (right - left) / 24)) continue;
           hair.append(svg("circle", { class: `series c${s.color}`, cx: sx(point[0]), cy: inside(sy(point[1])), r: 4 }));
-          rows.push(el("div", {}, el("strong", {}, (y.read || formatY)(point[1])), ` ${s.name}`));
+          rows.push(el("div", {}, el("i", { class: `dot c${s.color}` }), el("strong", {}, (y.read || formatY)(point[1])), ` ${s.name}`));
         }
         const box = image.getBoundingClientRect();
-        const tipNode = showTip({ left: box.left + px - 1, width: 2, top: box.top + top, bottom: box.top + top + 8 },
-          el("div", { class: "soft" }, `${x.name || "x"} ${(x.read || formatX)(value)}`), rows);
+        const heading = el("div", { class: "soft" }, `${x.name || "x"} ${(x.read || formatX)(value)}`);
+        const place = { left: box.left + px - 1, width: 2, top: box.top + top, bottom: box.top + top - 8 };
+        const tipNode = showTip(place, [heading, rows], { beside: true });
         live.textContent = tipNode.textContent;
       }
       image.addEventListener("pointermove", (event) => {
