@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
 
@@ -26,15 +26,15 @@ from charrnn.config import Config, Table
 from charrnn.errors import ConfigError, DivergedError, OverflowingError, TextError
 from charrnn.evaluation import Dynamic, Evaluation, evaluate
 from charrnn.evaluation.inspection import LossAndGrad, hidden_states, loss_and_grad, next_probabilities
-from charrnn.evaluation.protocols import first_position, surprises
+from charrnn.evaluation.protocols import first_position, predicted_ids, surprises
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
-from charrnn.run.corpus import own_text
+from charrnn.run.corpus import own_text, own_validation_text
 from charrnn.run.request import Request
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces, with_start_symbols
-from charrnn.text import Corpus, Ids, Part, Vocabulary, join
-from charrnn.training.events import Ended, Event
+from charrnn.text import Corpus, Fingerprint, Ids, Part, Vocabulary, join
+from charrnn.training.events import Ended, Event, Snapshot
 
 __all__ = ["Model", "SamplingOptions", "device_params", "load", "train"]
 
@@ -53,6 +53,7 @@ class SamplingOptions(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
+    min_p: float
     stop: str | Iterable[str] | None
     keep_stop: bool
     seed: int | None
@@ -75,6 +76,8 @@ class Model:
         corpus: the training text, if this process trained the model.
         optimizer_state: a checkpoint with only the optimizer's tensors, which `evaluate(dynamic=True)` needs; None for
             weights that come from PyTorch.
+        val_text: what identifies the text of `data.val_files`; None if there is none.
+        test_text: the same of `data.test_files`.
     """
 
     network: Network
@@ -88,6 +91,8 @@ class Model:
     notices: tuple[str, ...] = ()
     corpus: Corpus | None = None
     optimizer_state: Checkpoint | None = None
+    val_text: Fingerprint | None = None
+    test_text: Fingerprint | None = None
 
     def __repr__(self) -> str:
         model = self.config.model
@@ -112,7 +117,8 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Make `pickle` and `copy.deepcopy` work: the weights are stored as host arrays."""
-        rest = {name: getattr(self, name) for name in ("source", "sha256", "notices", "corpus", "optimizer_state")}
+        names = ("source", "sha256", "notices", "corpus", "optimizer_state", "val_text", "test_text")
+        rest = {name: getattr(self, name) for name in names}
         return rebuild, (self.host_weights(), self.network.backend.name, self.config, self.vocabulary, self.step, rest)
 
     def host_weights(self) -> dict[str, HostArray]:
@@ -143,6 +149,8 @@ class Model:
             top_k: choose among the k most probable characters only; 0, the default, means all.
             top_p: choose among the most probable characters whose probabilities add up to this; 1, the default,
                 means all.
+            min_p: choose among the characters whose probability is at least this share of the most probable one's; 0,
+                the default, means all.
             stop: end before this string, or before the first of several strings. None, the default, is the run's
                 document separator if there is no prompt: the text is then one document. An empty string means none.
             keep_stop: end after the string instead.
@@ -181,6 +189,7 @@ class Model:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         stop: str | Iterable[str] | None = None,
         keep_stop: bool = False,
         seed: int | None = None,
@@ -192,9 +201,9 @@ class Model:
         Another `batch` number gives other texts from the same `seed`. The other arguments and the errors are those of
         `sample` and `stream`.
         """
-        numbers = {"temperature": temperature, "top_p": top_p}
-        temperature, top_p = (arguments.number(value, name) for name, value in numbers.items())
-        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p)
+        numbers = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
+        temperature, top_p, min_p = (arguments.number(value, name) for name, value in numbers.items())
+        settings = Settings(temperature, arguments.whole(top_k, "top_k"), top_p, min_p)
         length, count = arguments.whole(length, "length"), arguments.whole(count, "count")
         if length < 0 or count < 1:
             raise ConfigError(
@@ -247,7 +256,9 @@ class Model:
         part = text if isinstance(text, Part) else self.validation() if text is None else self.encode(text, unknown)
         state = self.optimizer_state
         with backend.computing(self.network.backend):
-            return evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
+            result = evaluate(self.network, self.params, part, window=window, dynamic=dynamic, optimizer_state=state)
+        predicted = predicted_ids(self.network, part, result.characters)
+        return replace(result, utf8_bytes=self.vocabulary.utf8_size(predicted))
 
     def score(self, text: str | Part, *, unknown: str = "error") -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the surprise in nats of each character of `text`, from a zero state.
@@ -349,6 +360,7 @@ class Model:
         corpus, V = self.corpus.name if self.corpus else "", len(self.vocabulary)
         sha256 = self.training_text_hash() or UNKNOWN_TEXT
         meta = Meta(self.step, 0, self.config, self.vocabulary, corpus, sha256, math.log(V), best=None, samples_size=0)
+        meta = replace(meta, val_text=self.val_text, test_text=self.test_text)
         shapes = tensor_shapes(self.config, V)
         tensors = {name: np.zeros(shape, self.network.dtype) for name, shape in shapes.items()}
         tensors |= self.optimizer_state.tensors if self.optimizer_state else {}
@@ -384,32 +396,48 @@ class Model:
         return Part(ids, texts.document_starts(self.vocabulary.decode(ids), separator), begins=True)
 
     def validation(self) -> Part:
-        """Return the validation split of the training text, which is read again if the model was loaded.
+        """Return the text of `data.val_files`, or else the validation split of the training text.
 
-        Raises `TextError` if the text is unknown, has changed or cannot be read, or if it has no validation split.
+        If the model was loaded, the text is read again. Raises `TextError` if it is unknown, has changed or cannot be
+        read, or if there is no validation split.
         """
         data = self.config.data
-        if data.val_fraction == 0 and (self.corpus is not None or self.sha256):
+        if data.val_files:
+            return self.val_part(self.source.parent.parent if self.source else None)
+        if data.val_fraction == 0 and self.training_text_hash():
             raise TextError("the run has no validation split: name a text to evaluate")
         try:
             corpus = training_text(self)
         except TextError as error:
             raise TextError(f"{error}: name a text to evaluate") from None
-        part = corpus.split(data.val_fraction)[1]
+        part = corpus.split(data.val_fraction, shuffle=data.shuffle_documents)[1]
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
 
+    def val_part(self, run: Path | None) -> Part:
+        """Return the text of `data.val_files`, which the run in `run` recorded. Raises as `validation` does."""
+        if self.corpus is not None and self.corpus.validation is not None:
+            return self.corpus.validation.whole
+        try:
+            corpus = own_validation_text(run, self.config.data, self.val_text)
+        except TextError as error:
+            raise TextError(f"{error}: name a text to evaluate") from None
+        if not set(corpus.vocabulary.characters) <= set(self.vocabulary.characters):
+            raise TextError(f"{corpus.name} has characters that the network never saw: the checkpoint is damaged")
+        return texts.in_vocabulary(corpus, self.vocabulary.characters).whole
+
 
 def training_text(model: Model) -> Corpus:
-    """Return the whole text of a model's run, in its vocabulary; it is read again if the model was loaded.
+    """Return the text that a run was given to train on, in the model's vocabulary.
 
-    Raises `TextError` if the text is unknown, has changed or cannot be read.
+    It is read again if the model was loaded. Raises `TextError` if it is unknown, has changed or cannot be read.
     """
     if model.corpus is None and not model.sha256:
         raise TextError("the text that these weights were trained on is unknown")
     run = model.source.parent.parent if model.source else None
-    corpus = model.corpus or own_text(run, model.config.data, model.vocabulary)
+    data, characters = model.config.data, sum(model.vocabulary.counts)
+    corpus = model.corpus or own_text(run, data.files, data, characters)
     if corpus.sha256 != model.training_text_hash():
         raise TextError(f"{corpus.name} is not the text that the run was trained on")
     return texts.with_vocabulary(corpus, model.vocabulary)
@@ -481,30 +509,31 @@ def load(
     path, saved, notices = checkpoints.find(arguments.path(run, "run"), str(checkpoint))
     choice = backend.choose(device, fallback=fallback, kernels=kernels or saved.meta.config.train.kernels)
     network = build(saved.meta.config.model, len(saved.meta.vocabulary), choice.backend)
-    with backend.computing(choice.backend):
-        vector = choice.backend.from_host(saved.weights(network.layout))
-    return Model(
-        network,
-        network.views(vector),
-        saved.meta.config,
-        saved.meta.vocabulary,
-        saved.meta.step,
-        source=path,
-        sha256=saved.meta.sha256,
-        notices=(*notices, *([choice.reason] if choice.fell_back else [])),
-        optimizer_state=saved.optimizer_state,
-    )
+    notices += [choice.reason] if choice.fell_back else []
+    return of_checkpoint(saved, network, source=path, sha256=saved.meta.sha256, notices=tuple(notices))
+
+
+def of_checkpoint(saved: Checkpoint, network: Network, **rest: Any) -> Model:
+    """Return the model of a checkpoint on the device of `network`; `rest` are further attributes."""
+    with backend.computing(network.backend):
+        params = network.views(network.backend.from_host(saved.weights(network.layout)))
+    meta, state = saved.meta, saved.optimizer_state
+    rest |= {"val_text": meta.val_text, "test_text": meta.test_text}
+    return Model(network, params, meta.config, meta.vocabulary, meta.step, optimizer_state=state, **rest)
 
 
 def train(
     text: str | Iterable[str] | None = None,
     *,
     files: str | Path | Iterable[str | Path] = (),
+    val_files: str | Path | Iterable[str | Path] = (),
+    test_files: str | Path | Iterable[str | Path] = (),
     config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    best: bool = True,
     init_from: str | Path | None = None,
     grow_vocabulary: bool = False,
     fallback: bool = True,
@@ -513,7 +542,7 @@ def train(
     progress: bool | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Model:
-    """Train a network and return it as it is after the last step; `load(out)` returns the best checkpoint.
+    """Train a network and return it as it was at its lowest validation loss; `Model.step` tells when.
 
     Args:
         text: the training text itself, or its documents: a list or any other iterable of strings, of which each is
@@ -521,11 +550,15 @@ def train(
             has in a row. Or use `files`.
         files: names of files, patterns or directories, or a single one. Without `text` and `files` the embedded corpus
             is used.
+        val_files: the same for the texts to validate on; without them a part of the training text is held out.
+        test_files: the same for the texts on which the best network is evaluated at the end: an event `Tested`.
         config: a TOML file, or the name of a preset.
         settings: `{"section.key": value}`, which override `config`; for instance `{"train.steps": 1000}`.
         out: the run directory; None writes no files.
         resume: continue the run in `out`.
         overwrite: replace the run in `out`.
+        best: whether to return the network of the lowest validation loss. False returns the one of the last step, as
+            does a run without a validation split.
         init_from: fine-tune: a run directory (its best checkpoint) or checkpoint file with the first weights.
         grow_vocabulary: with `init_from`: allow characters that its network does not know.
         fallback: whether to use the CPU if the CUDA device cannot be used.
@@ -535,14 +568,18 @@ def train(
         on_event: called with every event of `charrnn.training.events`.
 
     Ctrl-C, the stop button of a notebook, or a `KeyboardInterrupt` from `on_event` ends training after the step: the
-    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned. `Model.notices` has a
-    line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises `KeyboardInterrupt` at once.
+    run in `out` is saved as by Ctrl-C on the command line, and the network so far is returned, the best one or the last
+    one. `Model.notices` has a line about it, and `Ended.reason` is `interrupted`. A second Ctrl-C raises
+    `KeyboardInterrupt` at once.
 
     Raises `CharrnnError` for arguments that cannot be used, `DivergedError` if training diverges.
     """
     values = arguments.settings(settings or {})
     if init_from is not None:
         values["train.init_from"] = str(arguments.path(init_from, "init_from"))
+    for key, paths in (("val_files", val_files), ("test_files", test_files)):
+        if names := arguments.paths(paths, key):
+            values[f"data.{key}"] = names
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
     preset = configuration.read(str(arguments.path(config, "config"))) if config else {}
@@ -567,28 +604,25 @@ def train(
                 interrupted=lambda: interrupt.requested,
             )
         )
-        notices = run(session, interrupt, on_event, notebook.is_interactive() if progress is None else progress)
-    with backend.computing(session.network.backend):
-        optimizer_state = session.loop.snapshot().checkpoint.optimizer_state
-    return Model(
-        session.network,
-        session.network.views(session.loop.trainer.average),
-        session.config,
-        session.corpus.vocabulary,
-        session.loop.trainer.done,
-        notices=(*session.notices, *notices),
-        corpus=session.corpus,
-        optimizer_state=optimizer_state,
-    )
+        show_progress = notebook.is_interactive() if progress is None else progress
+        saved, notices = run(session, interrupt, on_event, show_progress=show_progress, best=best)
+    return of_checkpoint(saved, session.network, corpus=session.corpus, notices=(*session.notices, *notices))
 
 
 def run(
-    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], show_progress: bool
-) -> tuple[str, ...]:
-    """Train to the end, or until `interrupt` is requested. Return lines for the user; they are printed, too."""
+    session: Session, interrupt: Interrupt, on_event: Callable[[Event], None], *, show_progress: bool, best: bool
+) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Train to the end, or until `interrupt` is requested.
+
+    Return the best checkpoint (if `best` is true and there is one, else the last) and lines for the user, of which
+    that about an interrupt is printed, too.
+    """
+    kept, notices = None, list[str]()
     with notebook.progress_bar(session, visible=show_progress) as show, closing(session.events()) as events:
         for event in events:
             show(event)
+            if best and isinstance(event, Snapshot) and is_best(event.checkpoint.meta):
+                kept = event.checkpoint
             try:
                 on_event(event)
             except KeyboardInterrupt:  # between two steps, so the run can still be saved
@@ -601,8 +635,20 @@ def run(
                 saved = f"; {session.out} is saved, and resume=True continues it" if session.out else ""
                 notice = f"interrupted at step {event.at.step:,} of {session.config.train.steps:,}{saved}"
                 print(notice, file=sys.stderr)
-                return (notice,)
-    return ()
+                notices.append(notice)
+    if best and kept is None and session.out is not None and session.checkpoint is not None:
+        # An earlier process has saved the best one.
+        _, kept, more = checkpoints.find(session.out)
+        notices += more
+    if kept is None:
+        with backend.computing(session.network.backend):
+            kept = session.loop.snapshot().checkpoint
+    return kept, tuple(notices)
+
+
+def is_best(meta: Meta) -> bool:
+    """Return whether a checkpoint has the lowest validation loss of its run so far."""
+    return meta.best is not None and meta.best.step == meta.step
 
 
 def as_one_text(text: str | list[str], preset: Table, options: Table) -> tuple[str, Table]:

@@ -7,6 +7,7 @@ Each case is a few short commands of `charrnn`. They run as processes in an empt
 checkout. Compared are SHA-256 hashes of the newest checkpoint's tensors and metadata, of `metrics.jsonl` without times,
 of `samples.txt`, of the baselines, and of what `sample`, `eval`, `score` and `compare` print. Only the command line and
 the files of a run are used, so the two checkouts may differ in everything else. `RENAMED` maps names that were changed.
+A field of JSON that only NEW has is not compared; its name is printed.
 
 Both checkouts need the dependencies of this interpreter. Equal hashes need the same machine and the same NumPy.
 """
@@ -155,9 +156,9 @@ def write_texts(folder: Path) -> None:
         (folder / "folder" / f"{n}.txt").write_text(prose[n * 900 : (n + 1) * 900])
 
 
-def results(checkout: Path, commands: list[list[str]]) -> dict[str, str]:
-    """Name -> hash of everything that the commands leave or print, with the code of `checkout`."""
-    found: dict[str, str] = {}
+def results(checkout: Path, commands: list[list[str]]) -> dict[str, Any]:
+    """Name -> hash, or JSON, of everything that the commands leave or print, with the code of `checkout`."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_texts(folder)
@@ -167,8 +168,8 @@ def results(checkout: Path, commands: list[list[str]]) -> dict[str, str]:
             done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, check=False)
             found[f"status of command {number}"] = str(done.returncode)
             if command[0] != "train":
-                printed = json.loads(done.stdout) if "--json" in command else done.stdout.decode()
-                found[f"output of command {number}"] = hashed(without_times(printed))
+                printed = without_times(json.loads(done.stdout)) if "--json" in command else hashed(done.stdout)
+                found[f"output of command {number}"] = printed
             elif done.returncode not in (0, 3):
                 found[f"error of command {number}"] = done.stderr.decode()
         for run in sorted(path.parent for path in folder.glob("*/config.toml")):
@@ -176,11 +177,11 @@ def results(checkout: Path, commands: list[list[str]]) -> dict[str, str]:
     return found
 
 
-def results_of(run: Path) -> dict[str, str]:
-    """Name -> hash of what a run directory holds."""
-    found = {"samples.txt": hashed((run / "samples.txt").read_bytes())}
+def results_of(run: Path) -> dict[str, Any]:
+    """Name -> hash, or JSON, of what a run directory holds."""
+    found: dict[str, Any] = {"samples.txt": hashed((run / "samples.txt").read_bytes())}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found["metrics.jsonl"] = hashed(without_times(lines))
+    found["metrics.jsonl"] = without_times(lines)
     for name in ("floors.json", "baselines.json"):
         if (run / name).is_file():
             found["baselines"] = hashed(json.loads((run / name).read_text())["nats_per_char"])
@@ -214,10 +215,25 @@ def without_times(value: Any) -> Any:
     return [without_times(each) for each in value] if isinstance(value, list) else value
 
 
+def without_new(new: Any, old: Any, names: set[str]) -> Any:
+    """A JSON value of NEW without the fields that objects of OLD at the same place lack; `names` gets their names."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        names |= new.keys() - old.keys()
+        return {key: without_new(value, old[key], names) for key, value in new.items() if key in old}
+    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        return [without_new(a, b, names) for a, b in zip(new, old, strict=True)]
+    return new
+
+
 def hashed(value: Any) -> str:
     """The SHA-256 of bytes, or of a value as JSON."""
     data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
+
+
+def shortened(value: Any) -> str:
+    """A hash, or the hash of JSON."""
+    return value if isinstance(value, str) else hashed(value)
 
 
 def main() -> int:
@@ -228,16 +244,19 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only the cases whose names contain this word")
     options = parser.parse_args()
     chosen = {name: commands for name, commands in cases().items() if options.only in name}
-    failed = 0
+    failed, added = 0, set[str]()
     for name, commands in chosen.items():
         old, new = (results(checkout.resolve(), commands) for checkout in (options.old, options.new))
+        new = {what: without_new(value, old.get(what), added) for what, value in new.items()}
         different = sorted(what for what in old.keys() | new.keys() if old.get(what) != new.get(what))
         # The first versions counted baselines beside the run, and had none for a run that ended too soon.
         different = [what for what in different if not (what.endswith("baselines") and what not in old)]
         failed += bool(different)
         print(f"{'DIFFERS' if different else 'same   '} {name}", flush=True)
         for what in different:
-            print(f"          {what}: {old.get(what)} -> {new.get(what)}")
+            print(f"          {what}: {shortened(old.get(what))} -> {shortened(new.get(what))}")
+    if added:
+        print(f"not compared, as only NEW has them: {', '.join(sorted(added))}")
     print(f"{len(chosen) - failed} of {len(chosen)} cases agree")
     return 1 if failed else 0
 

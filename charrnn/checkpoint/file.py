@@ -25,7 +25,7 @@ from charrnn.checkpoint.schema import HostArray, check_tensors, to_vector
 from charrnn.config import Config
 from charrnn.errors import CharrnnError, CheckpointError
 from charrnn.model import Layout
-from charrnn.text import Vocabulary
+from charrnn.text import Fingerprint, Vocabulary
 
 FORMAT = 2
 """Version 1 had the names in `RENAMED`; the first files of it also lacked a digest and two keys."""
@@ -33,7 +33,10 @@ RENAMED = {"optimizer/memory/": "optimizer/square_sum/", "state/memory": "state/
 """The start of a tensor's name in version 1 -> in version 2."""
 RENAMED_KEYS = {"stale": "stale_evaluations", "drops": "lr_reductions"}
 """Keys of the metadata in version 1 -> in version 2."""
+HELD_OUT = ("val_text", "test_text")
+"""Keys of the metadata that only runs with these texts have."""
 FIRST_DEFAULTS: configuration.Table = {
+    "data": {"shuffle_documents": False},
     "model": {"input_std": 0.1, "start_symbol": False},
     "train": {"random_offset": False},
     "optimizer": {"schedule": "constant", "warmup": 0.0},
@@ -70,6 +73,8 @@ class Meta:
         samples_size: bytes of samples so far; a resumed run cuts `samples.txt` to them.
         stale_evaluations: evaluations since the best.
         lr_reductions: how often the plateau schedule has reduced the learning rate.
+        val_text: the text of `data.val_files`, if there is one.
+        test_text: the text of `data.test_files`, if there is one.
     """
 
     step: int
@@ -83,6 +88,8 @@ class Meta:
     samples_size: int
     stale_evaluations: int = 0
     lr_reductions: int = 0
+    val_text: Fingerprint | None = None
+    test_text: Fingerprint | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +197,9 @@ def current_name(name: str) -> str:
 def encode(meta: Meta) -> dict[str, Any]:
     """Return `meta` as JSON values."""
     values = {field.name: getattr(meta, field.name) for field in dataclasses.fields(Meta)}
+    for name in HELD_OUT:
+        fingerprint = values.pop(name)
+        values |= {name: dataclasses.asdict(fingerprint)} if fingerprint else {}
     return values | {
         "format": FORMAT,
         "config": configuration.table(meta.config),
@@ -210,12 +220,16 @@ def decode(values: dict[str, Any]) -> Meta:
             "config": configuration.build(configuration.merged(FIRST_DEFAULTS, config)),
             "vocabulary": decode_vocabulary(values["vocabulary"]),
             "best": Best(**values["best"]) if values["best"] else None,
+            **{name: Fingerprint(**values[name]) for name in HELD_OUT if name in values},
         }
     )
     counts = [meta.step, meta.chunk, meta.samples_size, meta.stale_evaluations, meta.lr_reductions]
     counts += [meta.best.step] if meta.best else []
+    held_out = [text for text in (meta.val_text, meta.test_text) if text]
+    counts += [text.characters for text in held_out]
+    hashes = [meta.sha256, *(text.sha256 for text in held_out)]
     losses = [meta.smooth_loss, *([meta.best.val_loss] if meta.best else [])]
-    names_text = isinstance(meta.corpus, str) and SHA256.fullmatch(meta.sha256)
+    names_text = isinstance(meta.corpus, str) and all(map(SHA256.fullmatch, hashes))
     if not names_text or not all(map(is_count, counts)) or not all(type(x) is float and isfinite(x) for x in losses):
         raise CheckpointError("its metadata is damaged")
     return meta

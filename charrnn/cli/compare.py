@@ -129,17 +129,20 @@ def show(rows: list[Row], protocols: list[str]) -> None:
             texts.setdefault(row.text, []).append(name)
     letters = {text: chr(ord("A") + n) if n < 26 else str(n) for n, text in enumerate(texts)} if len(texts) > 1 else {}
     # The space after a protocol is above the mark of the best, so that the heading aligns with the digits.
-    heading = ["run", "cell", "size", "params", "drop", "optim", "steps", *(f"{p} " for p in protocols), "chars/s"]
+    first, *others = (f"{p} " for p in protocols)
+    heading = ["run", "cell", "size", "params", "drop", "optim", "steps", first, "bits/byte", *others, "chars/s"]
     lines = [[*heading, "min", *(["text"] if letters else [])]]
     for row, name in zip(rows, names, strict=True):
         line = [name, row.cell, f"{row.num_layers}x{row.hidden_size}", f"{row.parameters:,}", dropout(row)]
         line += [row.optimizer, f"{row.steps:,}"]
         for protocol, loss in row.losses.items():
             line.append("- " if loss is None else f"{loss:.4f}{'*' if protocol in row.best else ' '}")
+            if protocol == protocols[0]:
+                line.append(number(row.bits_per_byte[protocol], ".4f"))
         line += [number(row.chars_per_second, ",.0f"), number(row.minutes, ",.1f")]
         line += [letters.get(row.text, "") if row.text is not None else ""] if letters else []
         lines.append(line)
-    align = "<<>>><>" + ">" * (len(protocols) + 2) + "<" * bool(letters)
+    align = "<<>>><>" + ">" * (len(protocols) + 3) + "<" * bool(letters)
     footer = [*text_lines(texts, letters, any(row.best for row in rows)), *reason_lines(rows, names)]
     for text_line in [*table_lines(lines, align), "", *footer]:
         print_line(text_line)

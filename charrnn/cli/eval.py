@@ -76,6 +76,7 @@ def eval_command(
     values = {
         "nats_per_char": result.nats_per_char,
         "bits_per_char": result.bits_per_char,
+        "bits_per_byte": result.bits_per_byte,
         "perplexity": result.perplexity,
         "characters": result.characters,
         "protocol": result.protocol,

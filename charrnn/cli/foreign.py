@@ -33,7 +33,6 @@ KEYS = {
     "train.batch_size": "batch bs batchsize n-batch mini-batch-size train-batch-size num-streams",
     "train.seq_length": "seq-len sequence-length seqlen seq bptt block-size context-length context ctx-len chunk-len "
     "chunk-size unroll num-unrollings timesteps time-steps max-length maxlen window window-size",
-    "train.patience": "early-stopping early-stop early-stopping-patience",
     "log.every": "log-interval log-every print-every print-interval log-freq logging-steps",
     "log.eval_every": "eval-interval eval-val-every val-every val-interval validate-every eval-steps",
     "log.sample_every": "sample-interval sample-freq gen-epochs",
@@ -50,7 +49,6 @@ VALUES = {
     "a name, as in model.cell=lstm": "lstm gru",
     "a name, as in model.dtype=float64": "double float64 fp64",
     "a name, as in optimizer.schedule=cosine": "decay-lr anneal",
-    "evaluations without a better one, as in train.patience=5": "early-stopping early-stop",
 }
 """What the value of a key is -> words whose value is something else."""
 TRAIN = {
@@ -64,6 +62,8 @@ TRAIN = {
         "input input-file input-txt data data-file data-dir data-path dataset train-file train-data corpus text file "
         "text-file filename input-h5 input-json"
     ),
+    "--val FILE": "val-file val-data valid valid-file valid-data validation validation-file dev dev-file",
+    "--test FILE": "test-file test-data",
     "--out RUN": "output output-dir out-dir outdir save save-dir model-dir checkpoint-dir checkpoint-name run-dir name",
     "--resume --out RUN, or --init-from RUN for another text": (
         "load load-model resume-from resume-from-checkpoint checkpoint init pretrained restore"
@@ -72,6 +72,9 @@ TRAIN = {
     "--device cuda (or cuda:N)": "gpu cuda gpuid gpu-id gpus use-cuda use-gpu accel",
     "--device cpu": "cpu no-cuda no-gpu",
     "--document-separator STRING": "separator delimiter sep line-delimited newline eos eot",
+    "--patience N, as in --patience 5, for the evaluations without a better one": (
+        "early-stopping early-stop early-stopping-patience"
+    ),
     "--minutes N": "time time-limit max-time hours seconds",
 }
 """What to write with `train` -> words for it."""

@@ -5,6 +5,7 @@ This module imports tqdm and the training code, so commands import it only when 
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from typing import Any
@@ -14,10 +15,11 @@ from tqdm import tqdm
 from charrnn.cli.output import discard_output, escaped, print_line, print_notice
 from charrnn.cli.signals import BROKEN_PIPE, Interruption
 from charrnn.evaluation.baselines import Baselines
-from charrnn.evaluation.verdict import announcement, verdict
+from charrnn.evaluation.verdict import Course, Losses, announcement, conclusion
 from charrnn.optim import GUARD_LIMIT
+from charrnn.run import logs
 from charrnn.run.session import Session
-from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Trained
+from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Tested, Trained
 
 SHORT = 0.8
 """A run that ends before this fraction of its planned time prints a hint."""
@@ -26,7 +28,7 @@ END_WORDS = {
     "stop_after": "stopped",
     "diverged": "stopped because it diverged",
     "time": "stopped by --minutes",
-    "patience": "stopped early (train.patience)",
+    "patience": "stopped early (--patience)",
 }
 
 
@@ -46,6 +48,7 @@ class Printer:
     def __init__(self, session: Session, interruption: Interruption) -> None:
         self.session, self.interruption = session, interruption
         self.baselines: Baselines | None = None
+        self.evaluations = earlier_evaluations(session)
         self.width = len(f"{session.config.train.steps:,}")
 
     def run(self) -> str:
@@ -53,9 +56,7 @@ class Printer:
         self.introduce()
         if self.session.finished:
             done, early = self.session.loop.trainer.done, self.session.loop.out_of_patience
-            hint = (
-                "stopped early; --set train.patience=N with a larger N continues it" if early else "--steps extends it"
-            )
+            hint = "stopped early; --patience N with a larger N continues it" if early else "--steps extends it"
             self.show(f"this run is finished: {done:,} steps are done ({hint})")
             list(self.session.events())
             return "steps"
@@ -68,6 +69,8 @@ class Printer:
                     self.show(line)
                 if isinstance(event, BaselinesCounted):
                     self.baselines = event.baselines
+                if isinstance(event, Evaluated):
+                    self.evaluations.append(Losses(event.at.step, event.val_loss, event.train_loss))
                 if isinstance(event, Ended):
                     ended = event
         assert ended is not None
@@ -117,9 +120,14 @@ class Printer:
                     f"{event.chars_per_second:,.0f} chars/s  {clock(left / max(event.chars_per_second, 1e-9))} left"
                 ]
             case Evaluated():
-                mark = "  best so far" if event.best and event.at.step else ""
+                untrained = next((e for e in self.evaluations if e.step == 0), None)
+                better = untrained is None or event.val_loss < untrained.validation
+                mark = "  best so far" if event.best and event.at.step and better else ""
                 loss = f"{event.val_loss:.4f} nats/char ({event.val_bits_per_char:.3f} bits)"
-                return [f"{step}  validation {loss}{mark}"]
+                return [f"{step}  validation {loss}  train {event.train_loss:.4f}{mark}"]
+            case Tested():
+                loss = f"{event.test_loss:.4f} nats/char ({event.test_bits_per_char:.3f} bits)"
+                return [f"test loss {loss} of the best network, that of step {event.checkpoint_step:,}"]
             case BaselinesCounted():
                 return [announcement(event.baselines)]
             case Sampled():
@@ -134,10 +142,14 @@ class Printer:
 
     def conclude(self, event: Ended) -> None:
         """Print the reason of the end, the best loss, and how it compares with the baselines."""
-        best = self.session.loop.progress.best
-        score = f", best validation loss {best.val_loss:.4f} nats/char at step {best.step:,}" if best else ""
+        loop, fine_tuned = self.session.loop, self.session.config.train.init_from != ""
+        course = None
+        if any(e.step or fine_tuned for e in self.evaluations):
+            characters, early = len(loop.train.ids), event.reason == "patience"
+            course = Course(self.evaluations, event.at.step, characters, fine_tuned, early)
         end = END_WORDS.get(event.reason, "done")
-        self.show(f"{end} at step {event.at.step:,} after {clock(event.at.seconds)}{score}")
+        time = f"after {clock(event.at.seconds)}, {sweeps(event.at.sweeps)} over the training text"
+        self.show(f"{end} at step {event.at.step:,} {time}{self.score(course)}")
         planned = self.session.seconds
         if event.reason == "steps" and event.at.seconds < SHORT * planned:
             steps = int(event.at.step * planned / max(event.at.seconds, 1e-9))
@@ -145,8 +157,40 @@ class Printer:
                 f"planned for {clock(planned)}: the machine was slower while its speed was measured; "
                 f"use --steps {steps} instead of --minutes to train about as long as planned"
             )
-        if best and self.baselines is not None:
-            self.show(verdict(best.val_loss, self.baselines))
+        for line in conclusion(course, self.baselines) if course else ():
+            self.show(line)
+
+    def score(self, course: Course | None) -> str:
+        """Return the best validation loss in nats per character, bits per character and bits per byte of UTF-8."""
+        if course is None:
+            return ""
+        best, bits = course.best, course.best.validation / math.log(2)
+        per_byte = bits / self.session.loop.bytes_per_char
+        loss = f"{best.validation:.4f} nats/char at step {best.step:,} ({bits:.3f} bits/char, {per_byte:.3f} bits/byte)"
+        if course.untrained is not None and course.untrained.validation <= best.validation:
+            return f"; no validation loss is below that before training, {course.untrained.validation:.4f} nats/char"
+        return f", best validation loss {loss}"
+
+
+def earlier_evaluations(session: Session) -> list[Losses]:
+    """Return the losses of the evaluations before the step at which a run is resumed, from its metrics."""
+    if session.checkpoint is None or session.out is None:
+        return []
+    meta = session.checkpoint.meta
+    metrics = (m for m in logs.metrics(session.out) if m["event"] == "eval" and m["step"] <= meta.step)
+    losses = [
+        Losses(m["step"], m["val_loss"], m["train_loss"] if logs.is_valid_number(m.get("train_loss")) else None)
+        for m in metrics
+    ]
+    if meta.best is not None and all(one.step != meta.best.step for one in losses):  # the metrics were removed
+        losses.append(Losses(meta.best.step, meta.best.val_loss, None))
+    return losses
+
+
+def sweeps(number: float) -> str:
+    """Return a number of sweeps in words, with two significant digits below ten."""
+    shown = f"{number:.2g}" if number < 10 else f"{number:,.0f}"
+    return f"{shown} sweep{'s' * (shown != '1')}"
 
 
 def clock(seconds: float) -> str:

@@ -47,6 +47,12 @@ MOST_SAMPLES = 100_000
     help="Choose among the most probable characters that reach this probability together.  [default: all]",
 )
 @click.option(
+    "--min-p",
+    type=float,
+    default=0.0,
+    help="Choose among the characters with at least this share of the highest probability.  [default: all]",
+)
+@click.option(
     "--stop",
     "stops",
     multiple=True,
@@ -74,6 +80,7 @@ def sample_command(
     temperature: float,
     top_k: int,
     top_p: float,
+    min_p: float,
     stops: tuple[str, ...],
     stop_files: tuple[str, ...],
     keep_stop: bool,
@@ -108,6 +115,7 @@ def sample_command(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            min_p=min_p,
             stop=ends or None,
             keep_stop=keep_stop,
             seed=seed,

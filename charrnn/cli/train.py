@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "charrnn train book.txt",
         "charrnn train book.txt --config lstm --minutes 10 --out runs/lstm",
+        "charrnn train train.txt --val val.txt --test test.txt",
         "charrnn train --resume --out runs/lstm --steps 20000",
         "charrnn train letters.txt --init-from runs/lstm --steps 500",
     ),
@@ -53,8 +54,18 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of all random numbers.  [default: 0]")
 @click.option("--steps", type=int, help="Number of updates in all.  [default: the configuration's]")
 @click.option("--minutes", type=float, help="Stop after this many minutes; the number of steps is planned to fit.")
+@click.option(
+    "--patience",
+    type=int,
+    metavar="N",
+    help="End after N evaluations without a better validation loss; 0: never.  [default: 0]",
+)
 @click.option("--stop-after", type=int, metavar="N", help="Save and stop after N steps; --resume continues.")
 @files_options
+@click.option("--val", "val_files", multiple=True, metavar="FILE", help="Validate on FILE, not on a part of FILES.")
+@click.option(
+    "--test", "test_files", multiple=True, metavar="FILE", help="Evaluate the best network on FILE at the end."
+)
 @click.option(
     "--document-separator",
     metavar="STRING",
@@ -135,6 +146,8 @@ def options_table(
     encoding: str | None,
     jsonl: str | None,
     csv: str | None,
+    val_files: tuple[str, ...],
+    test_files: tuple[str, ...],
     grow_vocabulary: bool,
     **train_keys: Any,
 ) -> Table:
@@ -142,6 +155,7 @@ def options_table(
     from charrnn import config
 
     values: dict[str, Any] = {"data.encoding": encoding, "data.jsonl": jsonl, "data.csv": csv}
+    values |= {"data.val_files": val_files or None, "data.test_files": test_files or None}
     values["train.grow_vocabulary"] = grow_vocabulary or None
     if document_separator is not None:
         values["data.document_separator"] = unescaped(document_separator, "--document-separator")

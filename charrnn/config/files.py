@@ -32,7 +32,7 @@ MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
 ADDED_KEYS: Table = {
     "model": {"start_symbol": False},
-    "data": {"jsonl": "", "csv": ""},
+    "data": {"jsonl": "", "csv": "", "val_files": (), "test_files": (), "shuffle_documents": False},
     "train": {"kernels": "auto"},
     "log": {"baselines": True},
 }

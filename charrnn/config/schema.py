@@ -58,6 +58,9 @@ class DataConfig:
     jsonl: str = unicode("")  # the field of JSON Lines that is a document in each line; empty: the files are plain text
     csv: str = unicode("")  # the column of CSV that is a document in each row; empty: the files are plain text
     val_fraction: float = fraction(0.1)  # the share of the text, at its end, that is held out for validation
+    val_files: tuple[str, ...] = ()  # other texts to validate on, in place of val_fraction; in the format of files
+    test_files: tuple[str, ...] = ()  # texts on which the best network is evaluated once, at the end of the run
+    shuffle_documents: bool = True  # whether documents are shuffled before the split; false in a run with few documents
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class LogConfig:
     """How often to report, evaluate, sample and save, in steps; 0 means never."""
 
     every: int = at_least(100, 0)  # steps between two lines with loss and learning rate
-    eval_every: int = at_least(250, 0)  # steps between two evaluations on the validation split
+    eval_every: int = at_least(250, 0)  # steps between two evaluations; fewer on a short text, unless it is set
     sample_every: int = at_least(500, 0)  # steps between two samples
     checkpoint_every: int = at_least(1000, 0)  # steps between two checkpoints; the best and the last are always saved
     keep: int = at_least(3, 1)  # the number of latest checkpoints to keep, besides step 0 and the best

@@ -7,8 +7,9 @@ The n-gram model predicts a character c from the n - 1 characters h before it:
 h' is h without its first character, count(h) is how often a character follows h in the training split, and T(h) is how
 many distinct characters follow it. Where none does, P_n is P_n-1. This weight of P_n-1 is method C of Witten and Bell,
 "The zero-frequency problem" (1991); the recursive interpolation is that of Chen and Goodman, "An empirical study of
-smoothing techniques for language modeling" (1998). If the network has a start symbol, so have the n-grams: it is the
-first character of every context in a document, and is never predicted.
+smoothing techniques for language modeling" (1998). If the network knows where documents begin, from a start symbol or
+a separator, so do the n-grams: a start symbol is the first character of every context in a document. It is never
+predicted.
 
 One sort serves all orders: every window of `ORDERS` characters is sorted, and the first n characters of a window are an
 n-gram. Counting takes 0.2 to 0.6 seconds for a million characters.
@@ -23,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.text import Corpus, Ids, Part
+from charrnn.text import Ids, Part
 
 ORDERS = 6
 COUNTED = 10_000_000
-"""Maximum number of training characters that are counted: the last ones before the validation split. The limit bounds
+"""Maximum number of training characters that are counted: the last ones. The limit bounds
 the memory that counting needs: 0.2 GB for words, 0.3 GB for source code, 0.6 GB for random characters."""
 PREDICTED = 1_000_000
 """Maximum number of validation characters that are predicted: the first ones. By default, an evaluation while training
@@ -49,7 +50,7 @@ class Split:
         predicted: the validation characters that are predicted, all but the first if no start symbol is before it.
         training: number of characters in the training split.
         evaluated: number of validation characters that an evaluation while training reads.
-        start_symbol: whether documents begin with a start symbol.
+        start_symbol: whether a start symbol is before each document.
     """
 
     V: int
@@ -66,18 +67,17 @@ class Split:
         return len(self.counted.ids), self.training, len(self.predicted.ids) - first, self.evaluated - first
 
 
-def split_of(corpus: Corpus, val_fraction: float, evaluated: Part, *, start_symbol: bool = False) -> Split:
+def split_of(V: int, training: Part, evaluated: Part, *, start_symbol: bool = False) -> Split:
     """Return the split of a run.
 
     Args:
-        corpus: the whole text.
-        val_fraction: the share of the text that is held out, at its end.
+        V: number of distinct characters.
+        training: the text that is trained on.
         evaluated: the part of the held-out text that is evaluated while training, from its first character on.
-        start_symbol: whether the network has one.
+        start_symbol: whether the network knows where documents begin.
     """
-    cut = len(corpus.split(val_fraction)[0].ids)
-    counted = corpus.part(max(0, cut - COUNTED), cut)
-    return Split(len(corpus.vocabulary), counted, evaluated.head(PREDICTED), cut, len(evaluated.ids), start_symbol)
+    counted, predicted = training.tail(COUNTED), evaluated.head(PREDICTED)
+    return Split(V, counted, predicted, len(training.ids), len(evaluated.ids), start_symbol)
 
 
 @dataclass(frozen=True)

@@ -41,16 +41,23 @@ class Evaluation:
         nats_per_char: the mean surprise.
         characters: how many were predicted.
         protocol: `carried`, `windows:W`, `streams` or `dynamic:T`.
+        utf8_bytes: bytes of these characters in UTF-8; None if the vocabulary is unknown.
     """
 
     nats_per_char: float
     characters: int
     protocol: str
+    utf8_bytes: int | None = None
 
     @property
     def bits_per_char(self) -> float:
         """The mean surprise in bits."""
         return self.nats_per_char / math.log(2)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The bits of the text divided by its bytes in UTF-8: comparable among programs with other vocabularies."""
+        return None if self.utf8_bytes is None else self.bits_per_char * self.characters / self.utf8_bytes
 
     @property
     def perplexity(self) -> float:
@@ -183,15 +190,16 @@ def streams(network: Network, params: Views, part: Part, thread_pool: ThreadPool
     count = predicted_characters(network, part)
     number = number_of_streams(count)
     span = -(-count // number)
-    offsets = np.arange(number) * span - WARM_UP
-    end = np.minimum(WARM_UP + span, count - offsets)
+    warm_up = WARM_UP if number > 1 else 0  # before the first stream is nothing to read
+    offsets = np.arange(number) * span - warm_up
+    end = np.minimum(warm_up + span, count - offsets)
     offsets += first_position(network, part)
     xp = network.backend.xp
     B = next(iter(state.values())).shape[1]
     columns = network.backend.indices(network.backend.from_host(np.arange(number) % B))
     warm = {name: xp.take(array, columns, axis=1) for name, array in state.items()}
-    stretches = Stretches(offsets, np.full(number, WARM_UP), end, warm)
-    nats = total_nats(network, params, part, WARM_UP + span, stretches, thread_pool)
+    stretches = Stretches(offsets, np.full(number, warm_up), end, warm)
+    nats = total_nats(network, params, part, warm_up + span, stretches, thread_pool)
     return Evaluation(nats / count, count, "streams")
 
 
@@ -204,6 +212,12 @@ def group_sizes(part: Part) -> set[int]:
     """Return how many streams `streams` reads together."""
     number = number_of_streams(len(part.ids) - 1)
     return {min(GROUP, number - first) for first in range(0, number, GROUP)}
+
+
+def predicted_ids(network: Network, part: Part, count: int) -> Ids:
+    """Return the ids of the first `count` characters that an evaluation of `part` predicts."""
+    first = first_position(network, part) + 1
+    return part.ids[first : first + count]
 
 
 def predicted_characters(network: Network, part: Part) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from charrnn import files
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines, Split, count_baselines, split_of
 from charrnn.run_files import BASELINES
-from charrnn.text import Corpus, Part
+from charrnn.text import Part, Vocabulary
 from charrnn.training.events import BaselinesCounted, Evaluated, Event
 from charrnn.training.loop import Loop
 
@@ -23,7 +24,7 @@ def with_baselines(loop: Loop, run: Path, counted: Baselines | None = None) -> I
     counted after the first evaluation, unless they are `counted` already. The loop waits meanwhile, and this time is
     not in `chars_per_second`.
     """
-    split = split_to_count(loop.config, loop.corpus, loop.validation)
+    split = split_to_count(loop.config, loop.corpus.vocabulary, loop.train, loop.validation)
     recorded = read_baselines(run, split) if split is not None and loop.resumed else None
     if recorded is not None:
         yield BaselinesCounted(loop.moment(loop.trainer.done), recorded)
@@ -37,14 +38,19 @@ def with_baselines(loop: Loop, run: Path, counted: Baselines | None = None) -> I
             split = None
 
 
-def split_to_count(config: Config, corpus: Corpus, validation: Part | None) -> Split | None:
+def split_to_count(config: Config, vocabulary: Vocabulary, training: Part, validation: Part | None) -> Split | None:
     """Return the split that baselines are counted on, or None if the run evaluates nothing or wants no baselines.
 
     `validation` holds the characters that are evaluated while training.
     """
     if validation is None or not config.log.eval_every or not config.log.baselines:
         return None
-    return split_of(corpus, config.data.val_fraction, validation, start_symbol=config.model.start_symbol)
+    # A network without a start symbol learns from the separator where a document begins, so the n-grams know it, too.
+    # It does not predict the first character of the text.
+    start_symbol = config.model.start_symbol or config.data.document_separator != ""
+    if not config.model.start_symbol:
+        validation = replace(validation, begins=False)
+    return split_of(len(vocabulary), training, validation, start_symbol=start_symbol)
 
 
 def count(split: Split | None) -> Baselines | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from charrnn import checkpoint, config, files
 from charrnn.errors import CheckpointError, TextError
 from charrnn.run import lock
-from charrnn.run_files import CHECKPOINTS, CONFIG, CORPUS, FILES, LOCK, OWNER
+from charrnn.run_files import CHECKPOINTS, CONFIG, COPIES, CORPUS, FILES, LOCK, OWNER
 from charrnn.text import EMBEDDED
 
 RUNS = Path("runs")
@@ -55,11 +55,11 @@ def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def check_texts(out: Path, names: Iterable[str]) -> None:
-    """Raise `TextError` for a text that the run in `out` would overwrite; its own copy of the text is allowed."""
+    """Raise `TextError` for a text that the run in `out` would overwrite; its own copies of texts are allowed."""
     home = Path(os.path.realpath(out))
     for name in names:
         path = Path(os.path.realpath(name))
-        overwritten = path.parent == home and path.name in FILES - {CORPUS}
+        overwritten = path.parent == home and path.name in FILES - COPIES
         if overwritten or path.is_relative_to(home / CHECKPOINTS):
             raise TextError(f"{name} is written by the run in {out}: train on a copy of it, or name another --out")
 

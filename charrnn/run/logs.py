@@ -22,7 +22,7 @@ HEADER = re.compile(rb"^--- step (\d{1,18}) ---$", re.MULTILINE)
 """The first line of a sample. `Sampled.entry` changes lines of a text that look like it."""
 QUOTED = re.compile(r"^>(>*--- step [0-9]+ ---)$", re.MULTILINE)
 """A line that `Sampled.entry` changed."""
-REQUIRED = {"train": "chars_per_second", "eval": "val_loss"}
+REQUIRED = {"train": "chars_per_second", "eval": "val_loss", "test": "test_loss"}
 """The number that a metric of each kind must have, besides `step` and `seconds`."""
 
 

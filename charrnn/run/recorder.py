@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -12,11 +12,11 @@ from pathlib import Path
 from charrnn import checkpoint, config, files
 from charrnn.checkpoint import Checkpoint, Marks, Meta
 from charrnn.config import Config
-from charrnn.config.schema import LogConfig
+from charrnn.config.schema import DataConfig, LogConfig
 from charrnn.errors import CheckpointError
 from charrnn.run import environment, logs
 from charrnn.run.lock import Lock
-from charrnn.run_files import BASELINES, CHECKPOINTS, CONFIG, CORPUS, FILES, METRICS, SAMPLES
+from charrnn.run_files import BASELINES, CHECKPOINTS, CONFIG, COPIES, FILES, METRICS, SAMPLES
 from charrnn.text import Corpus
 from charrnn.training.events import BaselinesCounted, Event, Metric, Sampled, Snapshot, as_json
 
@@ -28,7 +28,7 @@ class Recorder:
         run: the directory. Unless `resumed` is given, an earlier run in it is replaced.
         settings: the resolved configuration.
         resumed: the metadata of the checkpoint that training continues from; the logs are cut to it.
-        corpus: the text if it is in no file; it is copied into the directory.
+        copies: the texts that are copied into the directory, by the names of the copies.
         marks: `checkpoint.marks` when the session was prepared.
         described: what computes the run, from `environment.describe`.
 
@@ -40,7 +40,7 @@ class Recorder:
         run: Path,
         settings: Config,
         resumed: Meta | None,
-        corpus: Corpus | None,
+        copies: Mapping[str, Corpus],
         marks: Marks,
         described: environment.Environment,
     ) -> None:
@@ -59,7 +59,7 @@ class Recorder:
             if resumed is not None:
                 checkpoint.quarantine(run, resumed.step)
             (run / CHECKPOINTS).mkdir(exist_ok=True)
-            copy_text(run, settings.data.files, corpus, settings.data.jsonl)
+            copy_texts(run, settings.data, copies)
             if old is not None:
                 old.unlink()
             logs.cut(run, resumed)
@@ -143,22 +143,25 @@ def remove_all_but_newest(run: Path) -> Path | None:
     return paths[-1] if paths else None
 
 
-def copy_text(run: Path, names: Iterable[str], corpus: Corpus | None, field: str = "") -> None:
-    """Write a text that is in no file to `corpus.txt`; without one, remove the one of an earlier run.
+def copy_texts(run: Path, data: DataConfig, copies: Mapping[str, Corpus]) -> None:
+    """Write the copies of texts, by name; remove those of an earlier run that are not among the files of this run."""
+    used = {os.path.realpath(name) for name in (*data.files, *data.val_files, *data.test_files)}
+    for name in COPIES:
+        if name in copies:
+            copy_text(run / name, copies[name], data.jsonl)
+        elif os.path.realpath(run / name) not in used:
+            (run / name).unlink(missing_ok=True)
 
-    A `corpus.txt` that is among the files `names` of this run stays. With a `field` the copy is JSON Lines, with one
-    object for each document.
-    """
-    path = run / CORPUS
-    if corpus is not None and field:
+
+def copy_text(path: Path, corpus: Corpus, field: str = "") -> None:
+    """Write a text to `path`; with a `field` as JSON Lines, with one object for each document."""
+    if field:
         rows = (json.dumps({field: document}, ensure_ascii=False).encode() for document in corpus.documents())
         files.write_atomically(path, more=(row + b"\n" for row in rows))
-    elif corpus is not None:
-        # Reading drops one byte order mark. A text that begins with the character needs another before it.
-        marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"
-        files.write_atomically(path, "\ufeff".encode() * marked, more=corpus.utf8())
-    elif os.path.realpath(path) not in map(os.path.realpath, names):
-        path.unlink(missing_ok=True)
+        return
+    # Reading drops one byte order mark. A text that begins with the character needs another before it.
+    marked = corpus.vocabulary.characters[corpus.ids[0]] == "\ufeff"
+    files.write_atomically(path, "\ufeff".encode() * marked, more=corpus.utf8())
 
 
 def remove_old(run: Path, log: LogConfig, newest: Meta) -> None:

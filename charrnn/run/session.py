@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from charrnn.run.corpus import read_text
 from charrnn.run.finetuning import Source
 from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested
 from charrnn.run.resolve import plan_steps, resolve, start
+from charrnn.run.testing import with_test
 from charrnn.text import Corpus, Vocabulary
 from charrnn.training.events import Event
 from charrnn.training.loop import Loop
@@ -38,7 +39,7 @@ class Session:
         loop: the training loop.
         out: the run directory, if there is one.
         earlier: what was in `out` before.
-        copy_text: whether the text is in no file, so that `out` keeps a copy.
+        copies: the texts of which `out` keeps copies, by the names of these.
         baselines: of the text, if they were counted before the steps were planned.
         seconds: the time that the steps were planned for; 0 if they were not planned.
     """
@@ -51,7 +52,7 @@ class Session:
     loop: Loop
     out: Path | None
     earlier: Earlier
-    copy_text: bool
+    copies: Mapping[str, Corpus]
     baselines: Baselines | None = None
     seconds: float = 0.0
 
@@ -71,7 +72,7 @@ class Session:
                 recorder.remove_old_of_finished(self.out, self.config.log, meta, marks)
             return
         try:
-            events = self.loop.events() if self.out is None else self.recorded(self.out)
+            events = with_test(self.loop, self.loop.events(), None) if self.out is None else self.recorded(self.out)
             device, resumed = self.network.backend, self.checkpoint is not None
             yield from backend.computed(device, events, memory_advice=memory_advice(resumed), saved=self.saved)
         finally:
@@ -85,10 +86,9 @@ class Session:
     def recorded(self, out: Path) -> Generator[Event]:
         """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
-        text = self.corpus if self.copy_text else None
         described = environment.describe(self.network.backend, meta.step if meta else 0)
-        with recorder.Recorder(out, self.config, meta, text, self.earlier.marks, described) as record:
-            for event in with_baselines(self.loop, out, self.baselines):
+        with recorder.Recorder(out, self.config, meta, self.copies, self.earlier.marks, described) as record:
+            for event in with_test(self.loop, with_baselines(self.loop, out, self.baselines), out):
                 record.record(event)
                 yield event
 
@@ -105,7 +105,8 @@ def prepare(request: Request) -> Session:
     complete = config.build(config.merged(wanted.table, text.table))
     choice = device(complete, fallback=request.fallback)
     with backend.computing(choice.backend):
-        resolved = resolve(complete, text.corpus, choice.backend)
+        eval_every_is_set = "eval_every" in wanted.table.get("log", {})
+        resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
     changes = check_changes(saved.meta.config, resolved.config) if saved else ()
     if saved is not None and request.out is not None:
         changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())
@@ -116,7 +117,8 @@ def prepare(request: Request) -> Session:
         start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
         if planned:
             if request.out is not None:  # now, so that the plan knows how much time is left
-                baselines = count(split_to_count(resolved.config, text.corpus, resolved.validation))
+                split = resolved.train, resolved.validation
+                baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
             seconds = request.seconds_left()
             resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
         trainer = start_trainer(resolved.config)
@@ -127,8 +129,8 @@ def prepare(request: Request) -> Session:
     elif wanted.source is not None:
         progress.smooth_loss = wanted.source.saved.meta.smooth_loss  # a better estimate than ln V
     should_stop = partial(request.reason_to_stop, planned=planned)
-    settings, validation = resolved.config, resolved.validation
-    loop = Loop(settings, text.corpus, validation, trainer, progress, saved is not None, should_stop)
+    settings, parts = resolved.config, (resolved.train, resolved.validation, resolved.train_stretch)
+    loop = Loop(settings, text.corpus, *parts, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
     before = (*earlier.notices, *wanted.notices, choice.reason)
     damaged = () if finished else unread_checkpoints(request.out, saved)
@@ -141,7 +143,7 @@ def prepare(request: Request) -> Session:
         loop=loop,
         out=request.out,
         earlier=earlier,
-        copy_text=text.copied,
+        copies=text.copies,
         baselines=baselines,
         seconds=seconds,
     )

@@ -1,7 +1,7 @@
 """From logits to characters: on the host in float64, with one uniform number u a character, and never a NaN.
 
-The distribution is not normalized. The weights exp(logits - max) are truncated by top-k and top-p and summed; the
-character is the first whose cumulative weight is above u times the total (inverse CDF). Finite logits give a finite
+The distribution is not normalized. The weights exp(logits - max) are truncated by top-k, top-p and min-p and summed;
+the character is the first whose cumulative weight is above u times the total (inverse CDF). Finite logits give a finite
 total of at least 1 at any temperature above 0. So a seed gives the same text on every device whose logits agree.
 """
 
@@ -28,11 +28,13 @@ class Settings:
         temperature: divides the logits; 0 always chooses the likeliest character.
         top_k: only the k likeliest characters; 0 for all.
         top_p: only the likeliest characters whose probabilities reach p together; 1 for all.
+        min_p: only characters whose probability is at least this share of the likeliest one's; 0 for all.
     """
 
     temperature: float = 0.8
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < np.inf:
@@ -41,6 +43,8 @@ class Settings:
             raise ConfigError(f"--top-k must be 0 (all characters) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"--top-p must be above 0 and at most 1, not {self.top_p}")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"--min-p must be 0 (all characters) or a share up to 1, not {self.min_p}")
 
 
 def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
@@ -62,7 +66,7 @@ def choose(logits: HostArray, uniforms: HostArray, settings: Settings) -> Ids:
 
 
 def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArray:
-    """Return the weights (B, V) after temperature, top-k and top-p; the largest is 1. `top` is (B,)."""
+    """Return the weights (B, V) after temperature, top-k, top-p and min-p; the largest is 1. `top` is (B,)."""
     weights = np.subtract(logits, top[:, None], dtype=np.float64)
     if settings.temperature == 0:
         likeliest = np.argmax(weights, axis=1)
@@ -82,6 +86,8 @@ def truncated(logits: HostArray, top: HostArray, settings: Settings) -> HostArra
             above = np.cumsum(ranked, axis=1) - ranked  # the weight of all likelier characters
             ranked[above >= settings.top_p * ranked.sum(axis=1, keepdims=True)] = 0
         np.put_along_axis(weights, order, ranked, axis=1)
+    if settings.min_p > 0:
+        weights[weights < settings.min_p] = 0
     return weights
 
 

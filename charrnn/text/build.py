@@ -49,7 +49,7 @@ def from_files(
     """Return the corpus of files, or of the embedded text if there are no names. For names see `sources.expand`.
 
     Each file, each text in a zip archive, or each row if there are `rows`, is a document, or the documents into which
-    `separator` splits it: see `split_documents`.
+    `separator` splits it: see `split_documents`. A row that does not end in `separator` gets it.
 
     Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
     `max_characters`, or is too large for RAM and cannot be cached; if `checked`, also for one that seems to be no text.
@@ -122,10 +122,11 @@ class Builder:
             self.add_pieces((piece, ()) for piece in pieces)
 
     def add_texts(self, texts: Iterable[str], separator: str = "") -> None:
-        """Add each of `texts` as `add_document` does."""
+        """Add each of `texts` as `add_document` does. One that does not end in `separator` gets it, to have an end."""
         if separator:
-            for text in texts:
-                self.add_pieces(split_pieces([text], separator))
+            for text in filter(None, texts):
+                ended = text if text.endswith(separator) else text + separator
+                self.add_pieces(split_pieces([ended], separator))
         else:
             self.add_pieces((Piece.from_text(text), starts) for text, starts in join_documents(texts))
 
@@ -255,8 +256,26 @@ def hash_files(paths: Iterable[str], separator: str = "") -> str:
     return digest.hexdigest()
 
 
+def with_held_out(corpus: Corpus, validation: Corpus | None, test: Corpus | None) -> Corpus:
+    """Return `corpus` with other texts to validate and to test on, all in the union of their vocabularies."""
+    return widen(replace(corpus, validation=validation, test=test), "")
+
+
 def widen(corpus: Corpus, characters: str) -> Corpus:
     """Return `corpus` with a vocabulary of its own characters and `characters`, which a fine-tuned network has.
+
+    The vocabulary has those of its validation and test text, too, which get the same one. See `in_vocabulary`.
+    Raises `TextError` if a text cannot be cached.
+    """
+    others = [text for text in (corpus.validation, corpus.test) if text is not None]
+    union = "".join(sorted({*characters}.union(*(text.vocabulary.characters for text in (corpus, *others)))))
+    validation, test = (text and in_vocabulary(text, union) for text in (corpus.validation, corpus.test))
+    widened = in_vocabulary(corpus, union)
+    return replace(widened, validation=validation, test=test) if others else widened
+
+
+def in_vocabulary(corpus: Corpus, union: str) -> Corpus:
+    """Return `corpus` with the vocabulary of the sorted characters `union`, which has all of its own.
 
     Text, documents and hash stay; the ids are new. Characters that the text lacks have a count of 0. A text that is too
     large for RAM gets a second entry in the cache, which the next run finds.
@@ -264,7 +283,6 @@ def widen(corpus: Corpus, characters: str) -> Corpus:
     Raises `TextError` if it cannot be cached.
     """
     own = corpus.vocabulary
-    union = "".join(sorted({*own.characters, *characters}))
     if union == own.characters:
         return corpus
     counts = dict(zip(own.characters, own.counts, strict=True))
@@ -285,8 +303,9 @@ def widen(corpus: Corpus, characters: str) -> Corpus:
 def with_vocabulary(corpus: Corpus, vocabulary: Vocabulary) -> Corpus:
     """Return `corpus` with the vocabulary of a network that was trained on it.
 
-    Raises `TextError` if that vocabulary counts other characters than the text has.
+    Raises `TextError` if that vocabulary counts other characters than the text has, or lacks one of a held-out text.
     """
-    if vocabulary.used != corpus.vocabulary.used:
+    widened = widen(corpus, vocabulary.characters)
+    if vocabulary.used != corpus.vocabulary.used or vocabulary.characters != widened.vocabulary.characters:
         raise TextError(f"{corpus.name} has other characters than the checkpoint says: the checkpoint is damaged")
-    return widen(corpus, vocabulary.characters)
+    return widened

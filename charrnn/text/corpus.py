@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import AnyStr
 
 import numpy as np
 
 from charrnn.text.vocabulary import BLOCK, Ids, Vocabulary
+
+MANY = 20
+"""A text with more documents than this is split after their order was shuffled."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a checkpoint records of a text: its hash, see `Corpus`, and the number of its characters."""
+
+    sha256: str
+    characters: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,8 @@ class Corpus:
         starts: (D,) sorted positions in `ids` where a document starts; the first is 0. Mapped if `ids` is.
         vocabulary: every character of the text, and those that `widen` added, with a count of 0.
         sha256: the hash of the text and the ends of its documents.
+        validation: a text of its own to evaluate on while training, in the same vocabulary; None: a part of this text.
+        test: a text to evaluate the trained network on, in the same vocabulary.
     """
 
     name: str
@@ -28,17 +41,90 @@ class Corpus:
     starts: Ids
     vocabulary: Vocabulary
     sha256: str
+    validation: Corpus | None = None
+    test: Corpus | None = None
 
-    def split(self, val_fraction: float) -> tuple[Part, Part | None]:
-        """Return the training split and the validation split, which is the end of the text.
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What identifies this text."""
+        return Fingerprint(self.sha256, len(self.ids))
 
-        The validation split is None, and the training split is the whole text, if one of them would have fewer than
-        two characters.
+    @property
+    def held_out(self) -> dict[str, Fingerprint | None]:
+        """What identifies the texts to validate and test on, by the names of these in a checkpoint."""
+        texts = {"val_text": self.validation, "test_text": self.test}
+        return {name: text.fingerprint if text else None for name, text in texts.items()}
+
+    @property
+    def whole(self) -> Part:
+        """The whole text."""
+        return self.part(0, len(self.ids))
+
+    def split(self, val_fraction: float, *, shuffle: bool = False) -> tuple[Part, Part | None]:
+        """Return the training split and the validation split, which is the end of the text or a text of its own.
+
+        The training split is the whole text if there is another to validate on; also if one of the two would have
+        fewer than two characters, and then the validation split is None.
+
+        Args:
+            val_fraction: the share of the text that is held out.
+            shuffle: whether to shuffle the order of the documents before; see `fits_shuffling`. The split is then at
+                the start of the document that is nearest. `ids` does not change: the parts are copies.
         """
-        cut = validation_start(len(self.ids), val_fraction)
-        if val_fraction == 0 or cut < 2 or len(self.ids) - cut < 2:
-            return self.part(0, len(self.ids)), None
-        return self.part(0, cut), self.part(cut, len(self.ids))
+        N = len(self.ids)
+        cut = validation_start(N, val_fraction)
+        if self.validation is not None:
+            return self.whole, self.validation.whole
+        if val_fraction == 0 or cut < 2 or N - cut < 2:
+            return self.whole, None
+        corpus = self
+        if shuffle:
+            order = self.shuffled(N - cut)
+            ends = np.cumsum(self.lengths[order])
+            corpus = replace(self, ids=self.gathered(order, ends), starts=np.append(0, ends[:-1]))
+            cut = nearest(ends[:-1], cut)
+        return corpus.part(0, cut), corpus.part(cut, N)
+
+    def fits_shuffling(self, val_fraction: float) -> bool:
+        """Return whether the documents are many, are in RAM, and divide the text in about the wanted proportion."""
+        N = len(self.ids)
+        share = N - validation_start(N, val_fraction)
+        if self.validation is not None or not 2 <= share <= N - 2 or len(self.starts) <= MANY or self.is_mapped:
+            return False
+        ends = np.cumsum(self.lengths[self.shuffled(share)])
+        held_out = N - nearest(ends[:-1], N - share)
+        return 2 <= held_out <= N - 2 and share <= 2 * held_out <= 4 * share
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `ids` is mapped from the cache."""
+        return not self.ids.flags.writeable
+
+    @property
+    def lengths(self) -> Ids:
+        """The number of characters of each document (D,)."""
+        return np.diff(self.starts, append=len(self.ids))
+
+    def shuffled(self, share: int) -> Ids:
+        """Return a random order (D,) of the documents. Those of more than `share` characters, which cannot be held
+        out, come first.
+
+        The order depends on the text alone, so that every seed has the same validation split. It is that of raw random
+        numbers, which all versions of NumPy draw alike; `Generator.permutation` may change.
+        """
+        random = np.random.PCG64(int(self.sha256, 16)).random_raw(len(self.starts))
+        return np.lexsort([random, self.lengths <= share])
+
+    def gathered(self, order: Ids, ends: Ids) -> Ids:
+        """Return the text (N,) with its documents in another `order` (D,), in which they end at `ends` (D,)."""
+        lengths, ids = self.lengths[order], np.empty_like(self.ids)
+        shift = self.starts[order] - (ends - lengths)
+        for first in range(0, len(ids), BLOCK):  # in blocks, because a position takes 8 bytes
+            last = min(first + BLOCK, len(ids))
+            low, high = np.searchsorted(ends, [first, last - 1], "right") + np.array([0, 1])
+            counts = np.minimum(ends[low:high], last) - np.maximum(ends[low:high] - lengths[low:high], first)
+            ids[first:last] = self.ids[np.arange(first, last) + np.repeat(shift[low:high], counts)]
+        return ids
 
     def part(self, first: int, last: int) -> Part:
         """Return the characters from `first` up to `last`, as a view of `ids`."""
@@ -75,6 +161,15 @@ class Part:
         """Return the first `count` characters."""
         return Part(self.ids[:count], self.starts[: np.searchsorted(self.starts, count)], self.begins)
 
+    def tail(self, count: int) -> Part:
+        """Return the last `count` characters."""
+        first = max(0, len(self.ids) - count)
+        if first == 0:
+            return self
+        low = np.searchsorted(self.starts, first)
+        begins = bool(low < len(self.starts) and self.starts[low] == first)
+        return Part(self.ids[first:], self.starts[low + begins :] - first, begins)
+
     def is_start(self, positions: Ids) -> Ids:
         """Return for positions of any shape whether a document starts at them. Position 0 always counts as a start."""
         result = positions == 0
@@ -97,6 +192,12 @@ def join(parts: Iterable[Part]) -> Part:
 def validation_start(length: int, val_fraction: float) -> int:
     """Return where the validation split starts in a text of `length` characters."""
     return int(length * (1 - val_fraction))
+
+
+def nearest(sorted_values: Ids, value: int) -> int:
+    """Return the one of `sorted_values` that is nearest to `value`; the lower of two."""
+    index = int(np.abs(sorted_values - value).argmin())
+    return int(sorted_values[index])
 
 
 def split_documents(blocks: Iterable[AnyStr], separator: AnyStr) -> Iterator[tuple[AnyStr, list[int]]]:

@@ -118,6 +118,11 @@ class Vocabulary:
         points = code_points(self.characters).astype("<u4")
         return points[np.asarray(ids)].tobytes().decode("utf-32-le")
 
+    def utf8_size(self, ids: Ids) -> int:
+        """Return how many bytes the text of ids (N,) has in UTF-8."""
+        sizes = np.array([len(c.encode()) for c in self.characters], np.int64)
+        return int(sum(sizes[ids[n : n + BLOCK]].sum() for n in range(0, len(ids), BLOCK)))
+
     def ids_of(self, text: str) -> tuple[int, ...]:
         """Return the ids of a string; none if a character of it is not in the vocabulary."""
         known = set(text) <= set(self.characters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,12 +37,14 @@ class Text:
         sha256: hash of the whole training text, or of the given text as the network reads it.
         first: position in it of the first character that is evaluated.
         characters: number of characters that are evaluated.
+        shuffled: whether the documents of the training text were shuffled before this part of it was held out.
     """
 
     name: str = field(compare=False)
     sha256: str
     first: int
     characters: int
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Row:
         text: the text of the losses; None if there are no losses.
         losses: protocol -> nats per character; None if it is missing.
         missing: protocol -> why its loss is missing.
+        bits_per_byte: protocol -> the loss in bits per byte of UTF-8; None if it is missing.
         best: the protocols under which no other run on this text is better; empty if it is the only run on this text.
         notices: lines for the user about loading the model.
     """
@@ -89,16 +93,18 @@ class Row:
     text: Text | None
     losses: dict[str, float | None]
     missing: dict[str, str]
+    bits_per_byte: dict[str, float | None] = field(default_factory=dict)
     best: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
 @dataclass
 class Losses:
-    """The losses of one run: the text, protocol -> nats per character, and protocol -> why it is missing."""
+    """The losses of one run: the text, protocol -> nats per character, bits per byte, and why the loss is missing."""
 
     text: Text | None = None
     values: dict[str, float] = field(default_factory=dict)
+    bits_per_byte: dict[str, float | None] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -174,6 +180,7 @@ def row(
         text=losses.text,
         losses={protocol: losses.values.get(protocol) for protocol in widths},
         missing=losses.missing,
+        bits_per_byte={protocol: losses.bits_per_byte.get(protocol) for protocol in widths},
         notices=notices,
     )
 
@@ -204,11 +211,12 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
         return losses
     for protocol, width in widths.items():
         try:
-            losses.values[protocol] = model.evaluate(part, window=width).nats_per_char
+            result = model.evaluate(part, window=width)
+            losses.values[protocol], losses.bits_per_byte[protocol] = result.nats_per_char, result.bits_per_byte
         except (CheckpointError, TextError) as error:
             losses.missing[protocol] = str(error)
     if text is None:
-        losses.text = validation_text(model)
+        losses.text = replace(validation_text(model), characters=len(part.ids))
         return losses
     unknown_count = model.vocabulary.unknown_count(model.vocabulary.normalized(text))
     if unknown_count:
@@ -225,23 +233,37 @@ def evaluated_losses(model: Model, text: str | None, name: str, widths: dict[str
 def training_losses(model: Model, metrics: list[dict[str, Any]]) -> Losses:
     """Return the lowest `val_loss` of the metrics; the loss at step 0 counts only after fine-tuning."""
     fine_tuned = model.config.train.init_from != ""
-    values = [m["val_loss"] for m in metrics if m["event"] == "eval" and (m["step"] or fine_tuned)]
-    if not values:
+    evaluations = [m for m in metrics if m["event"] == "eval" and (m["step"] or fine_tuned)]
+    if not evaluations:
         return Losses(missing={VAL_LOSS: "its metrics hold no evaluation"})
-    return Losses(validation_text(model, model.config.log.eval_chars), {VAL_LOSS: min(values)})
+    best = min(evaluations, key=itemgetter("val_loss"))
+    bits = best.get("val_bits_per_byte")  # early runs did not write it
+    text = validation_text(model, model.config.log.eval_chars)
+    return Losses(text, {VAL_LOSS: best["val_loss"]}, {VAL_LOSS: bits if logs.is_valid_number(bits) else None})
 
 
 def validation_text(model: Model, most: int = 0) -> Text:
-    """Return the validation split of a run, its first `most` characters if not 0, without reading the text."""
-    data, total = model.config.data, sum(model.vocabulary.counts)
-    first = texts.validation_start(total, data.val_fraction)
-    names = [name_of(file) for file in data.files] or [texts.EMBEDDED]
-    name = f"the last {100 * data.val_fraction:g}% of {names[0] if len(names) == 1 else f'{len(names)} files'}"
+    """Return the validation split of a run, its first `most` characters if not 0, without reading the text.
+
+    A split between shuffled documents may be a few characters longer or shorter than the result says.
+    """
+    data, total, sha256 = model.config.data, sum(model.vocabulary.counts), model.training_text_hash()
+    names = [name_of(file) for file in data.val_files or data.files] or [texts.EMBEDDED]
+    first, name = (
+        texts.validation_start(total, data.val_fraction),
+        names[0] if len(names) == 1 else f"{len(names)} files",
+    )
+    if model.val_text is not None:
+        first, total, sha256 = 0, model.val_text.characters, model.val_text.sha256
+    else:
+        name = f"the last {100 * data.val_fraction:g}% of {name}"
     if data.document_separator:
         name += f", documents ending in {data.document_separator!r}"
+    if data.shuffle_documents:
+        name += ", shuffled"
     if 0 < most < total - first:
-        return Text(f"the first {most:,} characters of {name}", model.sha256, first, most)
-    return Text(name, model.sha256, first, total - first)
+        name, total = f"the first {most:,} characters of {name}", first + most
+    return Text(name, sha256, first, total - first, data.shuffle_documents)
 
 
 def mark_best(rows: Iterable[Row]) -> list[Row]:

@@ -33,10 +33,18 @@ class OneLine:
 
 @dataclass(frozen=True)
 class Moment:
-    """When an event happened: updates done, characters trained on, and seconds that the run has taken."""
+    """When an event happened.
+
+    Attributes:
+        step: updates done.
+        chars: characters trained on.
+        sweeps: the same as a multiple of the characters of the training split.
+        seconds: that the run has taken.
+    """
 
     step: int
     chars: int
+    sweeps: float
     seconds: float
 
 
@@ -66,12 +74,16 @@ class Trained(OneLine):
 
 @dataclass(frozen=True, repr=False)
 class Evaluated(OneLine):
-    """An evaluation on the validation split.
+    """An evaluation on the validation split, and on a part of the training split.
+
+    Both are without dropout, with the averaged weights if there are any, so the gap between them is real.
 
     Attributes:
         at: when.
         val_loss: nats/char.
         val_bits_per_char: the same in bits.
+        val_bits_per_byte: the bits of these characters divided by their bytes in UTF-8.
+        train_loss: nats/char of a fixed stretch of the training split, near its end.
         best: whether it is the best so far.
     """
 
@@ -79,7 +91,27 @@ class Evaluated(OneLine):
     at: Moment
     val_loss: float
     val_bits_per_char: float
+    val_bits_per_byte: float
+    train_loss: float
     best: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Tested(OneLine):
+    """The evaluation of the best network on the text of `data.test_files`, once at the end of a run.
+
+    Attributes:
+        at: when.
+        test_loss: nats/char.
+        test_bits_per_char: the same in bits.
+        checkpoint_step: the step of the best checkpoint.
+    """
+
+    event: ClassVar[str] = "test"
+    at: Moment
+    test_loss: float
+    test_bits_per_char: float
+    checkpoint_step: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,8 +180,8 @@ class Ended(OneLine):
     reason: str
 
 
-Event = Trained | Evaluated | Guarded | Sampled | Snapshot | BaselinesCounted | Ended
-Metric = Trained | Evaluated | Guarded
+Event = Trained | Evaluated | Tested | Guarded | Sampled | Snapshot | BaselinesCounted | Ended
+Metric = Trained | Evaluated | Tested | Guarded
 
 
 def as_json(event: Metric) -> dict[str, Any]:

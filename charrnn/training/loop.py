@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from charrnn import seeds
 from charrnn.backend import one_thread
@@ -31,7 +32,9 @@ class Loop:
     Attributes:
         config: the resolved configuration.
         corpus: the text.
+        train: the part of it that is trained on.
         validation: its held-out part, if there is one.
+        train_stretch: the stretch of the training split that evaluations read, too, to compare with the held-out part.
         trainer: the part of the state that is on the device.
         progress: the part of the state that is on the host.
         resumed: whether a checkpoint was restored; everything that was due at its step has then been done.
@@ -41,7 +44,9 @@ class Loop:
 
     config: Config
     corpus: Corpus
+    train: Part
     validation: Part | None
+    train_stretch: Part | None
     trainer: Trainer
     progress: Progress
     resumed: bool = False
@@ -140,25 +145,40 @@ class Loop:
             yield self.snapshot()
         return reason
 
+    @cached_property
+    def bytes_per_char(self) -> float:
+        """The mean size in UTF-8 of a character that an evaluation predicts."""
+        assert self.validation is not None
+        network, part = self.trainer.network, self.validation
+        ids = protocols.predicted_ids(network, part, protocols.predicted_characters(network, part))
+        return self.corpus.vocabulary.utf8_size(ids) / len(ids)
+
     @property
     def out_of_patience(self) -> bool:
         """Whether `train.patience` evaluations in a row were not better than the best."""
         return 0 < self.config.train.patience <= self.progress.stale_evaluations
 
     def evaluate(self, *, scheduled: bool) -> Generator[Event, None, bool]:
-        """Evaluate on the validation split, if there is one. Return whether the result is the best so far.
+        """Evaluate on the validation split, if there is one, and on a stretch of the training split.
+
+        Return whether the validation loss is the best so far.
 
         The additional evaluation at the end of a run (`scheduled` is false) does not affect patience and plateau.
         """
         step, trainer = self.trainer.done, self.trainer
-        if self.validation is None:
+        if self.validation is None or self.train_stretch is None:
             return False
-        params = trainer.network.views(trainer.average)
-        result = protocols.streams(trainer.network, params, self.validation, trainer.thread_pool, trainer.state())
+        params, state = trainer.network.views(trainer.average), trainer.state()
+        result, train = (
+            protocols.streams(trainer.network, params, part, trainer.thread_pool, state)
+            for part in (self.validation, self.train_stretch)
+        )
         trained = step > 0 or self.config.train.init_from != ""
         best = self.progress.record(step, result.nats_per_char, trained=trained, scheduled=scheduled)
         if math.isfinite(result.nats_per_char):
-            yield Evaluated(self.moment(step), result.nats_per_char, result.bits_per_char, best)
+            bits, bits_per_byte = result.bits_per_char, result.bits_per_char / self.bytes_per_char
+            at, train_loss = self.moment(step), train.nats_per_char
+            yield Evaluated(at, result.nats_per_char, bits, bits_per_byte, train_loss, best)
         return best
 
     def sample(self) -> Sampled:
@@ -202,7 +222,8 @@ class Loop:
     def moment(self, step: int) -> Moment:
         """Return `step` with the time now."""
         chars = step * self.config.train.seq_length * self.config.train.batch_size
-        return Moment(step, chars, round(self.progress.seconds + time.monotonic() - self.began, 3))
+        sweeps = round(chars / len(self.train.ids), 6)
+        return Moment(step, chars, sweeps, round(self.progress.seconds + time.monotonic() - self.began, 3))
 
 
 def is_due(step: int, interval: int) -> bool:

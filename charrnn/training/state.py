@@ -92,6 +92,7 @@ def to_checkpoint(trainer: Trainer, progress: Progress, corpus: Corpus) -> Check
         samples_size=progress.samples_size,
         stale_evaluations=progress.stale_evaluations,
         lr_reductions=trainer.lr_reductions,
+        **corpus.held_out,
     )
     return Checkpoint(meta, tensors)
 

@@ -71,6 +71,28 @@ def test_loaded_model_is_the_trained_one(model: api.Model, run: Path) -> None:
     assert not np.array_equal(earlier.params["output.b_y"], model.params["output.b_y"])
 
 
+@pytest.mark.parametrize("with_directory", [True, False])
+def test_train_returns_the_best_network(with_directory: bool, tmp_path: Path) -> None:
+    """`train` returns the weights of the lowest validation loss, also if an earlier process saved them."""
+    losses: dict[int, float] = {}
+
+    def record(event: Event) -> None:
+        if isinstance(event, Evaluated) and event.at.step:
+            losses[event.at.step] = event.val_loss
+
+    words = {"settings": SMALL | {"train.steps": 200, "optimizer.learning_rate": 0.1}, "on_event": record}
+    out = tmp_path / "r" if with_directory else None
+    model = charrnn.train(TEXT, out=out, **words)
+    best = min(losses, key=lambda step: losses[step])
+    assert model.step == best < 200
+    assert charrnn.train(TEXT, best=False, **words).step == 200
+    if with_directory:
+        again = charrnn.train(TEXT, out=out, resume=True, **words)
+        assert again.step == best
+        assert np.array_equal(again.params["output.W_hy"], model.params["output.W_hy"])
+        assert np.array_equal(charrnn.load(path_of(out, best)).params["output.W_hy"], model.params["output.W_hy"])
+
+
 def test_training_without_a_directory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `out` the model can evaluate its validation split, and no file is written."""
     monkeypatch.chdir(tmp_path)

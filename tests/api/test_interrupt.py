@@ -40,23 +40,23 @@ def test_an_interrupted_run_is_saved_and_resumes(
 ) -> None:
     """An interrupted run ends after the step with a checkpoint; resumed, it ends as one that was not interrupted."""
     events, on_event = interrupt_at(14, by_signal=by_signal)
-    model = charrnn.train(TEXT, settings=LONG, out=tmp_path / "r", on_event=on_event)
+    model = charrnn.train(TEXT, settings=LONG, out=tmp_path / "r", best=False, on_event=on_event)
     assert isinstance(events[-1], Ended)
     assert (events[-1].reason, model.step) == ("interrupted", 15)
     assert checkpoint.steps(tmp_path / "r")[-1] == 15
     notice = f"interrupted at step 15 of 30; {tmp_path / 'r'} is saved, and resume=True continues it"
     assert model.notices[-1] == notice
     assert notice in capsys.readouterr().err.splitlines()
-    resumed = charrnn.train(TEXT, settings=LONG, out=tmp_path / "r", resume=True)
-    whole = charrnn.train(TEXT, settings=LONG)
+    resumed = charrnn.train(TEXT, settings=LONG, out=tmp_path / "r", best=False, resume=True)
+    whole = charrnn.train(TEXT, settings=LONG, best=False)
     assert all(np.array_equal(resumed.params[name], array) for name, array in whole.params.items())
 
 
 def test_an_interrupted_training_without_a_directory_returns_the_network() -> None:
     """The network has the weights of a training of so many steps at a constant rate, and the handler is restored."""
     _, on_event = interrupt_at(14, by_signal=True)
-    model = charrnn.train(TEXT, settings=LONG, on_event=on_event)
-    same = charrnn.train(TEXT, settings=LONG | {"train.steps": 15})
+    model = charrnn.train(TEXT, settings=LONG, best=False, on_event=on_event)
+    same = charrnn.train(TEXT, settings=LONG | {"train.steps": 15}, best=False)
     assert model.notices[-1] == "interrupted at step 15 of 30"
     assert all(np.array_equal(same.params[name], array) for name, array in model.params.items())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

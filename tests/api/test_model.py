@@ -49,9 +49,9 @@ def test_stream_is_sample(model: api.Model, options: dict[str, Any]) -> None:
     assert len("".join(parts)) == 40 or "stop" in options
 
 
-@pytest.mark.parametrize("options", [{"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-9}])
+@pytest.mark.parametrize("options", [{"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1}, {"temperature": 1e-9}])
 def test_options_that_choose_the_most_probable_character(model: api.Model, options: dict[str, float]) -> None:
-    """`top_k` 1, a tiny `top_p` and a tiny temperature give the text of temperature 0."""
+    """`top_k` 1, a tiny `top_p`, `min_p` 1 and a tiny temperature give the text of temperature 0."""
     assert model.sample("she", length=30, **options) == model.sample("she", length=30, temperature=0)
     assert model.sample("she", length=30, seed=1) != model.sample("she", length=30, temperature=0)
 

@@ -89,7 +89,7 @@ def test_hovering_and_focus_show_the_likeliest_characters(runs: Path, opened: Op
         assert f"{100 * p:.1f}%" in by_mouse or f"{100 * p:.0f}%" in by_mouse
     page.keyboard.press("Escape")
     assert page.locator(".tip").is_hidden()
-    page.locator("#surprise .passage").focus()
+    page.get_by_role("group", name="A passage colored by surprise").focus()
     page.keyboard.press("Home")
     for _ in range(7):
         page.keyboard.press("ArrowRight")

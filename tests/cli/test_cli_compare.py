@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,11 +38,13 @@ def test_the_table(call: Call, runs: Path) -> None:
     a, b = rows = charrnn.compare([runs / "a", runs / "b"], window=16, device="cpu")
     assert sorted(a.best + b.best) == ["carried", "windows:16"]
     out, err = call("compare", runs / "a", runs / "b", "--window=16")
+    size = [f"1x8     {a.parameters}", f"2x8   {b.parameters:,}"]
+    bits = [f"{row.losses['carried'] / math.log(2):.4f}" for row in rows]  # the text is ASCII
     carried, windows = ([f"{row.losses[p]:.4f}{'*' if p in row.best else ' '}" for row in rows] for p in a.losses)
     assert out.splitlines() == [
-        "run  cell  size  params  drop  optim  steps  carried   windows:16   chars/s  min",
-        f"a    rnn    1x8     {a.parameters}   0.1  adam      20   {carried[0]}      {windows[0]}       20  1.5",
-        f"b    gru    2x8   {b.parameters:,}   0.1  adam      20   {carried[1]}      {windows[1]}       20  3.0",
+        "run  cell  size  params  drop  optim  steps  carried   bits/byte  windows:16   chars/s  min",
+        f"a    rnn    {size[0]}   0.1  adam      20   {carried[0]}     {bits[0]}      {windows[0]}       20  1.5",
+        f"b    gru    {size[1]}   0.1  adam      20   {carried[1]}     {bits[1]}      {windows[1]}       20  3.0",
         "",
         "losses in nats/char on the last 10% of t.txt; * the best",
     ]
@@ -72,7 +75,7 @@ def test_missing_losses(call: Call, runs: Path) -> None:
     """The reason of a missing loss stands below the table; a missing text is not a second text."""
     out, _ = call("compare", runs / "a", runs / "c", "--window=16")
     lines = out.splitlines()
-    assert lines[2].split()[-4:] == ["-", "-", "20", "4.5"]
+    assert lines[2].split()[-5:] == ["-", "-", "-", "20", "4.5"]
     assert "text" not in lines[0]
     assert lines[4] == "losses in nats/char on the last 10% of t.txt"
     gone = f"{runs / 't.txt'} is not the text that the run was trained on: name a text to evaluate"

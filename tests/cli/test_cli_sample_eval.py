@@ -25,6 +25,7 @@ import charrnn
         (["--prompt=she", "--length=0"], "she", 1, {"length": 0}, "she{}\n"),
         (["--prompt=she", "--temperature=0"], "she", 1, {"temperature": 0}, "she{}\n"),
         (["--top-k=2", "--top-p=0.6"], "", 1, {"top_k": 2, "top_p": 0.6}, "{}\n"),
+        (["--min-p=0.3"], "", 1, {"min_p": 0.3}, "{}\n"),
         (["--stop=s"], "", 1, {"stop": "s"}, "{}\n"),
         ([r"--stop=\n", r"--stop=\u006c"], "", 1, {"stop": ["\n", "l"]}, "{}\n"),
         (["--stop-file=stop.txt", "--keep-stop"], "", 1, {"stop": "ll", "keep_stop": True}, "{}\n"),
@@ -82,12 +83,13 @@ def test_sample_seeds(call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch
 def test_eval_prints_the_values_of_the_api(
     call: Call, trained: Path, words: list[str], text: str | None, window: int | None
 ) -> None:
-    """The values are nats, bits, perplexity, number of characters, protocol and checkpoint, as JSON and as lines."""
+    """The values are losses, number of characters, protocol and checkpoint, as JSON and as lines."""
     expected = charrnn.load(trained / "r", device="cpu").evaluate(text, window=window)
     values = json.loads(call("eval", trained / "r", *words, "--json", stdin=TEXT[:99])[0])
     assert values == {
         "nats_per_char": expected.nats_per_char,
         "bits_per_char": expected.nats_per_char / math.log(2),
+        "bits_per_byte": expected.nats_per_char / math.log(2),  # the text is ASCII
         "perplexity": math.exp(expected.nats_per_char),
         "characters": expected.characters,
         "protocol": f"windows:{window}" if window else "carried",

@@ -38,11 +38,15 @@ def test_run_directory(call: Call, tmp_path: Path) -> None:
         ("eval", 0), ("train", 5), ("eval", 5), ("train", 10), ("eval", 10)
     ]  # fmt: skip
     for line in lines:
-        common, kind = {"event", "step", "chars", "seconds"}, {"val_loss", "val_bits_per_char", "best"}
+        common, kind = (
+            {"event", "step", "chars", "sweeps", "seconds"},
+            {"val_loss", "val_bits_per_char", "val_bits_per_byte", "train_loss", "best"},
+        )
         if line["event"] == "train":
             kind = {"loss", "smooth_loss", "grad_norm", "learning_rate", "chars_per_second", "device"}
         assert set(line) == common | kind
         assert line["chars"] == line["step"] * 16
+        assert line["sweeps"] == pytest.approx(line["chars"] / int(len(TEXT) * 0.9), abs=1e-6)
     assert [line["best"] for line in lines if line["event"] == "eval"] == [False, True, True]
     assert lines[0]["val_bits_per_char"] == pytest.approx(lines[0]["val_loss"] / math.log(2))
     assert abs(lines[0]["val_loss"] - math.log(len(set(TEXT)))) < 0.5
@@ -102,6 +106,16 @@ def test_existing_run_is_refused_or_replaced(call: Call, tmp_path: Path) -> None
     assert "not a run directory" in call(*TRAIN, "--out=.", "--overwrite", status=2)[1]
     assert call(*TRAIN, "--out=t.txt/r", status=2)[1] == "charrnn: cannot write to t.txt/r: Not a directory"
     assert (tmp_path / "t.txt").read_text() == TEXT
+
+
+def test_patience(call: Call, tmp_path: Path) -> None:
+    """--patience is the key train.patience: the run ends after as many evaluations that are not better."""
+    still = ["--set=optimizer.learning_rate=1e-30", "--steps=100"]
+    assert "\nstopped early (--patience) at step 20 " in call(*TRAIN, *still, "--patience=3", "--out=r")[0]
+    assert tomllib.loads((tmp_path / "r" / "config.toml").read_text())["train"]["patience"] == 3
+    assert "stopped early; --patience N with a larger N continues it" in call("train", "--resume", "--out=r")[0]
+    assert " at step 35 " in call("train", "--resume", "--out=r", "--patience=6")[0]
+    assert "--patience: train.patience must be at least 0, not -1" in call(*TRAIN, "--patience=-1", status=2)[1]
 
 
 def test_stop_and_resume(call: Call, tmp_path: Path) -> None:

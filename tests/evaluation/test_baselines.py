@@ -143,7 +143,7 @@ def test_a_long_text_is_counted_in_part(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(training.ids) == 412
     monkeypatch.setattr(baselines, "COUNTED", 30)
     monkeypatch.setattr(baselines, "PREDICTED", 20)
-    found = split_of(corpus, 0.2, validation)
+    found = split_of(len(corpus.vocabulary), training, validation)
     assert np.array_equal(found.counted.ids, corpus.ids[382:412])
     assert np.array_equal(found.predicted.ids, corpus.ids[412:432])
     assert (found.counted.starts.tolist(), found.predicted.starts.tolist()) == ([8, 28], [18])

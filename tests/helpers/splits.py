@@ -11,6 +11,6 @@ from charrnn.evaluation.baselines import Split, split_of
 def split(content: str = FOX, fraction: float = 0.2) -> Split:
     """Return the split of a text whose validation part is evaluated whole."""
     corpus = text.from_text(content)
-    validation = corpus.split(fraction)[1]
+    training, validation = corpus.split(fraction)
     assert validation is not None
-    return split_of(corpus, fraction, validation)
+    return split_of(len(corpus.vocabulary), training, validation)

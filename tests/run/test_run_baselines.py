@@ -12,10 +12,11 @@ from helpers.commands import TRAIN, Call
 from helpers.runs import TINY, contents, metrics, run
 from helpers.splits import split
 
-from charrnn import checkpoint, config
+from charrnn import checkpoint, config, text
 from charrnn.evaluation.baselines import Baselines, Split, count_baselines
 from charrnn.evaluation.verdict import announcement, verdict
 from charrnn.run import baselines as run_baselines
+from charrnn.run.baselines import count, split_to_count
 from charrnn.run.request import Request
 from charrnn.run.session import prepare
 from charrnn.training.events import BaselinesCounted, Evaluated, Trained
@@ -59,6 +60,28 @@ def test_a_run_counts_after_its_first_evaluation(tmp_path: Path, corpus: Path) -
         "predicted": 51,
         "evaluated": 51,
     }
+
+
+@pytest.mark.parametrize("separator", [";", "\n\n", "<>"])
+@pytest.mark.parametrize("start_symbol", [True, False])
+def test_ngrams_know_where_documents_begin(separator: str, start_symbol: bool) -> None:
+    """On documents of one to three random letters, the best n-gram is within 1 % of their entropy.
+
+    A document of n letters has ln 3 + n ln 2 nats: its length is one of three, each letter one of two. Only from the
+    start of the document can a model know that it ends after three letters.
+    """
+    random = np.random.default_rng(3)
+    lengths = random.integers(1, 4, 8000)
+    documents = ["".join(random.choice(["a", "b"], n)) + separator for n in lengths]
+    corpus = text.from_text("".join(documents), separator=separator)
+    data, model = {"document_separator": separator}, {"start_symbol": start_symbol}
+    training, validation = corpus.split(0.1, shuffle=True)
+    configured = config.build({"data": data, "model": model})
+    counted = count(split_to_count(configured, corpus.vocabulary, training, validation))
+    written = corpus.vocabulary.decode(validation.ids)
+    letters, ends = written.count("a") + written.count("b"), written.count(separator)
+    nats = ends * np.log(3) + letters * np.log(2)
+    assert counted.best_loss == pytest.approx(nats / len(written), rel=0.01)
 
 
 def test_a_run_without_a_directory_counts_nothing(corpus: Path, counted: list[Split]) -> None:

@@ -31,51 +31,59 @@ def chosen(logits: list[float], u: float, **settings: Any) -> int:
     return int(ids[0])
 
 
-def intervals(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[tuple[int, Decimal, Decimal]]:
-    """Return for each possible id the interval of u that chooses it, in 28 digits: softmax, top-k, then top-p."""
+def intervals(
+    logits: list[float], temperature: float, top_k: int, top_p: float, min_p: float
+) -> list[tuple[int, Decimal, Decimal]]:
+    """Return for each possible id the interval of u that chooses it, in 28 digits: softmax, top-k, top-p, min-p."""
     weights = [(Decimal(z) / Decimal(temperature)).exp() for z in logits]
     ranked = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: top_k or None]
     total, above, possible = sum(weights[i] for i in ranked), Decimal(0), []
     for i in ranked:
         share = above / total
         assume(top_p == 1 or share == Decimal(top_p) or abs(share - Decimal(top_p)) > 1e-9)  # else rounding decides
-        if share < Decimal(top_p) or top_p == 1:
+        ratio = weights[i] / max(weights)
+        assume(ratio == Decimal(min_p) or abs(ratio - Decimal(min_p)) > 1e-9)
+        if (share < Decimal(top_p) or top_p == 1) and ratio >= Decimal(min_p):
             possible.append(i)
         above += weights[i]
     total, end = sum(weights[i] for i in possible), Decimal(0)
     return [(i, end, end := end + weights[i] / total) for i in sorted(possible)]
 
 
-@given(HUGE, UNIFORM, TEMPERATURE, st.integers(0, 8), st.floats(0, 1, exclude_min=True))
-@example([1e300, -1e300], BELOW_ONE, 1e-300, 0, 1.0)
-@example([1.0, 2.0], 0.0, 1e300, 1, 1.0)
-@example([0.0, 2.0**53, -1.0, 0.0], 0.875, 2.0**52, 3, 1.0)
-@example([-1.0, 0.0, -1.0], BELOW_ONE, 0.8, 0, 5e-324)
+@given(HUGE, UNIFORM, TEMPERATURE, st.integers(0, 8), st.floats(0, 1, exclude_min=True), st.floats(0, 1))
+@example([1e300, -1e300], BELOW_ONE, 1e-300, 0, 1.0, 0.0)
+@example([1.0, 2.0], 0.0, 1e300, 1, 1.0, 1.0)
+@example([0.0, 2.0**53, -1.0, 0.0], 0.875, 2.0**52, 3, 1.0, 0.0)
+@example([-1.0, 0.0, -1.0], BELOW_ONE, 0.8, 0, 5e-324, 0.0)
 def test_the_choice_is_never_impossible(
-    logits: list[float], u: float, temperature: float, top_k: int, top_p: float
+    logits: list[float], u: float, temperature: float, top_k: int, top_p: float, min_p: float
 ) -> None:
     """For any finite logits and any settings the weights are finite, and the chosen character is possible."""
-    settings = Settings(temperature, top_k, top_p)
+    settings = Settings(temperature, top_k, top_p, min_p)
     with np.errstate(over="ignore"):
         weights = truncated(np.array([logits]), np.array([max(logits)]), settings)[0]
     assert all(0 <= w <= 1 for w in weights)
     assert max(weights) == 1
-    i = chosen(logits, u, temperature=temperature, top_k=top_k, top_p=top_p)
+    i = chosen(logits, u, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     assert weights[i] > 0
     behind = [Fraction(z) - Fraction(logits[i]) for z in logits]
     assert max(behind) <= 746 * Fraction(temperature)  # exp(-746) is 0 in float64
     assert top_k == 0 or sum(b > 0 for b in behind) < top_k
 
 
-@given(MODERATE, st.sampled_from([0.25, 0.8, 1.0, 3.0]), st.integers(0, 8), st.floats(0.01, 1))
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 1.0)
-@example([0.0, 1.0, 2.0], 1.0, 0, 0.7)
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 0, 0.5)
-@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 0.5)
-def test_the_choice_is_the_inverse_cdf(logits: list[float], temperature: float, top_k: int, top_p: float) -> None:
-    """Every u in a character's interval, by exact softmax, top-k and top-p, chooses this character."""
-    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    expected = intervals(logits, temperature, top_k, top_p)
+@given(MODERATE, st.sampled_from([0.25, 0.8, 1.0, 3.0]), st.integers(0, 8), st.floats(0.01, 1), st.floats(0, 1))
+@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 1.0, 1.0)
+@example([0.0, 1.0, 2.0], 1.0, 0, 0.7, 0.0)
+@example([0.0, 1.0, 2.0], 1.0, 0, 1.0, 0.2)
+@example([0.0, 1.0, 2.0], 3.0, 2, 1.0, 0.7)
+@example([0.0, 0.0, 0.0, 0.0], 1.0, 0, 0.5, 0.0)
+@example([0.0, 0.0, 0.0, 0.0], 1.0, 2, 0.5, 0.0)
+def test_the_choice_is_the_inverse_cdf(
+    logits: list[float], temperature: float, top_k: int, top_p: float, min_p: float
+) -> None:
+    """Every u in a character's interval, by exact softmax, top-k, top-p and min-p, chooses this character."""
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    expected = intervals(logits, temperature, top_k, top_p, min_p)
     for i, first, last in expected:
         margin = min(Decimal("1e-12"), (last - first) / 4)
         for u in (first + margin, (first + last) / 2, last - margin):
@@ -123,7 +131,8 @@ def test_logits_that_are_not_finite(temperature: float) -> None:
     ("option", "value"),
     [("temperature", v) for v in (math.nan, math.inf, -math.inf, -0.1)]
     + [("top_k", -1)]
-    + [("top_p", v) for v in (math.nan, math.inf, -0.5, 0.0, 1.0000001)],
+    + [("top_p", v) for v in (math.nan, math.inf, -0.5, 0.0, 1.0000001)]
+    + [("min_p", v) for v in (math.nan, math.inf, -0.5, 1.0000001)],
 )
 def test_invalid_settings_are_errors(option: str, value: float) -> None:
     """A setting that is not finite, or outside of its bounds, is an error that names the option and the value."""

@@ -43,8 +43,9 @@ def csv_of(texts: list[str], delimiter: str = ",") -> bytes:
 @modest
 @given(cells, st.integers(1, 9), st.sampled_from(["", "a", "é\n"]), st.sampled_from([",", ";", "\t"]))
 def test_each_row_is_a_document(texts: list[str], block: int, separator: str, delimiter: str) -> None:
-    """The corpus is that of one file for each text: in RAM, and from the disk."""
-    parts = [part for text in texts for part in (split_text(text, separator) if separator else [text])] + ["ab"]
+    """The corpus is that of one file for each text, which ends in the separator: in RAM, and from the disk."""
+    ended = [text + separator * (not text.endswith(separator)) for text in [*texts, "ab"] if text]
+    parts = [part for text in ended for part in (split_text(text, separator) if separator else [text])]
     for content, fields in (
         (jsonl_of([*texts, "ab"]), Rows(jsonl="text")),
         (csv_of([*texts, "ab"], delimiter), Rows(csv="text")),
@@ -60,7 +61,7 @@ def test_files_of_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"t": "one"}\r\n\r\n{"t": ""}\n{"t": null}\n{"t": "two"}')
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"t": "drei"}\n'))
     check(from_files([str(tmp_path)], rows=Rows(jsonl="t")), "one", "two", "drei")
-    check(from_files([str(tmp_path)], separator="w", rows=Rows(jsonl="t")), "one", "tw", "o", "drei")
+    check(from_files([str(tmp_path)], separator="w", rows=Rows(jsonl="t")), "onew", "tw", "ow", "dreiw")
     (tmp_path / "c.csv").write_bytes('x; t \n"a""\n";"1\n2"\n\nb;é'.encode("cp1252"))
     check(from_files([str(tmp_path / "c.csv")], "cp1252", rows=Rows(csv="t")), "1\n2", "é")
     check(from_files([str(tmp_path / "c.csv")], "cp1252", rows=Rows(csv="x")), 'a"\n', "b")
@@ -130,7 +131,7 @@ def test_a_run_on_rows(call: Call, tmp_path: Path, option: str, source: str) -> 
     texts = ["she sells\nsea shells", "by the sea shore; ", 'the "shells", sure'] * 20
     content = jsonl_of(texts) if option == "jsonl" else csv_of(texts)
     (tmp_path / "rows").write_bytes(content)
-    words = ["train", source, *TRAIN[2:], f"--{option}=text", "--out=run"]
+    words = ["train", source, *TRAIN[2:], f"--{option}=text", "--set=data.shuffle_documents=false", "--out=run"]
     assert "documents: 60, one in each row" in call(*words, "--stop-after=5", stdin=content.decode())[1]
     call("train", "--resume", "--out=run")
     call(*words, "--resume", "--steps=12", stdin=content.decode())

@@ -19,8 +19,8 @@ from helpers.runs_to_compare import train_run
 import charrnn
 from charrnn import checkpoint, config
 from charrnn.evaluation.baselines import Baselines
+from charrnn.evaluation.verdict import Course, Losses, conclusion
 from charrnn.run import logs
-from charrnn.text import Vocabulary, from_text
 from charrnn.tools.report import collect, held_out, read, report
 from charrnn.tools.report import curves as curves_module
 from charrnn.tools.report import neurons as neurons_module
@@ -31,7 +31,7 @@ from charrnn.tools.report.neurons import UnitStatistics
 from charrnn.tools.report.passage import passage, quantized, surprise
 from charrnn.tools.report.properties import properties
 from charrnn.tools.report.provenance import nearest_preset, provenance
-from charrnn.tools.report.summary import bytes_per_character, guard, overfitting, summary, sweeps
+from charrnn.tools.report.summary import guard, overfitting, summary, sweeps
 from charrnn.training.events import Moment, Sampled
 
 TEXT = 'She said "sea shells" (on the\n    shore) 12 times, é!\n\n' * 130
@@ -284,7 +284,7 @@ def test_the_first_weights_are_drawn_again_if_their_checkpoint_is_gone(tmp_path:
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Line ends, lines that look like headers, and quoted ones come back as the network wrote them."""
     texts = ["a\n", "\n\n--- step 3 ---\n>--- step 4 ---\nx", "", "é\r\n --- step 1 ---"]
-    events = [Sampled(Moment(n * 10, 0, 0.0), text) for n, text in enumerate(texts)]
+    events = [Sampled(Moment(n * 10, 0, 0.0, 0.0), text) for n, text in enumerate(texts)]
     (tmp_path / "samples.txt").write_bytes(b"".join(event.entry for event in events))
     assert logs.samples(tmp_path) == [(n * 10, text) for n, text in enumerate(texts)]
     logs.prune(tmp_path, 2)
@@ -297,7 +297,7 @@ def test_copied_passages_of_the_samples(run: Finished, tmp_path: Path) -> None:
     """A sample that repeats the training text is marked; a text with unknown characters is not searched."""
     path = shutil.copytree(run.path, tmp_path / "r")
     texts = [TEXT[3:43] + "ttt", "zzzz", "unknown ☃ character"]
-    entries = [Sampled(Moment(n, 0, 0.0), text).entry for n, text in enumerate(texts)]
+    entries = [Sampled(Moment(n, 0, 0.0, 0.0), text).entry for n, text in enumerate(texts)]
     (path / "samples.txt").write_bytes(b"".join(entries))
     samples = collect(read(path)).values["samples"]
     assert [one["text"] for one in samples] == texts
@@ -329,32 +329,42 @@ def test_curves_keep_their_ends_and_leave_out_what_is_missing(run: Finished, mon
 # -- verdict ----------------------------------------------------------------------------------------------------------
 
 
-def evaluations(*losses: float, **last: float) -> list[dict[str, Any]]:
-    lines = [{"event": "eval", "step": 10 * n, "seconds": 1.0, "val_loss": loss} for n, loss in enumerate(losses)]
-    lines[-1] |= last
-    return lines
+def course(*losses: float, training: float | None = None) -> Course:
+    lines = [Losses(10 * n, loss, None) for n, loss in enumerate(losses)]
+    return Course([*lines[:-1], lines[-1]._replace(training=training)], 10 * len(losses) - 10, 5000)
 
 
 @pytest.mark.parametrize(
     ("losses", "verdict", "word"),
     [
-        ((4.0, 2.0, 1.8, 1.9, 2.1), "bad", "lowest at step 20 and rose by 0.300"),
-        ((4.0, 2.0, 1.8, 1.7), "good", "still falling"),
-        ((4.0, 1.7, 1.699, 1.698, 1.7, 1.6985), "good", "flat"),
+        ((4.0, 2.0, 1.8, 1.9, 2.1), "bad", "Best at step 20 (1.800), 2.100 at the end: it overfits"),
+        ((4.0, 2.0, 1.8, 1.7), "good", "No sign of overfitting: the validation loss was still falling"),
+        ((4.0, 1.7, 1.699, 1.698, 1.7, 1.6985), "good", "is flat"),
         ((4.0,), "none", "Too few"),
     ],
 )
 def test_overfitting(losses: tuple[float, ...], verdict: str, word: str) -> None:
-    """It overfits if the last loss is more than a hundredth above the best."""
-    result = overfitting(evaluations(*losses))
+    """The flag follows the course of the validation loss, in the words that training prints."""
+    result = overfitting(course(*losses))
     assert result["kind"] == verdict
     assert word in result["text"]
 
 
 def test_the_gap_to_the_training_loss_is_named_where_it_was_measured() -> None:
     """An evaluation may have the training loss without dropout."""
-    assert "0.250 above the training loss" in overfitting(evaluations(3.0, 2.0, train_loss=1.75))["text"]
-    assert "training loss" not in overfitting(evaluations(3.0, 2.0, train_loss=math.inf))["text"]
+    assert "0.250 above the training loss" in overfitting(course(3.0, 2.0, training=1.75))["text"]
+    assert "training loss" not in overfitting(course(3.0, 2.0))["text"]
+
+
+def test_a_line_about_a_rise_is_not_said_twice(run: Finished) -> None:
+    """The sentences are those of training, but the one that the flag has."""
+    losses = [(0, 4.0), (10, 1.0), (20, 3.0)]
+    lines = [{"event": "eval", "step": step, "seconds": 1.0, "val_loss": loss} for step, loss in losses]
+    values = summary(replace(run, metrics=lines))
+    known = Course([Losses(step, loss, None) for step, loss in losses], 30, 6435)
+    assert [values["overfitting"]["text"].lower(), *map(str.lower, values["sentences"])] == [
+        f"{line.lower()}." for line in reversed(conclusion(known, run.baselines))
+    ]
 
 
 def test_guard_events() -> None:
@@ -372,9 +382,15 @@ def test_numbers_of_the_verdict(run: Finished) -> None:
     assert values["loss"] == best
     assert values["bits_per_char"] == pytest.approx(best / math.log(2))
     text = held_out_text()
-    assert values["bits_per_byte"] == pytest.approx(best / math.log(2) * len(text) / len(text.encode()))
+    assert values["bits_per_byte"] == pytest.approx(best / math.log(2) * len(text) / len(text.encode()), rel=1e-3)
+    without = replace(run.row, bits_per_byte={"val_loss": None})
+    assert summary(replace(run, row=without))["bits_per_byte"] == pytest.approx(
+        best / math.log(2) * len(text) / len(text.encode())
+    )
     assert values["perplexity"] == pytest.approx(math.exp(best))
-    assert values["sweeps"] == pytest.approx(30 * 2 * 8 / (0.9 * len(TEXT)))
+    read = 30 * 2 * 8 / (0.9 * len(TEXT))
+    assert values["sweeps"] == pytest.approx(read, rel=1e-2)
+    assert sweeps(replace(run, metrics=[]), 30) == pytest.approx(read)
     assert sweeps(replace(run, metrics=[{"event": "train", "step": 1, "seconds": 1, "sweeps": 2.5}]), 30) == 2.5
     assert [one["loss"] for one in values["baselines"]] == sorted(
         (one["loss"] for one in values["baselines"]), reverse=True
@@ -389,14 +405,6 @@ def test_the_ladder_has_the_network_among_the_baselines(run: Finished) -> None:
     names = [one["name"] for one in steps if one["name"] != "uniform guessing"]
     assert names[:4] == ["unigram", "2-gram", "this network", "3-gram"]
     assert [one["kind"] for one in steps].count("network") == 1
-
-
-def test_bytes_of_a_character() -> None:
-    """The mean length in UTF-8."""
-    text = "aé中😀a"
-    corpus = from_text(text)
-    assert bytes_per_character(corpus.part(0, 5), corpus.vocabulary) == len(text.encode()) / 5
-    assert bytes_per_character(corpus.part(0, 1), Vocabulary("\ud800a", (1, 1))) > 0
 
 
 # -- provenance and missing things ------------------------------------------------------------------------------------
@@ -424,7 +432,7 @@ def test_the_rerun_command_repeats_the_run(run: Finished, tmp_path: Path) -> Non
 def test_a_run_whose_text_is_gone_still_has_a_page(run: Finished, tmp_path: Path) -> None:
     """The panels of the training stay; the others say why they are empty."""
     path = shutil.copytree(run.path, tmp_path / "r")
-    gone = replace(read(path), corpus=None, part=None, held_out=False, missing="t.txt: there is no such file")
+    gone = replace(read(path), training=None, part=None, held_out=False, missing="t.txt: there is no such file")
     values = collect(gone).values
     assert values["surprise"] is values["neurons"] is values["gradient"] is values["losses"] is None
     assert values["missing"] == "t.txt: there is no such file"
@@ -438,6 +446,22 @@ def test_a_run_without_validation_shows_its_training_text(tmp_path: Path) -> Non
     assert values["surprise"]["held_out"] is False
     assert "end of its training text" in values["missing"]
     assert values["summary"]["loss"] is None
+
+
+def test_a_text_to_validate_on_is_shown(tmp_path: Path) -> None:
+    """With files of its own the validation text is the part, and all of the training text counts as copied from."""
+    (tmp_path / "v.txt").write_text("sea shells é!\n" * 50)
+    path = train_run(tmp_path, "r", text=TEXT, data_val_files=(str(tmp_path / "v.txt"),))
+    found = read(path)
+    assert found.held_out
+    assert found.part is not None
+    assert found.training is not None
+    assert found.model.vocabulary.decode(found.part.ids) == "sea shells é!\n" * 50
+    assert found.model.vocabulary.decode(found.training.ids) == TEXT
+    (tmp_path / "v.txt").unlink()
+    gone = read(path)
+    assert not gone.held_out
+    assert "v.txt" in gone.missing
 
 
 def test_damaged_logs_leave_their_panels_empty(run: Finished, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ SMALL: dict[str, Any] = {
 
 def script_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Replace the evaluations by these losses, in order; the first is that of the untrained network."""
-    remaining = iter(losses)
+    remaining = iter([x for loss in losses for x in (loss, 0.0)])  # an evaluation measures the training loss, too
     monkeypatch.setattr(loop.protocols, "streams", lambda *_: protocols.Evaluation(next(remaining), 10, "streams"))
 
 

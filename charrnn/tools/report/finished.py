@@ -14,8 +14,8 @@ from charrnn.errors import CheckpointError, TextError
 from charrnn.evaluation.baselines import Baselines
 from charrnn.model.initial import initial_weights
 from charrnn.run import environment, logs
-from charrnn.run_files import BASELINES
-from charrnn.text import Corpus, Part
+from charrnn.run_files import BASELINES, CHECKPOINTS
+from charrnn.text import Part
 from charrnn.tools import compare
 
 Metrics = list[dict[str, Any]]
@@ -33,10 +33,10 @@ class Finished:
         samples: (step, text) of each sample that is kept.
         baselines: None if there are none.
         environment: the content of `environment.json`.
-        corpus: the whole text; None if it cannot be read.
-        part: the text that the network is shown: the validation split, else the end of the training text.
+        training: the training split; None if the text cannot be read.
+        part: the text that the network is shown: the validation split, else the end of the training split.
         held_out: whether `part` is the validation split.
-        missing: why there is no text, or a line about it; empty if there is nothing to report.
+        missing: why a text is missing, or is not held out; empty if there is nothing to report.
         row: the run's row in `charrnn compare`.
     """
 
@@ -47,7 +47,7 @@ class Finished:
     samples: list[tuple[int, str]]
     baselines: Baselines | None
     environment: dict[str, Any]
-    corpus: Corpus | None
+    training: Part | None
     part: Part | None
     held_out: bool
     missing: str
@@ -63,14 +63,20 @@ class Finished:
         """The lines with the training loss."""
         return [metric for metric in self.metrics if metric["event"] == "train"]
 
-    @property
-    def training_part(self) -> Part | None:
-        """The training split; None without a text."""
-        return None if self.corpus is None else self.corpus.split(self.model.config.data.val_fraction)[0]
+
+@dataclass(frozen=True)
+class Texts:
+    """The attributes `training`, `part`, `held_out` and `missing` of a run."""
+
+    training: Part | None
+    part: Part | None
+    held_out: bool
+    missing: str
 
 
 LAST = 1_000_000
 """Characters at the end of the training text that are shown if nothing is held out."""
+NOTHING_HELD_OUT = "The run held no text out, so the network is shown the end of its training text."
 
 
 def read(path: Path, *, device: str = "auto", fallback: bool = True, kernels: str | None = None) -> Finished:
@@ -81,18 +87,7 @@ def read(path: Path, *, device: str = "auto", fallback: bool = True, kernels: st
     row = compare.row(path, evaluate=False)
     model = load(path, device=device, fallback=fallback, kernels=kernels)
     run = directory_of(path)
-    corpus, part, missing = None, None, ""
-    try:
-        corpus = training_text(model)
-    except TextError as error:
-        missing = str(error)
-    held_out = False
-    if corpus is not None:
-        part = corpus.split(model.config.data.val_fraction)[1]
-        held_out = part is not None
-        if part is None:
-            part = corpus.part(max(0, len(corpus.ids) - LAST), len(corpus.ids))
-            missing = "The run held no text out, so the network is shown the end of its training text."
+    texts = texts_of(model)
     return Finished(
         path=path,
         model=model,
@@ -101,12 +96,33 @@ def read(path: Path, *, device: str = "auto", fallback: bool = True, kernels: st
         samples=[] if run is None else logs.samples(run),
         baselines=None if run is None else baselines(run),
         environment={} if run is None else environment.read(run),
-        corpus=corpus,
-        part=part,
-        held_out=held_out,
-        missing=missing,
+        training=texts.training,
+        part=texts.part,
+        held_out=texts.held_out,
+        missing=texts.missing,
         row=row,
     )
+
+
+def texts_of(model: Model) -> Texts:
+    """Read the texts of a model's run again."""
+    data, training, held_out, missing = model.config.data, None, None, ""
+    try:
+        corpus = training_text(model)
+        shuffle = data.shuffle_documents
+        training, held_out = (
+            (corpus.whole, None) if data.val_files else corpus.split(data.val_fraction, shuffle=shuffle)
+        )
+    except TextError as error:
+        missing = str(error)
+    if data.val_files:
+        try:
+            return Texts(training, model.validation(), True, missing)
+        except TextError as error:
+            missing = str(error)
+    if held_out is not None or training is None:
+        return Texts(training, held_out, held_out is not None, missing)
+    return Texts(training, training.tail(LAST), False, missing or NOTHING_HELD_OUT)
 
 
 def directory_of(path: Path) -> Path | None:
@@ -114,7 +130,7 @@ def directory_of(path: Path) -> Path | None:
     if path.is_dir():
         return path
     folder = path.absolute().parent
-    return folder.parent if folder.name == "checkpoints" else None
+    return folder.parent if folder.name == CHECKPOINTS else None
 
 
 def before_training(model: Model, path: Path) -> Model:

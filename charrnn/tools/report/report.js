@@ -24,6 +24,7 @@ const Report = (() => {
       ["Steps", s.steps < s.planned ? `${count(s.steps)} of ${count(s.planned)}` : count(s.steps)],
       ["Best at step", count(s.best_step)], ["Sweeps over the text", s.sweeps === null ? "–" : number(s.sweeps, 1)],
     ];
+    if (s.test_loss !== null) facts.splice(4, 0, ["Loss on the test text", number(s.test_loss)]);
     if (s.started_from) facts.push(["Began with the weights of", harmless(s.started_from)]);
     const worst = Math.max(...s.baselines.map((b) => b.loss));
     return [
@@ -34,7 +35,7 @@ const Report = (() => {
             el("span", {}, `${number(s.bits_per_char)} bits per character`),
             s.bits_per_byte === null ? null : el("span", {}, `${number(s.bits_per_byte)} bits per byte`),
             s.perplexity === null ? null : el("span", {}, `perplexity ${number(s.perplexity, 2)}`)),
-          el("p", { class: "verdict" }, s.sentence),
+          s.sentences.map((line) => el("p", { class: "verdict" }, harmless(line))),
           el("p", { class: "flag" }, el("i", { class: s.overfitting.kind }), el("span", {}, s.overfitting.text)),
           el("p", { class: "flag" }, el("i", { class: s.guard.startsWith("No") ? "good" : "bad" }), el("span", {}, s.guard))),
         el("div", {},

@@ -21,7 +21,7 @@ def samples(run: Finished) -> list[dict[str, Any]]:
     Positions count characters. In an unknown Unicode form they would not fit, so only known characters are searched.
     """
     shown = [(step, text[:LONGEST]) for step, text in thinned(run.samples, MOST)]
-    part, vocabulary = run.training_part, run.model.vocabulary
+    part, vocabulary = run.training, run.model.vocabulary
     found: list[dict[str, Any] | None] = [None] * len(shown)
     known = [i for i, (_, text) in enumerate(shown) if not vocabulary.unknown_count(text)]
     if part is not None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from charrnn.evaluation import verdict
-from charrnn.text import Part, Vocabulary
+from charrnn.evaluation.verdict import Course, Losses, conclusion, rise
 from charrnn.tools.compare import VAL_LOSS
 from charrnn.tools.report.curves import rounded
 from charrnn.tools.report.finished import Finished, Metrics
 
-RISE = 0.01
-"""The share of the best validation loss by which the last one must be above it to count as overfitting."""
 FALL = 0.005
 """The share by which the last quarter of the evaluations must lower the best loss to count as still improving."""
 
@@ -23,15 +19,17 @@ def summary(run: Finished) -> dict[str, Any]:
     """Return the numbers and sentences of the verdict. Losses are in nats; None for a number that is missing."""
     model, config = run.model, run.model.config
     loss = run.row.losses[VAL_LOSS]
-    per_char = None if run.part is None else bytes_per_character(run.part, model.vocabulary)
+    course = course_of(run)
+    tested = [m["test_loss"] for m in run.metrics if m["event"] == "test"]
     trained = max([run.row.steps, model.step])
     return {
         "loss": loss,
         "bits_per_char": None if loss is None else loss / math.log(2),
-        "bits_per_byte": None if loss is None or per_char is None else loss / math.log(2) / per_char,
+        "bits_per_byte": bits_per_byte(run, loss),
+        "test_loss": tested[-1] if tested else None,
         "perplexity": None if loss is None or loss > 50 else math.exp(loss),
-        "sentence": sentence(run, loss),
-        "overfitting": overfitting(run.evaluations),
+        "sentences": sentences(run, course),
+        "overfitting": overfitting(course),
         "guard": guard(run.metrics),
         "baselines": ladder(run, loss),
         "best_step": model.step,
@@ -49,21 +47,39 @@ def summary(run: Finished) -> dict[str, Any]:
     }
 
 
-def bytes_per_character(part: Part, vocabulary: Vocabulary) -> float:
-    """Return the mean number of bytes of UTF-8 of a character."""
-    lengths = np.array([len(c.encode("utf-8", "surrogatepass")) for c in vocabulary.characters])
-    counts = np.bincount(part.ids, minlength=len(vocabulary))
-    return float((counts * lengths).sum() / counts.sum())
+def bits_per_byte(run: Finished, loss: float | None) -> float | None:
+    """Return the best loss in bits per byte: as recorded, else from the mean length of a character of the text."""
+    recorded = run.row.bits_per_byte.get(VAL_LOSS)
+    if loss is None or recorded is not None or run.part is None:
+        return recorded
+    return loss / math.log(2) * len(run.part.ids) / run.model.vocabulary.utf8_size(run.part.ids)
 
 
-def sentence(run: Finished, loss: float | None) -> str:
-    """Return how good the loss is, in words."""
-    if loss is None:
-        return f"No validation loss: {run.row.missing[VAL_LOSS]}."
+def course_of(run: Finished) -> Course | None:
+    """Return how the losses went; None without an evaluation of a trained network."""
+    fine_tuned = run.model.config.train.init_from != ""
+    evaluations = [Losses(e["step"], e["val_loss"], rounded(e.get("train_loss"))) for e in run.evaluations]
+    if not any(e.step or fine_tuned for e in evaluations):
+        return None
+    return Course(evaluations, run.row.steps, characters(run), fine_tuned)
+
+
+def characters(run: Finished) -> int:
+    """Return the length of the training split."""
+    if run.training is not None:
+        return len(run.training.ids)
+    data = run.model.config.data
+    return round(sum(run.model.vocabulary.counts) * (1 if data.val_files else 1 - data.val_fraction))
+
+
+def sentences(run: Finished, course: Course | None) -> list[str]:
+    """Return how good the loss is and what to do, in words, without the line about a loss that has risen."""
+    if course is None:
+        return [f"No validation loss: {run.row.missing.get(VAL_LOSS, 'nothing was evaluated')}."]
+    lines = [line for line in conclusion(course, run.baselines) if not course.risen or line != rise(course)]
     if run.baselines is None:
-        return "The run has no baselines to compare its loss with."
-    text = verdict.verdict(loss, run.baselines)
-    return text[0].upper() + text[1:] + "."
+        lines.append("the run has no baselines to compare its loss with")
+    return [line[0].upper() + line[1:] + "." for line in lines]
 
 
 def ladder(run: Finished, loss: float | None) -> list[dict[str, Any]]:
@@ -77,26 +93,22 @@ def ladder(run: Finished, loss: float | None) -> list[dict[str, Any]]:
     return sorted(steps, key=lambda step: -step["loss"])
 
 
-def overfitting(evaluations: Metrics) -> dict[str, str]:
-    """Return whether the run overfits as {kind: good, bad or none, text}, from the course of its validation loss."""
-    if len(evaluations) < 2:
+def overfitting(course: Course | None) -> dict[str, str]:
+    """Return whether the run overfits as {kind: good, bad or none, text}, from the course of its losses."""
+    if course is None or len(course.evaluations) < 2:
         return {"kind": "none", "text": "Too few evaluations to see whether it overfits."}
-    losses = [e["val_loss"] for e in evaluations]
-    steps = [e["step"] for e in evaluations]
-    best = losses.index(min(losses))
-    rise = losses[-1] - losses[best]
-    gap = ""
-    training = rounded(evaluations[-1].get("train_loss"))
-    if training is not None:
-        side = "above" if losses[-1] > training else "below"
-        gap = f" At the end it is {abs(losses[-1] - training):.3f} {side} the training loss without dropout."
-    if rise > RISE * losses[best]:
-        text = f"It overfits: the validation loss was lowest at step {steps[best]:,} and rose by {rise:.3f} since."
-        return {"kind": "bad", "text": text + gap}
+    if course.risen:
+        line = rise(course)
+        return {"kind": "bad", "text": line[0].upper() + line[1:] + "."}
+    last, losses = course.evaluations[-1], [e.validation for e in course.evaluations]
     earlier = min(losses[: max(1, len(losses) * 3 // 4)])
-    if earlier - losses[best] > FALL * earlier:
-        return {"kind": "good", "text": "No overfitting: the validation loss was still falling at the end." + gap}
-    return {"kind": "good", "text": "No overfitting: the validation loss is flat at the end." + gap}
+    how = "was still falling" if earlier - min(losses) > FALL * earlier else "is flat"
+    text = f"No sign of overfitting: the validation loss {how} at the end."
+    if last.training is None:
+        return {"kind": "good", "text": text}
+    gap = last.validation - last.training
+    side = "above" if gap > 0 else "below"
+    return {"kind": "good", "text": f"{text} It is {abs(gap):.3f} {side} the training loss without dropout."}
 
 
 def guard(metrics: Metrics) -> str:
@@ -113,6 +125,5 @@ def sweeps(run: Finished, steps: int) -> float | None:
     recorded = [value for m in run.metrics if (value := rounded(m.get("sweeps"))) is not None]
     if recorded:
         return recorded[-1]
-    train, data = run.model.config.train, run.model.config.data
-    characters = sum(run.model.vocabulary.counts) * (1 - data.val_fraction)
-    return steps * train.batch_size * train.seq_length / characters if characters else None
+    train, length = run.model.config.train, characters(run)
+    return steps * train.batch_size * train.seq_length / length if length else None
