@@ -28,7 +28,7 @@ def gradient(run: Finished) -> dict[str, Any] | None:
     texts = None if run.part is None else stretches(run.part)
     if texts is None:
         return None
-    begun = "with the weights of another run" if run.model.config.train.init_from else "as initialised"
+    begun = "with the weights of another run" if run.model.config.train.init_from else "as initialized"
     return {
         "trained": norms(run.model, texts),
         "first": norms(run.first, texts),

@@ -9,7 +9,10 @@ from charrnn import config
 from charrnn.run_files import CONFIG
 from charrnn.tools.report.finished import Finished, directory_of
 
-NOT_COMPARED = {"data.files", "train.init_sha256", "train.device", "train.shards", "model.start_symbol"}
+NOT_COMPARED = {
+    *("data.files", "data.shuffle_documents", "model.start_symbol"),
+    *("train.init_sha256", "train.device", "train.shards"),
+}
 """The text, and keys that every run sets by itself, from the text and the machine."""
 
 
