@@ -81,16 +81,21 @@ const Report = (() => {
     function losses() {
       return runs.flatMap((run) => {
         const { train, eval: evals, dropout } = run.curves;
-        const named = (what) => (one ? what : `${harmless(run.name)}, ${what}`);
-        const training = dropout ? "training, with dropout" : "training";
-        const colors = one ? { val: 1, train: 2 } : { val: run.color, train: run.color };
+        const single = zip(train[axis], train.loss), mean = zip(train[axis], train.smooth_loss);
+        const without = zip(evals[axis], evals.train_loss), validation = zip(evals[axis], evals.val_loss);
+        if (!one) {
+          return [
+            { name: `${harmless(run.name)}, training`, color: run.color, dashed: true, points: without.length ? without : mean },
+            { name: `${harmless(run.name)}, validation`, color: run.color, points: validation },
+          ];
+        }
         return [
-          one ? { name: "training, single steps", color: 2, faint: true, points: zip(train[axis], train.loss) } : null,
-          { name: named(training), color: colors.train, dashed: !one, faint: !one, points: zip(train[axis], train.smooth_loss) },
-          { name: named("training, without dropout"), color: one ? 3 : colors.train, dashed: true, points: zip(evals[axis], evals.train_loss) },
-          { name: named("validation"), color: colors.val, points: zip(evals[axis], evals.val_loss) },
-        ].filter((s) => s && s.points.length);
-      });
+          { name: "training, single steps", color: 2, faint: true, points: single },
+          { name: dropout ? "training, with dropout" : "training", color: 2, points: mean },
+          { name: "training, without dropout", color: 3, dashed: true, points: without },
+          { name: "validation", color: 1, points: validation },
+        ];
+      }).filter((s) => s.points.length);
     }
     const marks = runs[0].sameText ? runs[0].curves.baselines.map((b) => ({ y: b.loss, name: b.name })) : [];
     const low = Math.min(...runs.flatMap((run) => run.curves.eval.val_loss.filter((v) => v !== null)));
@@ -118,7 +123,7 @@ const Report = (() => {
     return [
       el("div", { class: "row", style: { "margin-bottom": "0.75rem" } },
         el("span", { class: "soft small" }, "Axis"), el("div", { class: "segments", role: "group", "aria-label": "Axis of the curves" }, buttons)),
-      one ? null : el("p", { class: "small soft", style: { margin: "0" } }, "Solid: validation. Dashed: training."),
+      one ? null : el("p", { class: "small soft", style: { margin: "0" } }, "Solid: validation. Dashed: training, without dropout where that was measured."),
       one ? null : Page.legend(runs.map((run) => ({ name: harmless(run.name), color: run.color }))),
       main.node,
       el("div", { class: "three" }, small.map((s) => s.node)),
