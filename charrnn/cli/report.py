@@ -50,7 +50,7 @@ def report_command(
         raise ConfigError(f"cannot write {output}: {error.strerror or error}") from None
     print_line(printable(f"{output} ({len(page) / 1000:,.0f} kB)"))
     if show and not webbrowser.open(output.absolute().as_uri()):
-        print_notice(f"no browser was found: open {output} yourself")
+        print_notice(f"there is no browser here: open {output} yourself")
 
 
 def collect(paths: list[str], options: dict[str, Any]) -> list[Collected]:
