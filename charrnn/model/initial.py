@@ -19,16 +19,24 @@ def initial_weights(network: Network, model: ModelConfig, rng: np.random.Generat
     neither explodes nor vanishes at the start. The other matrices are normal with variance 1 / rows, but the first
     layer's rows, of which each character selects one, have the standard deviation `model.input_std`.
 
+    A network that learns how documents begin reads the start symbol as a vector, too, of half this standard deviation:
+    `b_h` of the first layer, which is subtracted from the characters' rows, so that these are read as without it. From
+    zero, where all states are zero after the symbol, the network learns much later how documents begin.
+
     `min-char-rnn`: normal times 0.01, drawn in the order and in the shapes (out, in) of min-char-rnn, for any cell.
 
-    Biases are zero, but those of forget gates are `model.forget_bias`: with 1 a new network remembers (Gers et al.,
-    2000; Jozefowicz et al., 2015).
+    Other biases are zero, but those of forget gates are `model.forget_bias`: with 1 a new network remembers (Gers et
+    al., 2000; Jozefowicz et al., 2015).
     """
     H = model.hidden_size
     weights = {name: initial_weight(name, shape, model, rng) for name, shape in network.layout.shapes}
+    if network.start_symbol and model.init == "orthogonal":
+        start_symbol = rng.standard_normal(weights["layer0.b_h"].shape) * model.input_std / 2
+        weights["layer0.b_h"] += start_symbol
+        weights["layer0.W_xh"] -= start_symbol
     for layer in range(network.num_layers):
         for gate in network.cell.FORGET_GATES:
-            weights[f"layer{layer}.b_h"][gate * H : (gate + 1) * H] = model.forget_bias
+            weights[f"layer{layer}.b_h"][gate * H : (gate + 1) * H] += model.forget_bias
     return weights
 
 
