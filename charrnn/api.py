@@ -401,22 +401,16 @@ class Model:
         If the model was loaded, the text is read again. Raises `TextError` if it is unknown, has changed or cannot be
         read, or if there is no validation split.
         """
-        data, run = self.config.data, self.source.parent.parent if self.source else None
+        data = self.config.data
         if data.val_files:
-            return self.val_part(run)
-        if self.corpus is None and not self.sha256:
-            raise TextError("the text that these weights were trained on is unknown: name a text to evaluate")
-        if data.val_fraction == 0:
+            return self.val_part(self.source.parent.parent if self.source else None)
+        if data.val_fraction == 0 and self.training_text_hash():
             raise TextError("the run has no validation split: name a text to evaluate")
         try:
-            corpus = self.corpus or own_text(run, data.files, data, sum(self.vocabulary.counts))
+            corpus = training_text(self)
         except TextError as error:
             raise TextError(f"{error}: name a text to evaluate") from None
-        if corpus.sha256 != self.training_text_hash():
-            raise TextError(f"{corpus.name} is not the text that the run was trained on: name a text to evaluate")
-        part = texts.with_vocabulary(corpus, self.vocabulary).split(data.val_fraction, shuffle=data.shuffle_documents)[
-            1
-        ]
+        part = corpus.split(data.val_fraction, shuffle=data.shuffle_documents)[1]
         if part is None:
             raise TextError(f"{corpus.name} is too short for a validation split: name a text to evaluate")
         return part
@@ -432,6 +426,21 @@ class Model:
         if not set(corpus.vocabulary.characters) <= set(self.vocabulary.characters):
             raise TextError(f"{corpus.name} has characters that the network never saw: the checkpoint is damaged")
         return texts.in_vocabulary(corpus, self.vocabulary.characters).whole
+
+
+def training_text(model: Model) -> Corpus:
+    """Return the text that a run was given to train on, in the model's vocabulary.
+
+    It is read again if the model was loaded. Raises `TextError` if it is unknown, has changed or cannot be read.
+    """
+    if model.corpus is None and not model.sha256:
+        raise TextError("the text that these weights were trained on is unknown")
+    run = model.source.parent.parent if model.source else None
+    data, characters = model.config.data, sum(model.vocabulary.counts)
+    corpus = model.corpus or own_text(run, data.files, data, characters)
+    if corpus.sha256 != model.training_text_hash():
+        raise TextError(f"{corpus.name} is not the text that the run was trained on")
+    return texts.with_vocabulary(corpus, model.vocabulary)
 
 
 def last_document(model: Model, ids: Ids) -> Ids:

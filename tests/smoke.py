@@ -87,13 +87,16 @@ def losses() -> None:
 
 
 def tools() -> None:
-    """`devices`, `gradcheck`, `tune` and `cache` work."""
+    """`devices`, `gradcheck`, `tune`, `cache` and `report`, with its style and script, work."""
     lines = dict(line.split(maxsplit=1) for line in charrnn("devices")[0].decode("ascii").splitlines())
     assert lines["python"].startswith(platform.python_version())
     assert len(charrnn("gradcheck", "--device=cpu", "--layers=1", "--cell=gru")[0].splitlines()) == 6
     words = ["english.txt", *SMALL[2:], "--device=cpu", "--seconds=1", "--json", "--write=tuned.toml"]
     assert json.loads(charrnn("tune", *words)[0])["best"]["shards"] >= 1
     assert b"shards" in Path("tuned.toml").read_bytes()
+    charrnn("report", "whole", "parts", "-o", "page.html")
+    page = Path("page.html").read_text("utf-8")
+    assert all(part in page for part in ("<title>whole, parts: ", ".passage {", "const Page", "const Report"))
     assert charrnn("cache")[0].decode().splitlines()[-1] == "total: 0 texts, 0.0 MB"
 
 

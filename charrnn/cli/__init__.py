@@ -18,6 +18,7 @@ from charrnn.cli.eval import eval_command
 from charrnn.cli.gradcheck import gradcheck_command
 from charrnn.cli.options import examples
 from charrnn.cli.output import discard_output, print_line, print_notice
+from charrnn.cli.report import report_command
 from charrnn.cli.sample import sample_command
 from charrnn.cli.score import score_command
 from charrnn.cli.train import train_command
@@ -74,6 +75,7 @@ for command in (
     eval_command,
     score_command,
     compare_command,
+    report_command,
     tune_command,
     cache_command,
     devices_command,

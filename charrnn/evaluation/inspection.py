@@ -141,32 +141,62 @@ def loss_and_grad(
         nats=surprises,
         grads={name: finite(to_host(array).copy()) for name, array in grads.items()},
         state={name: array[-1] for name, array in states_of(network, work).items()},
-        dhidden=None if from_output is None else hidden_gradient(network, params, inputs, from_output, work),
+        dhidden=None if from_output is None else hidden_gradient(network, params, inputs, from_output, work)[:, 0],
     )
 
 
-def hidden_gradient(network: Network, params: Views, inputs: Ids, from_above: HostArray, work: Workspace) -> HostArray:
-    """Return dL/dh (T, L, H) after the backward pass, which leaves only the gradients by the gates' inputs.
+def last_loss_gradient(network: Network, params: Views, ids: HostArray) -> HostArray:
+    """Return d loss / dh (T, B, L, H) of B texts from a zero state, where the loss is the last surprise of each.
 
-    h[t] reaches the loss through the layer above, `from_above` (T, H) for the last layer; through the gates of step
-    t+1; and in a GRU through h[t+1] itself.
+    Waits for the device.
+
+    Args:
+        network: the shape of the network.
+        params: its weights.
+        ids: (T+1, B) the texts.
     """
-    to_host, result = network.backend.to_host, network_shape(network, len(inputs))
+    backend, (T, B) = network.backend, (len(ids) - 1, ids.shape[1])
+    chunk = Chunk(backend.host_indices(ids[:-1].reshape(-1)), backend.host_indices(ids[-1]))
+    work, grads = Workspace(network, T, B), network.views(backend.zeros((network.layout.size,), network.dtype))
+    logits = backend.empty((B, network.vocab_size), network.dtype)
+    with one_thread, backend.quiet():
+        prepare(network, params, work)
+        outputs = forward(network, params, chunk.inputs, None, network.zero_state(B), work)[-B:, :]
+        project(network, params, outputs, out=logits)
+        _, sums = cross_entropy(logits, chunk.targets, backend=backend)
+        dlogits = cross_entropy_backward(logits, sums, chunk.targets, 1.0, backend=backend)
+        work.dhidden[...] = 0.0
+        project_backward(network, params, grads, outputs, dlogits, ones=work.ones[:, :B], out=work.dhidden[-B:, :])
+        from_output = backend.to_host(work.dhidden).copy()  # sync
+        backward(network, params, grads, chunk, work)
+    return finite(hidden_gradient(network, params, ids[:-1].reshape(-1), from_output, work))
+
+
+def hidden_gradient(network: Network, params: Views, inputs: Ids, from_above: HostArray, work: Workspace) -> HostArray:
+    """Return dL/dh (T, B, L, H) after the backward pass, which leaves only the gradients by the gates' inputs.
+
+    h[t] reaches the loss through the layer above, `from_above` (T·B, H) for the last layer; through the gates of step
+    t+1; and in a GRU through h[t+1] itself. The T·B ids `inputs` are time-major.
+    """
+    to_host, shape = network.backend.to_host, (work.T, work.B, network.hidden_size)
+    result = np.zeros((work.T, work.B, network.num_layers, network.hidden_size), network.dtype)
     weights = {name: to_host(array) for name, array in params.items()}
     for i in reversed(range(network.num_layers)):
         layer, W_hh = work.layers[i], weights[f"layer{i}.W_hh"]
-        through_gates = to_host(layer.z_hidden) @ W_hh.T  # dL/dh[t-1] through the gates of step t
-        kept = update_gates(weights, i, inputs, work, network) if network.cell.NAME == "gru" else None
-        dh = result[:, i, :]
-        dh[...] = from_above
-        for t in range(len(inputs) - 2, -1, -1):
+        through_gates = (to_host(layer.z_hidden) @ W_hh.T).reshape(shape)  # dL/dh[t-1] through the gates of step t
+        kept = None
+        if network.cell.NAME == "gru":
+            kept = update_gates(weights, i, inputs, work, network).reshape(shape)
+        dh = result[:, :, i, :]
+        dh[...] = from_above.reshape(shape)
+        for t in range(work.T - 2, -1, -1):
             dh[t] += through_gates[t + 1] + (0 if kept is None else kept[t + 1] * dh[t + 1])
         from_above = to_host(layer.z) @ weights[f"layer{i}.W_xh"].T
     return result
 
 
 def update_gates(weights: HostArrays, layer: int, inputs: Ids, work: Workspace, network: Network) -> HostArray:
-    """Return the values (T, H) of a GRU's update gates y, the share of h[t-1] in h[t]."""
+    """Return the values (T·B, H) of a GRU's update gates y, the share of h[t-1] in h[t]."""
     to_host, H = network.backend.to_host, network.hidden_size
     gate = slice(H, 2 * H)  # the order of the gates is r, y, n
     W_xh = weights[f"layer{layer}.W_xh"][:, gate]

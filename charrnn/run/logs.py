@@ -18,8 +18,10 @@ from charrnn.errors import CheckpointError
 from charrnn.run_files import METRICS, SAMPLES
 
 REMOVED = re.compile(rb"\((\d{1,18}) bytes of earlier samples are gone: log\.keep_samples\)\n\n")
-HEADER = re.compile(rb"^--- step \d+ ---$", re.MULTILINE)
+HEADER = re.compile(rb"^--- step (\d{1,18}) ---$", re.MULTILINE)
 """The first line of a sample. `Sampled.entry` changes lines of a text that look like it."""
+QUOTED = re.compile(r"^>(>*--- step [0-9]+ ---)$", re.MULTILINE)
+"""A line that `Sampled.entry` changed."""
 REQUIRED = {"train": "chars_per_second", "eval": "val_loss", "test": "test_loss"}
 """The number that a metric of each kind must have, besides `step` and `seconds`."""
 
@@ -43,6 +45,16 @@ def cut(run: Path, resumed: Meta | None) -> None:
     checkpoint.write_atomically(run / METRICS, b"".join(earlier))
     removed, samples = split_samples(read(run, SAMPLES))
     write_samples(run, min(removed, size), samples[: max(0, size - removed)])
+
+
+def samples(run: Path) -> list[tuple[int, str]]:
+    """Return (step, text) of each sample that is kept, oldest first."""
+    _, content = split_samples(read(run, SAMPLES))
+    headers = list(HEADER.finditer(content))
+    bounds = [*(header.start() for header in headers), len(content)]
+    texts = [content[h.end() + 1 : end].decode("utf-8", "replace") for h, end in zip(headers, bounds[1:], strict=True)]
+    steps = [int(header[1]) for header in headers]
+    return [(step, QUOTED.sub(r"\1", text.removesuffix("\n\n"))) for step, text in zip(steps, texts, strict=True)]
 
 
 def prune(run: Path, keep: int) -> None:

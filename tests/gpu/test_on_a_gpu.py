@@ -23,6 +23,7 @@ from charrnn.backend.kernels import loader
 from charrnn.backend.kernels.loader import Recurrence
 from charrnn.errors import DeviceError
 from charrnn.model.cells import CELLS
+from charrnn.tools.report import collect, read
 
 pytestmark = pytest.mark.gpu
 
@@ -156,3 +157,15 @@ def test_a_memory_limit_holds(device: CupyBackend, text: str) -> None:
         charrnn.train(text, settings=settings | {"train.batch_size": 40}, fallback=False)
     charrnn.train(text, settings=settings | {"train.batch_size": 2}, fallback=False)
     assert pool.total_bytes() <= 1_000_000
+
+
+def test_the_report_is_that_of_the_cpu(device: CupyBackend, corpus: Path, tmp_path: Path, cell: str) -> None:
+    """Surprises, states and gradients through time are those that the CPU computes."""
+    settings = SMALL | {"model.cell": cell, "model.num_layers": 2, "train.device": "cpu"}
+    charrnn.train(files=[corpus], settings=settings, out=tmp_path / "r")
+    on_cpu, on_gpu = (collect(read(tmp_path / "r", device=name)).values for name in ("cpu", device.name))
+    assert on_gpu["surprise"]["nats"] == pytest.approx(on_cpu["surprise"]["nats"], abs=2e-3)
+    assert on_gpu["neurons"]["means"] == [pytest.approx(means, abs=2e-3) for means in on_cpu["neurons"]["means"]]
+    for key in ("trained", "first"):
+        for layer in range(2):
+            assert on_gpu["gradient"][key][layer][:20] == pytest.approx(on_cpu["gradient"][key][layer][:20], rel=1e-2)
