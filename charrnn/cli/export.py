@@ -50,7 +50,7 @@ def export_command(run: Path, file: str, checkpoint: str, half: bool) -> None:
     elif suffix == ".onnx":
         write_file(path, export.onnx_model(model))
     else:
-        write_file(path, export.playground(model, export.facts_of(model, run), half=half).encode())
+        write_file(path, export.playground_page(model, export.facts_of(model, run), half=half).encode())
     print_line(f"{file}: {size(path)}")
 
 

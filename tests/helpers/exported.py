@@ -44,7 +44,7 @@ def random_state(model: Model, B: int) -> Arrays:
 
 
 def logits_and_state(model: Model, ids: np.ndarray[Any, Any], state: Arrays) -> tuple[np.ndarray[Any, Any], Arrays]:
-    """Return the logits (T, B, V) after each of `ids` (T, B), and the state after the last, as charrnn computes them."""
+    """Return what charrnn computes: the logits (T, B, V) after each of `ids` (T, B), and the state after the last."""
     (T, B), network = ids.shape, model.network
     work, after = Workspace(network, T, B), {name: np.empty_like(array) for name, array in state.items()}
     prepare(network, model.params, work)

@@ -28,7 +28,9 @@ def facts(sample: str) -> Facts:
 
 def blocks(folder: Path) -> list[str]:
     """Return the Python code in the card of a folder."""
-    return re.findall(r"^(`{3,})python\n(.*?)\n\1$", (folder / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^(`{3,})python\n(.*?)\n\1$", (folder / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("block", [0, 1], ids=["numpy", "torch"])

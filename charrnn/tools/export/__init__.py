@@ -3,5 +3,6 @@
 from charrnn.tools.export.facts import Facts, facts_of
 from charrnn.tools.export.hub import write_folder
 from charrnn.tools.export.onnx_file import onnx_model
+from charrnn.tools.export.playground import playground_page
 
-__all__ = ["Facts", "facts_of", "onnx_model", "write_folder"]
+__all__ = ["Facts", "facts_of", "onnx_model", "playground_page", "write_folder"]
