@@ -88,7 +88,7 @@ def test_half() -> None:
 @pytest.mark.parametrize("options", [{}, {"separator": "\n"}, {"separator": "\n\n"}], ids=str)
 def test_greedy_text(cell: str, options: dict[str, Any]) -> None:
     """The text of temperature 0 is that of `Model.sample`; without a prompt it ends where a document does."""
-    model = random_model(cell, 2, scale=1.0, **options)
+    model = random_model(cell, 3, scale=2.0, **options)
     body = """
         const settings = { ...Network.PLAIN, temperature: 0, seed: 1, length: 150 };
         return cases.map(([prompt, stops]) => Network.sample(net, prompt, { ...settings, stops }));
