@@ -104,7 +104,7 @@ class Model:
         model, steps = self.config.model, self.config.train.steps
         documents = repr(self.config.data.document_separator) if self.config.data.document_separator else ""
         rows = {
-            "network": f"{model.cell}, {model.num_layers} x {model.hidden_size}, {model.dtype}",
+            "network": f"{model.shape}, {model.dtype}",
             "parameters": f"{self.network.layout.parameters:,}",
             "characters": f"{len(self.vocabulary):,}: {notebook.shortened(self.vocabulary.characters)}",
             "steps": f"{self.step:,} of {steps:,}" if self.step < steps else f"{self.step:,}",

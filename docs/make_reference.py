@@ -96,10 +96,9 @@ def presets(_: str) -> str:
     for name in config.presets():
         c = config.build(config.read(name))
         m, t, o = c.model, c.train, c.optimizer
-        shape = f"{m.cell}, {m.num_layers} x {m.hidden_size}"
         dropouts = " / ".join(f"{value:g}" for value in (m.dropout, m.input_dropout, m.recurrent_dropout))
         rate = f"{o.name} {o.learning_rate:g}, {o.schedule}"
-        rows.append((f"`{name}`", shape, f"{t.batch_size} x {t.seq_length}", dropouts, rate, f"{t.steps:,}"))
+        rows.append((f"`{name}`", m.shape, f"{t.batch_size} x {t.seq_length}", dropouts, rate, f"{t.steps:,}"))
     head = (
         "preset",
         "network",

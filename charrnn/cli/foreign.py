@@ -28,6 +28,9 @@ KEYS = {
     "model.hidden_size": "hidden hiddens hidden-dim hidden-units hidden-layer-size n-hidden num-hidden nhid hid-size "
     "rnn-size lstm-size state-size units num-units n-units n-embd hidden-sizes neurons",
     "model.num_layers": "layers n-layers nlayers n-layer num-layer rnn-layers depth",
+    "model.embedding_size": "emsize embed embed-size embed-dim embedding-dim emb-size emb-dim dim-embeddings "
+    "embeddings wordvec-size",
+    "model.tie_weights": "tied tie weight-tying tie-embeddings",
     "model.cell": "model model-type rnn-type cell-type rnn arch architecture type lstm gru",
     "model.dtype": "double float64 fp64 float32",
     "train.batch_size": "batch bs batchsize n-batch mini-batch-size train-batch-size num-streams",

@@ -14,19 +14,29 @@ MOST_LAYERS = 4
 @click.command(
     "gradcheck",
     short_help="Compare the gradients with finite differences.",
-    epilog=examples("charrnn gradcheck", "charrnn gradcheck --cell lstm --device cuda"),
+    epilog=examples("charrnn gradcheck", "charrnn gradcheck --cell lstm --embedding --device cuda"),
 )
 @device_option
 @fallback_option
 @kernels_option
 @click.option("--cell", default="rnn", show_default=True, help="Check the rnn, gru or lstm cell.")
 @click.option("--layers", type=click.IntRange(1, MOST_LAYERS), default=2, show_default=True, help="Number of layers.")
+@click.option("--embedding", is_flag=True, help="Check a network with an embedding of the characters.")
+@click.option("--tie-weights", is_flag=True, help="Check an embedding whose table the output layer uses, too.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the network and its text.")
 @click.option(
     "--tolerance", type=float, default=1e-6, show_default=True, help="The largest relative error that passes."
 )
 def gradcheck_command(
-    device: str, no_fallback: bool, kernels: str | None, cell: str, layers: int, seed: int, tolerance: float
+    device: str,
+    no_fallback: bool,
+    kernels: str | None,
+    cell: str,
+    layers: int,
+    embedding: bool,
+    tie_weights: bool,
+    seed: int,
+    tolerance: float,
 ) -> int:
     """Compare the gradients of backpropagation with finite differences, for each parameter of a small network.
 
@@ -34,7 +44,9 @@ def gradcheck_command(
     """
     from charrnn import backend, config, model, seeds
 
-    table = config.checked({"train": {"device": device}, "model": {"cell": cell, "num_layers": layers}}, "gradcheck")
+    shape = {"cell": cell, "num_layers": layers, "tie_weights": tie_weights}
+    shape["embedding_size"] = int(embedding or tie_weights)  # the sizes are those of `model.gradcheck`
+    table = config.checked({"train": {"device": device}, "model": shape}, "gradcheck")
     settings = config.build(table)
     choice = backend.choose(settings.train.device, fallback=not no_fallback, kernels=kernels or "auto")
     print_notice(choice.reason)

@@ -131,7 +131,7 @@ class Printer:
             print_notice(line)
         print_line(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
         print_line(
-            f"network: {model.cell}, {model.num_layers} x {model.hidden_size}, "
+            f"network: {model.shape}, "
             f"{network.layout.parameters:,} parameters, {model.dtype}, on {network.backend.name}"
         )
         if session.checkpoint is not None:

@@ -129,8 +129,7 @@ def introduce(plan: Plan, *, quiet: bool) -> None:
     corpus, model, train = plan.corpus, plan.settings.model, plan.settings.train
     print_line(f"corpus: {corpus.name}, {len(corpus.ids):,} characters, {len(corpus.vocabulary.used)} distinct")
     print_line(
-        f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.cell}, "
-        f"{model.num_layers} x {model.hidden_size}, {model.dtype}"
+        f"steps: {train.batch_size} streams of {train.seq_length} characters through {model.shape}, {model.dtype}"
     )
     print_line(f"machine: {backend.cores()} cores, {backend.blas()}")
 

@@ -31,7 +31,7 @@ STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
 ADDED_KEYS: Table = {
-    "model": {"start_symbol": False},
+    "model": {"start_symbol": False, "embedding_size": 0, "tie_weights": False},
     "data": {"jsonl": "", "csv": "", "val_files": (), "test_files": (), "shuffle_documents": False},
     "train": {"kernels": "auto"},
     "log": {"baselines": True},

@@ -70,6 +70,8 @@ class ModelConfig:
     cell: str = one_of("rnn", "rnn", "gru", "lstm")  # the kind of recurrent cell
     hidden_size: int = at_least(256, 1, 2**20)  # H, hidden units in each layer
     num_layers: int = at_least(1, 1, 100)  # layers of recurrent cells
+    embedding_size: int = at_least(0, 0, 2**20)  # E, the numbers that represent a character; 0: one-hot, no embedding
+    tie_weights: bool = False  # whether the output layer uses the table of the embedding, transposed
     dropout: float = fraction(0.1)  # the share of each layer's outputs that is dropped; one mask for each chunk
     input_dropout: float = fraction(0.0)  # the share of the input characters that is dropped; one mask for each chunk
     recurrent_dropout: float = fraction(0.0)  # the share of the recurrent weights that is dropped in a chunk
@@ -83,6 +85,13 @@ class ModelConfig:
     def has_dropout(self) -> bool:
         """Whether any kind of dropout is on."""
         return bool(self.input_dropout or self.dropout or self.recurrent_dropout)
+
+    @property
+    def shape(self) -> str:
+        """The cell and the sizes, for users."""
+        tied = ", tied" if self.tie_weights else ""
+        embedding = f", embedding {self.embedding_size}{tied}" if self.embedding_size else ""
+        return f"{self.cell}, {self.num_layers} x {self.hidden_size}{embedding}"
 
 
 @dataclass(frozen=True)

@@ -123,15 +123,16 @@ def loss_and_grad(
     chunk = Chunk(backend.host_indices(inputs), backend.host_indices(targets))
     work, grads = Workspace(network, T, 1), network.views(backend.zeros((network.layout.size,), network.dtype))
     logits = backend.empty((T, network.vocab_size), network.dtype)
+    embedded = backend.empty((T, network.embedding_size), network.dtype) if "output.W_he" in params else None
     with one_thread, backend.quiet():
         prepare(network, params, work)
         outputs = forward(network, params, chunk.inputs, None, before, work)
-        project(network, params, outputs, out=logits)
+        project(network, params, outputs, embedded=embedded, out=logits)
         nats, sums = cross_entropy(logits, chunk.targets, backend=backend)
         dlogits = cross_entropy_backward(logits, sums, chunk.targets, 1.0, backend=backend)
         backend.xp.multiply(dlogits, backend.from_host(weights[:, None], network.dtype), out=dlogits)
         ones = work.ones[:, :T]
-        project_backward(network, params, grads, outputs, dlogits, ones=ones, out=work.dhidden)
+        project_backward(network, params, grads, outputs, dlogits, ones=ones, embedded=embedded, out=work.dhidden)
         from_output = to_host(work.dhidden).copy() if hidden else None  # sync
         backward(network, params, grads, chunk, work)
     surprises = finite(to_host(nats))
@@ -202,7 +203,8 @@ def update_gates(weights: HostArrays, layer: int, inputs: Ids, work: Workspace, 
     if layer:
         from_input = to_host(work.layers[layer - 1].h) @ W_xh
     else:  # the row of "no character" is zero
-        from_input = np.concatenate([W_xh, np.zeros_like(W_xh[:1])])[inputs]
+        rows = weights["embedding.table"] @ W_xh if network.embedding_size else W_xh
+        from_input = np.concatenate([rows, np.zeros_like(rows[:1])])[inputs]
     h_before = to_host(work.layers[layer].h_before)
     a = from_input + weights[f"layer{layer}.b_h"][gate] + h_before @ weights[f"layer{layer}.W_hh"][:, gate]
     return (1 + np.tanh(a / 2)) / 2

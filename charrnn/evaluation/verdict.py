@@ -111,7 +111,7 @@ def conclusion(course: Course, baselines: Baselines | None) -> list[str]:
     if course.untrained is not None:
         limits |= {f"before training ({nats(course.untrained.validation)})": course.untrained.validation}
     missed = next((name for name, limit in limits.items() if LEARNED <= best.validation >= limit), None)
-    if missed is not None and (line := learned_by_heart(course, missed, max(limits.values()))):
+    if missed is not None and (line := learned_by_heart(course, missed, min(limits.values()))):
         return [line]
     lines = []
     longer = "" if course.risen else "raise --patience" if course.out_of_patience else "train longer"

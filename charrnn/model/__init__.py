@@ -4,7 +4,7 @@ from charrnn.model.bptt import Chunk, forward, loss_and_grad, next_state, prepar
 from charrnn.model.gradcheck import gradcheck
 from charrnn.model.initial import initial_weights
 from charrnn.model.layout import Layout
-from charrnn.model.network import Network, State, Views, Workspace, build, layout_of
+from charrnn.model.network import Network, State, Views, Workspace, build, character_axes, layout_of
 
 __all__ = [
     "Chunk",
@@ -14,6 +14,7 @@ __all__ = [
     "Views",
     "Workspace",
     "build",
+    "character_axes",
     "forward",
     "gradcheck",
     "initial_weights",

@@ -5,14 +5,14 @@ Where the parts of min-char-rnn.py are:
     chars, char_to_ix                        text/vocabulary.py
     Wxh, Whh, Why, bh, by                    model/initial.py; their names and shapes: model/network.py
     lossFun                                  `loss_and_grad`
-      xs[t][inputs[t]] = 1; dot(Wxh, xs[t])  `forward`: a one-hot product is a row of W_xh
+      xs[t][inputs[t]] = 1; dot(Wxh, xs[t])  `read_characters`: a one-hot product is a row of W_xh
       hs[t] = tanh(...)                      model/cells/rnn.py, `recurrence_forward`
       ys[t] = dot(Why, hs[t]) + by           `project`
       ps[t], loss                            `cross_entropy`
       dy = ps[t]; dy[targets[t]] -= 1        `cross_entropy_backward`
       dWhy, dby, dot(Why.T, dy)              `project_backward`
       dh, dhraw, dhnext                      model/cells/rnn.py, `recurrence_backward`
-      dbh, dWxh, dWhh                        `backward`
+      dbh, dWhh; dWxh                        `backward`; `read_characters_backward`
       np.clip(dparam, -5, 5)                 optim/rules.py, `clip`
     sample                                   sampling/generate.py
     p                                        text/streams.py, `Streams.chunk`
@@ -20,14 +20,15 @@ Where the parts of min-char-rnn.py are:
     while True, smooth_loss                  training/loop.py; one pass through it: training/step.py
     mem += dparam * dparam; param += ...     optim/rules.py, `Adagrad`
 
-Everything that can be is outside the loop over time. The input projection is a gather of rows for all T·B characters;
-the output projection and every weight gradient are single products over T·B rows. Only h @ W_hh and the elementwise
-part of the cell are inside it (`charrnn.model.cells`).
+Everything that can be is outside the loop over time. The input projection is a gather of rows for all T·B characters,
+with an embedding a gather and a product; the output projection and every weight gradient are single products over T·B
+rows. Only h @ W_hh and the elementwise part of the cell are inside it (`charrnn.model.cells`).
 
 The arrays that a pass writes are in a `Workspace` (model/network.py). The important ones, for each layer: `layer.z`
 (T·B, G·H), the projected input and later its gradient dz; `layer.h` and `layer.h_before` (T·B, H), h[t] and h[t-1];
-`layer.dropped` (T·B, H), h after dropout. For all layers: `work.table` (V+1, G·H), the rows of W_xh plus b_h;
-`work.dhidden` (T·B, H), the gradient by the output of the current layer; `work.logits` (rows, V).
+`layer.dropped` (T·B, H), h after dropout. For all layers: `work.table` (V+1, G·H), the rows of W_xh plus b_h, or
+(V+1, E), those of the embedding; `work.x` (T·B, E), the embedded characters and later their gradient; `work.dhidden`
+(T·B, H), the gradient by the output of the current layer; `work.logits` (rows, V).
 """
 
 from __future__ import annotations
@@ -104,9 +105,14 @@ def loss_and_grad(
 
 def prepare(network: Network, params: Views, work: Workspace) -> None:
     """Compute what depends on the weights alone. Call it before the first `forward`, and when the weights change."""
-    network.backend.xp.add(params["layer0.W_xh"], params["layer0.b_h"], out=work.table[: network.vocab_size, ...])
-    if work.dtable is not None:
-        work.table[network.vocab_size, ...] = params["layer0.b_h"]  # "no character" adds only the bias
+    V, W_xh, b_h = network.vocab_size, params["layer0.W_xh"], params["layer0.b_h"]
+    if network.embedding_size:
+        work.table[:V, ...] = params["embedding.table"]
+        work.table[V, ...] = 0.0  # "no character" is x = 0
+    else:
+        network.backend.xp.add(W_xh, b_h, out=work.table[:V, ...])
+        if work.dtable is not None:
+            work.table[V, ...] = b_h  # "no character" adds only the bias
     for i, layer in enumerate(work.layers):
         layer.tape.by_W.use(params[f"layer{i}.W_hh"])
         for name, gate in network.cell.BIASES.items():
@@ -135,11 +141,10 @@ def forward(
     """
     backend, recurrence, output = network.backend, network.backend.recurrence(network.cell), inputs
     for i, layer in enumerate(work.layers):
-        if i == 0:  # x is one-hot, so x @ W_xh + b_h is a row of the table
-            backend.take_rows(work.table, inputs, out=layer.z)
-        else:  # z = x @ W_xh + b_h
-            backend.matmul(output, params[f"layer{i}.W_xh"], out=layer.z)
-            backend.xp.add(layer.z, params[f"layer{i}.b_h"], out=layer.z)
+        if i == 0:
+            read_characters(network, params, inputs, work)
+        else:
+            project_input(network, params, i, output, out=layer.z)
         for name, first, last in layer.boundary_states:
             first[...] = last if state is None else state[name][i, ...]
         recurrence.recurrence_forward(layer.tape, keep, backend=backend)
@@ -154,6 +159,59 @@ def next_state(work: Workspace, *, out: State) -> None:
     for i, layer in enumerate(work.layers):
         for name, _, last in layer.boundary_states:
             out[name][i, ...] = last
+
+
+# -- input of a layer -------------------------------------------------------------------------------------------------
+
+
+def read_characters(network: Network, params: Views, inputs: Array, work: Workspace) -> None:
+    """Write the projected input z (T·B, G·H) of the first layer for ids (T·B,)."""
+    if work.x is None:  # x is one-hot, so x @ W_xh + b_h is a row of the table
+        network.backend.take_rows(work.table, inputs, out=work.layers[0].z)
+    else:
+        x = network.backend.take_rows(work.table, inputs, out=work.x)
+        project_input(network, params, 0, x, out=work.layers[0].z)
+
+
+def read_characters_backward(network: Network, params: Views, grads: Views, inputs: Array, work: Workspace) -> None:
+    """The adjoint of `read_characters`: from dz of the first layer compute the gradients of the weights that it uses.
+
+    With tied weights the gradient of the table is added to that of the output layer, which is in `grads` already.
+    """
+    backend, dz = network.backend, work.layers[0].z
+    name, rows = "layer0.W_xh", dz
+    if work.x is not None:
+        project_input_backward(network, params, grads, 0, work.x, dz, ones=work.ones, out=work.x)
+        name, rows = "embedding.table", work.x
+    # Each row of dz, or of dL/dx, belongs to the row of the table of its character.
+    dtable = grads[name] if work.dtable is None else work.dtable
+    backend.sum_rows(inputs, rows, out=dtable)
+    if work.x is None:  # db_h is the sum of all rows
+        backend.matmul(work.ones_of_dtable, dtable, out=grads["layer0.b_h"][None, :])
+    of_characters = dtable[: network.vocab_size, ...]  # without the row of "no character"
+    if network.tie_weights:
+        backend.xp.add(grads[name], of_characters, out=grads[name])
+    elif work.dtable is not None:
+        grads[name][...] = of_characters
+
+
+def project_input(network: Network, params: Views, i: int, x: Array, *, out: Array) -> None:
+    """Write z = x @ W_xh + b_h (T·B, G·H) of layer i into `out`; x is (T·B, H), of the first layer (T·B, E)."""
+    network.backend.matmul(x, params[f"layer{i}.W_xh"], out=out)
+    network.backend.xp.add(out, params[f"layer{i}.b_h"], out=out)
+
+
+def project_input_backward(
+    network: Network, params: Views, grads: Views, i: int, x: Array, dz: Array, *, ones: Array, out: Array
+) -> None:
+    """The adjoint of `project_input`: write the gradients of W_xh and b_h into `grads`, and dL/dx into `out`.
+
+    `ones` is (1, T·B); `out` may be `x`.
+    """
+    matmul = network.backend.matmul
+    matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])  # db_h = sum of dz
+    matmul(x.T, dz, out=grads[f"layer{i}.W_xh"])  # dW_xh = x.T @ dz
+    matmul(dz, params[f"layer{i}.W_xh"].T, out=out)  # dL/dx = dz @ W_xh.T
 
 
 # -- output layer and loss, a block of rows at a time -----------------------------------------------------------------
@@ -171,9 +229,11 @@ def output_loss_and_grad(
     for i, block in enumerate(work.blocks):
         h = hidden[block.rows, :]
         block_grads = work.block_grads if i else grads  # the first block writes the gradients, the others are added
-        logits = project(network, params, h, out=block.logits)
+        logits = project(network, params, h, embedded=block.embedded, out=block.logits)
         nats = nats_and_grad(logits, targets[block.rows], scale, backend=backend)  # logits become their gradient
-        project_backward(network, params, block_grads, h, logits, ones=block.ones, out=block.dhidden)
+        project_backward(
+            network, params, block_grads, h, logits, ones=block.ones, embedded=block.embedded, out=block.dhidden
+        )
         if i:
             for name, gradient in block_grads.items():
                 backend.xp.add(grads[name], gradient, out=grads[name])
@@ -181,23 +241,53 @@ def output_loss_and_grad(
     return sum(losses[1:], losses[0])
 
 
-def project(network: Network, params: Views, hidden: Array, *, out: Array) -> Array:
-    """Write the logits (N, V) of hidden states (N, H) into `out` and return it: h @ W_hy + b_y."""
-    network.backend.matmul(hidden, params["output.W_hy"], out=out)
+def project(network: Network, params: Views, hidden: Array, *, embedded: Array | None = None, out: Array) -> Array:
+    """Write the logits (N, V) of hidden states (N, H) into `out` and return it: h @ W_hy + b_y.
+
+    `embedded` (N, E) is overwritten with h @ W_he, if the network has these weights.
+    """
+    W_hy = output_weights(network, params)
+    network.backend.matmul(to_embedding(network, params, hidden, out=embedded), W_hy, out=out)
     return network.backend.xp.add(out, params["output.b_y"], out=out)
 
 
 def project_backward(
-    network: Network, params: Views, grads: Views, hidden: Array, dlogits: Array, *, ones: Array, out: Array
+    network: Network,
+    params: Views,
+    grads: Views,
+    hidden: Array,
+    dlogits: Array,
+    *,
+    ones: Array,
+    embedded: Array | None = None,
+    out: Array,
 ) -> None:
     """The adjoint of `project`: write the output layer's gradients into `grads` and dL/dh (N, H) into `out`.
 
-    `ones` is (1, N).
+    `ones` is (1, N). `embedded` is as `project` left it, and overwritten with its gradient.
     """
-    matmul = network.backend.matmul
-    matmul(hidden.T, dlogits, out=grads["output.W_hy"])  # dW_hy = h.T @ dy
+    matmul, W_hy = network.backend.matmul, output_weights(network, params)
     matmul(ones, dlogits, out=grads["output.b_y"][None, :])  # db_y = sum of dy
-    matmul(dlogits, params["output.W_hy"].T, out=out)  # dL/dh = dy @ W_hy.T
+    if not network.tie_weights:
+        matmul(hidden.T, dlogits, out=grads["output.W_hy"])  # dW_hy = h.T @ dy
+    else:  # W_hy = table.T, so dtable = dW_hy.T
+        matmul(dlogits.T, hidden if embedded is None else embedded, out=grads["embedding.table"])
+    if embedded is None:
+        matmul(dlogits, W_hy.T, out=out)  # dL/dh = dy @ W_hy.T
+    else:
+        de = network.backend.matmul(dlogits, W_hy.T, out=embedded)  # e = h @ W_he
+        matmul(hidden.T, de, out=grads["output.W_he"])
+        matmul(de, params["output.W_he"].T, out=out)
+
+
+def output_weights(network: Network, params: Views) -> Array:
+    """Return W_hy (H, V); with tied weights the transpose of the embedding's table, (E, V)."""
+    return params["embedding.table"].T if network.tie_weights else params["output.W_hy"]
+
+
+def to_embedding(network: Network, params: Views, hidden: Array, *, out: Array | None) -> Array:
+    """Return what `output_weights` multiply: hidden states (N, H), or h @ W_he (N, E) in `out` if it is not None."""
+    return hidden if out is None else network.backend.matmul(hidden, params["output.W_he"], out=out)
 
 
 def cross_entropy(logits: Array, targets: Array, *, backend: Backend) -> tuple[Array, Array]:
@@ -263,18 +353,11 @@ def backward(network: Network, params: Views, grads: Views, chunk: Chunk, work: 
         for name, gate in network.cell.BIASES.items():
             backend.column_sums(dz_hidden[:, gate * H : (gate + 1) * H], ones=ones, out=grads[f"layer{i}.{name}"])
         if i == 0:
-            # dW_xh: each row of dz belongs to the row of W_xh of its character; db_h is the sum of them all.
-            dtable = grads["layer0.W_xh"] if work.dtable is None else work.dtable
-            backend.sum_rows(chunk.inputs, dz, out=dtable)
-            backend.matmul(work.ones_of_dtable, dtable, out=grads["layer0.b_h"][None, :])
-            if work.dtable is not None:  # without the row of "no character"
-                grads["layer0.W_xh"][...] = dtable[: network.vocab_size, ...]
+            read_characters_backward(network, params, grads, chunk.inputs, work)
         else:
             below = work.layers[i - 1]
             x = below.h if masks is None else below.dropped
-            backend.matmul(ones, dz, out=grads[f"layer{i}.b_h"][None, :])  # db_h = sum of dz
-            backend.matmul(x.T, dz, out=grads[f"layer{i}.W_xh"])  # dW_xh = x.T @ dz
-            backend.matmul(dz, params[f"layer{i}.W_xh"].T, out=work.dhidden)  # dL/dx = dz @ W_xh.T, for the layer below
+            project_input_backward(network, params, grads, i, x, dz, ones=ones, out=work.dhidden)  # for the layer below
 
 
 # -- without gradients -------------------------------------------------------------------------------------------------
@@ -292,6 +375,7 @@ def surprise(network: Network, params: Views, hidden: Array, targets: Array, wor
     """
     parts = []
     for block in work.blocks:
-        logits = project(network, params, hidden[block.rows, :], out=block.logits)
+        h = hidden[block.rows, :]
+        logits = project(network, params, h, embedded=block.embedded, out=block.logits)
         parts.append(cross_entropy(logits, targets[block.rows], backend=network.backend)[0])
     return network.backend.xp.concat(parts) if len(parts) > 1 else parts[0]

@@ -14,7 +14,7 @@ from charrnn.model.network import Workspace, build
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-V, H, T, B = 11, 7, 5, 3
+V, H, E, T, B = 11, 7, 4, 5, 3
 STEP = 1e-3
 STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 """Fourth-order central difference: f'(x) = sum of weight * f(x + n * STEP) / STEP, with an error of about 1e-12."""
@@ -28,12 +28,15 @@ def gradcheck(model: ModelConfig, backend: Backend, rng: Generator, checked: int
     The chunk has T > 1, B > 1, an initial state that is not zero, and a stream whose state is reset inside it.
 
     Args:
-        model: the cell and the number of layers; the sizes are the small ones of this module.
+        model: the cell, the number of layers, whether there is an embedding, whether its size is that of the hidden
+            state, and whether weights are tied; the sizes are the small ones of this module.
         backend: where to compute.
         rng: draws the weights and the chunk.
         checked: how many elements of each parameter to check.
     """
-    network = build(replace(model, hidden_size=H, dtype="float64"), V, backend)
+    embedding_size = H if model.embedding_size == model.hidden_size else E if model.embedding_size else 0
+    model = replace(model, hidden_size=H, embedding_size=embedding_size, dtype="float64")
+    network = build(model, V, backend)
     layout = network.layout
     vector = backend.from_host(rng.standard_normal(layout.size) * 0.5)
     gradient = backend.zeros((layout.size,), "float64")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,14 +114,14 @@ def names_of_texts(request: Request, data: DataConfig) -> tuple[Names, list[str]
     if request.files:
         names["files"] = request.files
     for key in COPY_OF:
-        if key in wanted or (key == "files" and request.files):
+        if key == "files" and request.text is not None:
+            names[key] = ("-",)
+        elif key in wanted or (key == "files" and request.files):
             names[key] = expanded(names[key])
-    if request.text is not None:
-        names["files"] = ("-",)
     if sum(named == ("-",) for named in names.values()) - (request.text is not None) > 1:
         raise ConfigError("standard input (-) can be one text only: name files for the others")
-    held_out = {os.path.realpath(name) for key in OPTION_OF for name in names[key]} - {os.path.realpath("-")}
-    kept = tuple(name for name in names["files"] if os.path.realpath(name) not in held_out)
+    held_out = {place(name) for key in OPTION_OF for name in names[key] if name != "-"}
+    kept = tuple(name for name in names["files"] if place(name) not in held_out)
     if names["files"] and not kept:
         raise TextError(f"{names['files'][0]} is held out (--val, --test), so nothing is left to train on")
     left_out = [f"{name} is held out, so it is not trained on" for name in names["files"] if name not in kept]
@@ -161,6 +162,13 @@ def known_lengths(meta: Meta) -> dict[str, int]:
     held_out = {"val_files": meta.val_text, "test_files": meta.test_text}
     known = {key: fingerprint.characters for key, fingerprint in held_out.items() if fingerprint is not None}
     return {"files": sum(meta.vocabulary.counts), **known}
+
+
+def place(name: str) -> str:
+    """Return the path that a name leads to; for one that no file can have, as a stranger may write it, the name."""
+    with suppress(ValueError):
+        return os.path.realpath(name)
+    return name
 
 
 def is_file(name: str) -> bool:

@@ -16,11 +16,11 @@ from charrnn import checkpoint, config, files, text
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config, Table
 from charrnn.errors import CheckpointError, ConfigError, TextError
-from charrnn.model import build
+from charrnn.model import build, character_axes
 from charrnn.text import Corpus, Vocabulary
 from charrnn.training.step import Trainer
 
-SHAPE = ("cell", "hidden_size", "num_layers")
+SHAPE = ("cell", "hidden_size", "num_layers", "embedding_size", "tie_weights")
 """Keys of [model] whose values must be those of the source."""
 KEYS = ("init_from", "init_sha256", "grow_vocabulary")
 """Keys of [train] that matter only at the start of a run."""
@@ -113,14 +113,12 @@ class Source:
         network, backend, known = trainer.network, trainer.network.backend, self.saved.meta.vocabulary
         old = build(self.saved.meta.config.model, len(known), backend).layout
         weights = old.views(self.saved.weights(old), xp=np)
-        ids = vocabulary.encode(known.characters)
+        ids, axes = vocabulary.encode(known.characters), character_axes(old)
         vector = np.array(backend.to_host(trainer.vector))
         for name, view in network.layout.views(vector, xp=np).items():
             with np.errstate(over="ignore"):
-                if name == "layer0.W_xh":  # (V, G*H)
-                    view[ids] = weights[name]
-                elif name.startswith("output."):  # W_hy (H, V), b_y (V,)
-                    view[..., ids] = weights[name]
+                if name in axes:  # for instance W_hy (H, V), b_y (V,)
+                    np.moveaxis(view, axes[name], 0)[ids] = np.moveaxis(weights[name], axes[name], 0)
                 else:
                     view[...] = weights[name]
         if not np.isfinite(vector).all():

@@ -12,6 +12,7 @@ import numpy as np
 from charrnn.backend import Array, cores, one_thread
 from charrnn.errors import OverflowingError
 from charrnn.model import Network, State, Views, Workspace, forward, next_state, prepare
+from charrnn.model.bptt import output_weights, to_embedding
 from charrnn.sampling.distribution import HostArray, Settings, choose, first_characters
 from charrnn.text import Ids, Vocabulary, document_starts
 
@@ -72,8 +73,10 @@ class Writer:
     def __init__(self, network: Network, params: Views, prompts: Ids, documents: Documents = NO_DOCUMENTS) -> None:
         B, V, backend = prompts.shape[1], network.vocab_size, network.backend
         self.network, self.params, self.work = network, params, Workspace(network, 1, B)
-        self.W_hy = backend.packed_weights((network.hidden_size, V), network.dtype, rows=B)
-        self.W_hy.use(params["output.W_hy"])
+        W_hy, E = output_weights(network, params), network.embedding_size
+        self.embedded = backend.empty((B, E), network.dtype) if "output.W_he" in params else None
+        self.W_hy = backend.packed_weights((W_hy.shape[0], V), network.dtype, rows=B)
+        self.W_hy.use(W_hy)
         self.b_y = backend.zeros((B, V), network.dtype) + params["output.b_y"]
         self.logits = backend.empty((B, V), network.dtype)
         state: State = network.zero_state(B)
@@ -107,7 +110,7 @@ class Writer:
         if begins is not None:
             ids, keep = np.where(begins, self.network.vocab_size, ids), self.keep(begins[None, :])
         hidden = forward(self.network, self.params, self.network.backend.host_indices(ids), keep, state, self.work)
-        self.W_hy.affine(hidden, self.b_y, self.logits)
+        self.W_hy.affine(to_embedding(self.network, self.params, hidden, out=self.embedded), self.b_y, self.logits)
 
     def check(self) -> None:
         """Raise `OverflowingError` if the largest logit of a stream is not finite."""

@@ -78,7 +78,7 @@ class Corpus:
         if val_fraction == 0 or cut < 2 or N - cut < 2:
             return self.whole, None
         corpus = self
-        if shuffle:
+        if shuffle and len(self.starts) > 1:
             order = self.shuffled(N - cut)
             ends = np.cumsum(self.lengths[order])
             corpus = replace(self, ids=self.gathered(order, ends), starts=np.append(0, ends[:-1]))

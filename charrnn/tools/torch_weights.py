@@ -3,11 +3,18 @@
     nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
 
 This module (or with `nn.GRU`, or `nn.RNN` with tanh) reads one-hot characters (T, B, V) and computes the same logits as
-the network here. The gates have the same order and equations, so the conversion is exact. PyTorch's weights have shape
-(out, in), ours (in, out). PyTorch has two biases, of which only the sum matters: our bias is the sum; it becomes
-`bias_ih`, and `bias_hh` is 0. Only the candidate of a GRU needs both biases. PyTorch itself is not imported.
+the network here. A network with an embedding becomes a module that reads ids (T, B):
 
-Letters: `V` characters, `H` hidden units, `L` layers, `G` gates of the cell.
+    nn.ModuleDict({"embedding": nn.Embedding(V, E), "recurrent": nn.LSTM(E, H, L), "output": nn.Linear(H, V)})
+
+With tied weights, `output.weight` is `embedding.weight` (V, E); unless E = H, a `"projection": nn.Linear(H, E,
+bias=False)` is before the output layer, which is `nn.Linear(E, V)`.
+
+The gates have the same order and equations, so the conversion is exact. PyTorch's weights have shape (out, in), ours
+(in, out). PyTorch has two biases, of which only the sum matters: our bias is the sum; it becomes `bias_ih`, and
+`bias_hh` is 0. Only the candidate of a GRU needs both biases. PyTorch itself is not imported.
+
+Letters: `V` characters, `E` numbers for a character, `H` hidden units, `L` layers, `G` gates of the cell.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from charrnn import config as configuration
 from charrnn.api import HostArray, Model, device_params
 from charrnn.config import Config, ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.model import build
+from charrnn.model import build, character_axes
 from charrnn.model.cells import CELLS
 from charrnn.text import Vocabulary
 
@@ -36,6 +43,12 @@ def to_torch(model: Model) -> dict[str, HostArray]:
         module = nn.ModuleDict({"recurrent": nn.LSTM(V, H, L), "output": nn.Linear(H, V)})
         module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(model).items()})
         logits = module["output"](module["recurrent"](one_hot)[0])
+
+    With an embedding, the module begins with `"embedding": nn.Embedding(V, E)` and reads ids (T, B). With tied weights
+    it has one tensor under two names; if E is not H, a `"projection": nn.Linear(H, E, bias=False)` precedes the output:
+
+        module["output"].weight = module["embedding"].weight
+        logits = module["output"](module["projection"](module["recurrent"](module["embedding"](ids))[0]))
     """
     if not isinstance(model, Model):
         raise ConfigError(f"to_torch needs a charrnn.Model, not {arguments.shown(model)}")
@@ -67,10 +80,10 @@ def from_torch(
     if len(set(characters)) != len(characters) or len(characters) != V:
         raise ConfigError(f"characters must be the {V} distinct characters that the network knows, in its order")
     order = sorted(range(V), key=characters.__getitem__)  # a vocabulary is sorted
-    for name, axis in (("layer0.W_xh", 0), ("output.W_hy", 1), ("output.b_y", 0)):
-        weights[name] = weights[name].take(order, axis)
     choice = backend.choose(device, fallback=fallback)
     network = build(model, V, choice.backend)
+    for name, axis in character_axes(network.layout).items():
+        weights[name] = weights[name].take(order, axis)
     return Model(
         network,
         device_params(network, weights),
@@ -96,7 +109,9 @@ def joined_characters(characters: Any) -> str:
 
 def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArray]:
     """Return the parameters `weights` of a network of `cell` under PyTorch's names, in PyTorch's shapes."""
-    state, layer = {}, 0
+    state, layer = dict[str, HostArray](), 0
+    if "embedding.table" in weights:
+        state["embedding.weight"] = weights["embedding.table"].copy()
     while f"layer{layer}.W_hh" in weights:
         ours, theirs = f"layer{layer}.", f"_l{layer}"
         H = len(weights[ours + "W_hh"])
@@ -108,7 +123,11 @@ def state_dict(cell: str, weights: Mapping[str, HostArray]) -> dict[str, HostArr
         state["recurrent.bias_ih" + theirs] = weights[ours + "b_h"].copy()
         state["recurrent.bias_hh" + theirs] = bias_hh
         layer += 1
-    return state | {"output.weight": weights["output.W_hy"].T.copy(), "output.bias": weights["output.b_y"].copy()}
+    if "output.W_he" in weights:
+        state["projection.weight"] = weights["output.W_he"].T.copy()
+    tied = "output.W_hy" not in weights
+    state["output.weight"] = (weights["embedding.table"] if tied else weights["output.W_hy"].T).copy()
+    return state | {"output.bias": weights["output.b_y"].copy()}
 
 
 def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArray]]:
@@ -120,6 +139,14 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
     for name, array in arrays.items():
         if array.dtype != output.dtype:
             raise CheckpointError(f"{name} is {array.dtype}, but output.weight is {output.dtype}: convert one of them")
+    projection = pop_array(arrays, "projection.weight", (H, None)) if "projection.weight" in arrays else None
+    H = H if projection is None else projection.shape[1]
+    if "embedding.weight" in arrays:
+        weights["embedding.table"] = pop_array(arrays, "embedding.weight", (V, None)).copy()
+    E = weights["embedding.table"].shape[1] if weights else 0
+    tied = bool(weights) and np.array_equal(weights["embedding.table"], output)
+    if projection is not None and not tied:
+        raise CheckpointError("projection.weight needs tied weights: output.weight must equal embedding.weight")
     GH = len(pop_array(dict(arrays), "recurrent.weight_hh_l0", (None, H)))
     cell = next((cell for cell in CELLS.values() if cell.GATES * H == GH), None)
     if cell is None:
@@ -127,8 +154,8 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
         raise CheckpointError(f"recurrent.weight_hh_l0 has {GH} rows: with {H} hidden units it must have {sizes}")
     layer = 0
     while layer == 0 or f"recurrent.weight_hh_l{layer}" in arrays:
-        ours, theirs = f"layer{layer}.", f"_l{layer}"
-        weights[ours + "W_xh"] = pop_array(arrays, "recurrent.weight_ih" + theirs, (GH, H if layer else V)).T.copy()
+        ours, theirs, inputs = f"layer{layer}.", f"_l{layer}", H if layer else E or V
+        weights[ours + "W_xh"] = pop_array(arrays, "recurrent.weight_ih" + theirs, (GH, inputs)).T.copy()
         weights[ours + "W_hh"] = pop_array(arrays, "recurrent.weight_hh" + theirs, (GH, H)).T.copy()
         bias_hh = pop_array(arrays, "recurrent.bias_hh" + theirs, (GH,)).copy()
         separate = {}  # the part of bias_hh that is a parameter of its own: that of the GRU's candidate
@@ -139,10 +166,15 @@ def parameters(state: Mapping[str, Any]) -> tuple[ModelConfig, dict[str, HostArr
         weights[ours + "b_h"] = pop_array(arrays, "recurrent.bias_ih" + theirs, (GH,)) + bias_hh
         weights |= separate
         layer += 1
-    weights |= {"output.W_hy": output.T.copy(), "output.b_y": pop_array(arrays, "output.bias", (V,)).copy()}
+    if not tied:
+        weights["output.W_hy"] = output.T.copy()
+    elif projection is not None:
+        weights["output.W_he"] = projection.T.copy()
+    weights["output.b_y"] = pop_array(arrays, "output.bias", (V,)).copy()
     if arrays:
         raise CheckpointError(f"the tensor {next(iter(arrays))} is unexpected: see charrnn.to_torch for the module")
     shape = {"cell": cell.NAME, "hidden_size": H, "num_layers": layer, "dtype": str(output.dtype)}
+    shape |= {"embedding_size": E, "tie_weights": tied}
     return ModelConfig(**shape, start_symbol=False), weights
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,17 @@ from charrnn.text import Vocabulary
 
 CHARACTERS = "\nabcdef"
 STARTS = [False, True]
+EMBEDDINGS = [{}, {"E": 4}, {"E": 4, "tied": True}, {"E": 5, "tied": True}]
+"""One-hot, an embedding, and tied weights with and without a projection: arguments of the textbook's example."""
 
 
-def example(cell: str, *, start_symbol: bool = False, separator: str = "") -> tuple[charrnn.Model, SimpleNamespace]:
+def example(
+    cell: str, *, start_symbol: bool = False, separator: str = "", E: int = 0, tied: bool = False
+) -> tuple[charrnn.Model, SimpleNamespace]:
     """Return the network of the textbook as a model in float64, and its numbers."""
-    host, counts = textbook.example(cell), (5, 0, 1, 2, 3, 4, 1)
+    host, counts = textbook.example(cell, E=E, tied=tied), (5, 0, 1, 2, 3, 4, 1)
     shape = {"cell": cell, "hidden_size": 5, "num_layers": 2, "dtype": "float64", "start_symbol": start_symbol}
+    shape |= {"embedding_size": E, "tie_weights": tied}
     config = Config(model=ModelConfig(**shape), data=DataConfig(document_separator=separator))
     network = build(config.model, len(CHARACTERS), NumpyBackend())
     params = network.views(np.zeros(network.layout.size))
@@ -54,9 +60,10 @@ def numbers(text: str) -> list[int]:
 
 @pytest.mark.parametrize("prompt", ["a", "fade", "bad\ncaf", "cab\n", "\n"])
 @pytest.mark.parametrize("start_symbol", STARTS)
-def test_predict(cell: str, prompt: str, start_symbol: bool) -> None:
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_predict(cell: str, prompt: str, start_symbol: bool, embedding: dict[str, Any]) -> None:
     """The probabilities are those of the last document; after a complete one, those of the start of a document."""
-    model, host = example(cell, start_symbol=start_symbol, separator="\n")
+    model, host = example(cell, start_symbol=start_symbol, separator="\n", **embedding)
     last = "" if start_symbol and prompt.endswith("\n") else {"bad\ncaf": "caf"}.get(prompt, prompt)
     right = read(host, zeros(host), [None] * start_symbol + numbers(last))
     made = model.predict(prompt, top=0)
@@ -103,21 +110,22 @@ def weighted_loss(
     states = [{name: array[layer, 0].astype(complex) for name, array in host.state.items()} for layer in range(2)]
     total = 0j
     for t, (i, target) in enumerate(zip(host.inputs[:, 0], host.targets[:, 0], strict=True)):
-        x = np.eye(7)[i].astype(complex)
+        x = weights.get("embedding.table", np.eye(7))[i].astype(complex)
         for layer in range(2):
             states[layer] = textbook.next_state(host.cell, weights, layer, x, states[layer])
             if bump is not None and bump[:2] == (t, layer):
                 states[layer]["hidden"][bump[2]] += 1e-30j
             x = states[layer]["hidden"]
-        exps = np.exp(x @ weights["output.W_hy"] + weights["output.b_y"])
+        exps = np.exp(textbook.output(weights, x))
         total -= factors[t] * np.log(exps[target] / exps.sum())
     return total
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_loss_and_grad(cell: str, weighted: bool) -> None:
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_loss_and_grad(cell: str, weighted: bool, embedding: dict[str, Any]) -> None:
     """Loss and gradients, also by each hidden state, are those of complex steps through the textbook's equations."""
-    model, host = example(cell)
+    model, host = example(cell, **embedding)
     T = len(host.inputs)
     factors = np.random.default_rng(3).random(T) * 2 if weighted else np.ones(T)
     state = {name: array[:, 0] for name, array in host.state.items()}

@@ -39,7 +39,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut in the tensors": lambda good: good[: (header(good) + len(good)) // 2],
     "cut before the last byte": lambda good: good[:-1],
     "a byte too long": lambda good: good + b"\0",
-    "flipped in the header": lambda good: with_flipped_byte(good, header(good) // 2),
+    "flipped in the header": lambda good: with_flipped_byte(good, good.index(BIAS.encode())),
     "flipped in the first tensor": lambda good: with_flipped_byte(good, header(good)),
     "flipped in the last tensor": lambda good: with_flipped_byte(good, len(good) - 1),
     "a header of absurd size": lambda good: (2**62).to_bytes(8, "little") + good[8:],

@@ -40,6 +40,14 @@ def test_gradcheck_of_every_cell(call: Call, cell: str, tensors: int) -> None:
     assert len(out.splitlines()) == tensors
 
 
+def test_gradcheck_of_an_embedding(call: Call) -> None:
+    """`--embedding` adds its table; `--tie-weights` also replaces the output layer's weights by a projection."""
+    for option, words in (("--embedding", ["output.W_hy"]), ("--tie-weights", ["output.W_he"])):
+        out, _ = call("gradcheck", "--device=cpu", "--layers=1", option)
+        names = [line.split()[0] for line in out.splitlines()]
+        assert names == ["embedding.table", "layer0.W_xh", "layer0.W_hh", "layer0.b_h", *words, "output.b_y"]
+
+
 def test_gradcheck_finds_a_wrong_gradient(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gradient that is wrong by four millionths, or an error that is NaN, ends with status 1."""
     out, _ = call("gradcheck", "--device=cpu", "--layers=1", "--seed=3")

@@ -161,6 +161,8 @@ def test_a_text_that_is_learned_by_heart() -> None:
 
 def test_a_run_that_has_learned_nothing_yet() -> None:
     """Where the training loss is high, too, the text is not blamed, however short."""
+    barely = course((4.0, 4.0), (3.9, 3.4), characters=62)  # not even the unigram
+    assert conclusion(barely, BASELINES)[0].endswith("not good; train longer, or change optimizer.learning_rate")
     unlearned = course((4.0, 4.0), (4.1, 4.3), characters=62)
     assert conclusion(unlearned, BASELINES)[0].endswith("not good; train longer, or change optimizer.learning_rate")
     assert conclusion(unlearned, None) == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from helpers.namespaces import Case
@@ -12,11 +13,13 @@ from charrnn.config import ModelConfig
 from charrnn.model import Chunk, Workspace, build
 
 
-def problem(case: Case, cell: str = "rnn", *, dropout: bool = False, start_symbol: bool = False) -> SimpleNamespace:
-    """Return the example of the textbook as a network on a namespace."""
-    backend, host = case.make(), example(cell, dropout=dropout, start_symbol=start_symbol)
-    (T, B), (H, V) = host.inputs.shape, host.weights["output.W_hy"].shape
+def problem(case: Case, cell: str = "rnn", **options: Any) -> SimpleNamespace:
+    """Return the example of the textbook, with its options, as a network on a namespace."""
+    backend, host = case.make(), example(cell, **options)
+    (T, B), H, V = host.inputs.shape, len(host.weights["layer0.W_hh"]), len(host.weights["output.b_y"])
     shape = {"cell": cell, "hidden_size": H, "num_layers": host.layers, "dtype": case.dtype}
+    start_symbol = options.get("start_symbol", False)
+    shape |= {"embedding_size": options.get("E", 0), "tie_weights": options.get("tied", False)}
     model = ModelConfig(**shape, start_symbol=start_symbol)
     network = build(model, V, backend)
     assert {name: weight.shape for name, weight in host.weights.items()} == dict(network.layout.shapes)

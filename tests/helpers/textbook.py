@@ -40,13 +40,23 @@ def logits(host: SimpleNamespace, weights: Arrays, states: list[Arrays], charact
 
     None is the start symbol: no character at all.
     """
-    x = np.zeros(weights["layer0.W_xh"].shape[0])
+    x = np.zeros(len(weights["output.b_y"]))
     if character is not None:
         x[character] = not host.input_mask[b, character]
+    if "embedding.table" in weights:
+        x = x @ weights["embedding.table"]
     for layer, state in enumerate(states):
         states[layer] = next_state(host.cell, weights, layer, x, state)
         x = states[layer]["hidden"] * host.output_masks[layer, b]
-    return x @ weights["output.W_hy"] + weights["output.b_y"]
+    return output(weights, x)
+
+
+def output(weights: Arrays, h: np.ndarray) -> np.ndarray:
+    """Return the logits (V,) for the output (H,) of the last layer."""
+    if "output.W_hy" in weights:
+        return h @ weights["output.W_hy"] + weights["output.b_y"]
+    e = h @ weights["output.W_he"] if "output.W_he" in weights else h
+    return np.array([row @ e for row in weights["embedding.table"]]) + weights["output.b_y"]
 
 
 def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
@@ -86,23 +96,28 @@ def example(
     H: int = 5,
     dropout: bool = False,
     start_symbol: bool = False,
+    E: int = 0,
+    tied: bool = False,
 ) -> SimpleNamespace:
     """Return a random problem with non-zero states; one stream is reset at the first time step, one in the middle.
 
     With `dropout` some characters are dropped in some streams, and half of each layer's outputs and recurrent weights.
     With `start_symbol` the stream that is reset in the middle reads the start symbol there, and another at its end.
+    Characters are one-hot, or with `E` the rows of a table, which with `tied` is the output layer's, too.
     """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
-    shapes = {}
+    shapes = {"embedding.table": (V, E)} if E else {}
     for layer in range(layers):
-        inputs = H if layer else V
+        inputs = H if layer else E or V
         shapes |= {
             f"layer{layer}.W_xh": (inputs, G * H),
             f"layer{layer}.W_hh": (H, G * H),
             f"layer{layer}.b_h": (G * H,),
         }
         shapes |= {f"layer{layer}.b_hn": (H,)} if cell == "gru" else {}
-    shapes |= {"output.W_hy": (H, V), "output.b_y": (V,)}
+    if not tied or E != H:
+        shapes |= {"output.W_he": (H, E)} if tied else {"output.W_hy": (H, V)}
+    shapes["output.b_y"] = (V,)
     states = ("hidden", "cell_state") if cell == "lstm" else ("hidden",)
     host = SimpleNamespace(
         cell=cell,
@@ -129,6 +144,6 @@ def example(
 
 
 @cache
-def example_gradient(cell: str, scale: float, *, dropout: bool = False, start_symbol: bool = False) -> Arrays:
+def example_gradient(cell: str, scale: float, **options: object) -> Arrays:
     """Return the gradient of `example`, computed once for all namespaces."""
-    return gradient(example(cell, dropout=dropout, start_symbol=start_symbol), scale)
+    return gradient(example(cell, **options), scale)

@@ -14,7 +14,7 @@ H, V = 40, 30
 
 def weights_of(cell: str, seed: int = 0, **options: object) -> dict[str, np.ndarray]:
     """Return the initial weights of a network of two layers."""
-    model = ModelConfig(cell=cell, hidden_size=H, num_layers=2, **options)
+    model = ModelConfig(**{"cell": cell, "hidden_size": H, "num_layers": 2, "start_symbol": False, **options})
     return initial_weights(build(model, V, NumpyBackend()), model, np.random.default_rng(seed))
 
 
@@ -34,6 +34,16 @@ def test_weights_have_the_right_standard_deviation(cell: str) -> None:
     weights = weights_of(cell, input_std=0.7)
     for name, deviation in (("layer0.W_xh", 0.7), ("layer1.W_xh", H**-0.5), ("output.W_hy", H**-0.5)):
         assert np.std(weights[name]) == pytest.approx(deviation, rel=0.1), name
+
+
+def test_the_start_symbol_is_a_vector_and_characters_are_read_as_without_it(cell: str) -> None:
+    """`b_h` has half of `input_std`; a character's row plus `b_h` is the same with the symbol as without it."""
+    without, weights = weights_of(cell), weights_of(cell, start_symbol=True)
+    read = [w["layer0.W_xh"] + w["layer0.b_h"] for w in (without, weights)]
+    assert np.allclose(*read, rtol=0, atol=1e-12)
+    assert np.std(weights["layer0.b_h"] - without["layer0.b_h"]) == pytest.approx(1.0, rel=0.3)
+    for name in without.keys() - {"layer0.W_xh", "layer0.b_h"}:
+        assert np.array_equal(weights[name], without[name]), name
 
 
 @pytest.mark.parametrize("scheme", ["orthogonal", "min-char-rnn"])

@@ -77,6 +77,28 @@ def test_new_characters_get_new_rows(call: Call, source: Path) -> None:
     assert np.abs(odds[0]).max() > 0.1
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_new_characters_get_new_rows_of_an_embedding(source: Path, tied: bool) -> None:
+    """Old rows of the table are the source's, new ones the seed's; the other weights are copied as they are."""
+    keys = {"model.hidden_size": 8, "model.embedding_size": 4, "model.tie_weights": tied, "train.steps": 3}
+    keys |= {"train.batch_size": 2, "train.seq_length": 8, "train.device": "cpu", "log.checkpoint_every": 0}
+    charrnn.train(TEXT, settings=keys, out=source / "embedded")
+    keys = {key: value for key, value in keys.items() if key.startswith(("train", "log"))}
+    charrnn.train(FRENCH, settings=keys, init_from=source / "embedded", grow_vocabulary=True, out=source / "grown")
+    model = charrnn.load(source / "grown", checkpoint=0, device="cpu")
+    assert (model.config.model.embedding_size, model.config.model.tie_weights) == (4, tied)
+    fresh = initial_weights(model.network, model.config.model, seeds.stream(0, "weights"))
+    theirs, ours = tensors(source / "embedded", charrnn.load(source / "embedded").step), tensors(source / "grown", 0)
+    is_old = np.array([c in TEXT for c in model.vocabulary.characters])
+    for name, axis in {"embedding.table": 0, "output.b_y": 0, **({} if tied else {"output.W_hy": 1})}.items():
+        made, new = np.moveaxis(ours.pop(name), axis, 0), np.moveaxis(fresh[name], axis, 0).astype("float32")
+        assert np.array_equal(made[is_old], np.moveaxis(theirs[name], axis, 0)), name
+        assert np.array_equal(made[~is_old], new[~is_old]), name
+    assert set(ours) == {"layer0.W_xh", "layer0.W_hh", "layer0.b_h", *(["output.W_he"] if tied else [])}
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name]), name
+
+
 def test_new_characters_need_permission(call: Call, source: Path) -> None:
     """Without --grow-vocabulary, the error lists at most ten new characters with counts; nothing is written."""
     _, err = call("train", "new.txt", *FINETUNE, "--init-from=old", "--out=new", status=2)
@@ -108,6 +130,7 @@ ERRORS: list[tuple[list[str], str]] = [
         "the weights of old do not fit: model.cell is 'gru' there, not 'rnn', model.hidden_size is 8 there, not 9; "
         "set the same value, or none",
     ),
+    (["--init-from=old", "--set=model.embedding_size=4"], "model.embedding_size is 0 there, not 4; set the same value"),
     (["--init-from=old", "--config=quickstart"], "model.num_layers is 2 there, not 1; set the same value, or none"),
     (["--init-from=old", "--set=train.init_sha256=00"], "is not the checkpoint that this configuration began from"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -177,6 +178,25 @@ def test_a_text_that_is_held_out_is_not_trained_on(call: Call, folder: Path) -> 
     assert "can be one text only" in call("train", "-", "--val=-", "--out=x", stdin=TEXT, status=2)[1]
     (folder / "copy.txt").write_text(TEXT)
     assert "it is the training text" in call(*TRAIN, "--val=copy.txt", "--out=y")[1]
+
+
+def test_names_that_no_file_can_have(call: Call, folder: Path) -> None:
+    """A recorded name of a text with a NUL is an error of one line, in `train` and in `eval`."""
+    call(*TRAIN, *HELD_OUT, "--out=r", "--stop-after=5")
+    for path in (folder / "r" / "checkpoints").iterdir():
+        saved = checkpoint.load(path)
+        data = replace(saved.meta.config.data, val_files=("a\0b",))
+        checkpoint.save(path, replace(saved, meta=replace(saved.meta, config=replace(saved.meta.config, data=data))))
+    assert "there is no such file" in call("train", "--resume", "--out=r", status=2)[1]
+    assert "there is no such file" in call("eval", "r", status=2)[1]
+
+
+def test_a_text_from_python_needs_no_files(folder: Path) -> None:
+    """A string is trained on although the configuration names files, and validated on a file."""
+    Path("c.toml").write_text('[data]\nfiles = ["missing.txt"]\nval_files = ["val.txt"]\n')
+    model = charrnn.train(TEXT, config="c.toml", settings=KEYS, out="r")
+    assert (sum(model.vocabulary.counts), len(model.validation().ids)) == (len(TEXT), len(VAL))
+    assert (folder / "r" / "corpus-val.txt").read_text() == VAL
 
 
 def test_runs_on_one_validation_text_compare(call: Call, folder: Path) -> None:

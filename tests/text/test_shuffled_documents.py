@@ -105,6 +105,13 @@ def test_which_texts_are_shuffled(documents: list[str], fraction: float, fits: b
     assert text.from_text("".join(documents), separator=";").fits_shuffling(fraction) is fits
 
 
+def test_one_document_has_one_order() -> None:
+    """A damaged configuration may ask to shuffle a single document: the split is then that of the text."""
+    corpus = text.from_text("".join(SORTED))
+    for shuffled, plain in zip(corpus.split(0.1, shuffle=True), corpus.split(0.1), strict=True):
+        assert np.array_equal(shuffled.ids, plain.ids)
+
+
 def test_a_mapped_text_keeps_its_order() -> None:
     """A text that is mapped from the cache is not shuffled."""
     with caching(), files("".join(SORTED).encode()) as names:

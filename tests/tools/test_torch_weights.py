@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,11 +19,16 @@ from charrnn.model.bptt import project
 from charrnn.tools.torch_weights import parameters, state_dict
 
 T, B, V, H = 7, 3, 11, 6
+EMBEDDINGS = [(0, False), (4, False), (4, True), (H, True)]
+"""Sizes of the embedding, 0 for none, and whether weights are tied."""
 
 
-def network(cell: str, layers: int = 2, dtype: str = "float64") -> SimpleNamespace:
+def network(
+    cell: str, layers: int = 2, dtype: str = "float64", embedding: tuple[int, bool] = (0, False)
+) -> SimpleNamespace:
     """Return a network with random weights and biases, a chunk, a state and a workspace."""
-    net = build(ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype), V, NumpyBackend())
+    model = ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype)
+    net = build(replace(model, embedding_size=embedding[0], tie_weights=embedding[1]), V, NumpyBackend())
     rng = np.random.default_rng(layers)
     params = net.views((rng.standard_normal(net.layout.size) * 0.5).astype(dtype))
     state = {name: rng.standard_normal((layers, B, H)).astype(dtype) for name in net.cell.STATES}
@@ -30,37 +36,45 @@ def network(cell: str, layers: int = 2, dtype: str = "float64") -> SimpleNamespa
     return SimpleNamespace(net=net, params=params, state=state, chunk=chunk, work=Workspace(net, T, B))
 
 
-def module(torch: Any, cell: str, layers: int, weights: dict[str, np.ndarray]) -> Any:
+def module(torch: Any, cell: str, layers: int, weights: dict[str, np.ndarray], E: int, tied: bool) -> Any:
     """Return the documented PyTorch module with the converted weights."""
     kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
-    result = torch.nn.ModuleDict({"recurrent": kind(V, H, layers), "output": torch.nn.Linear(H, V)})
+    parts = {"embedding": torch.nn.Embedding(V, E)} if E else {}
+    parts |= {"recurrent": kind(E or V, H, layers), "output": torch.nn.Linear(E if tied else H, V)}
+    parts |= {"projection": torch.nn.Linear(H, E, bias=False)} if tied and E != H else {}
+    result = torch.nn.ModuleDict(parts)
+    if tied:
+        result["output"].weight = result["embedding"].weight
     result.to(getattr(torch, str(weights["output.b_y"].dtype)))
     result.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict(cell, weights).items()})
     return result
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) -> None:
+@pytest.mark.parametrize(("layers", "embedding"), [(1, (0, False)), (3, (0, False)), *((2, e) for e in EMBEDDINGS)])
+def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float, embedding: tuple[int, bool]) -> None:
     """Logits, loss, final states and all gradients agree with PyTorch with the converted weights."""
     torch = pytest.importorskip("torch")
-    x = network(cell, layers, dtype)
-    peer = module(torch, cell, layers, x.params)
-    one_hot = torch.nn.functional.one_hot(torch.from_numpy(x.chunk.inputs), V).to(getattr(torch, dtype))
+    x = network(cell, layers, dtype, embedding)
+    peer, ids = module(torch, cell, layers, x.params, *embedding), torch.from_numpy(x.chunk.inputs)
+    one_hot = torch.nn.functional.one_hot(ids, V).to(getattr(torch, dtype))
+    inputs = peer["embedding"](ids) if "embedding" in peer else one_hot
     before = tuple(torch.from_numpy(array) for array in x.state.values())
-    hidden, after = peer["recurrent"](one_hot.reshape(T, B, V), before if len(before) > 1 else before[0])
+    hidden, after = peer["recurrent"](inputs.reshape(T, B, -1), before if len(before) > 1 else before[0])
+    hidden = peer["projection"](hidden) if "projection" in peer else hidden
     logits = peer["output"](hidden).reshape(T * B, V)
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(x.chunk.targets), reduction="sum")
     loss.backward()
     grads = x.net.views(np.zeros(x.net.layout.size, dtype))
     ours = loss_and_grad(x.net, x.params, grads, x.chunk, x.state, x.work, scale=1.0)
     assert float(ours) == pytest.approx(loss.item(), rel=tolerance)
-    made = project(x.net, x.params, x.work.layers[-1].h, out=np.empty((T * B, V), dtype))
+    embedded = x.work.embedded
+    made = project(x.net, x.params, x.work.layers[-1].h, embedded=embedded, out=np.empty((T * B, V), dtype))
     assert close(made, logits.detach().numpy(), tolerance)
     next_state(x.work, out=x.state)
     for array, theirs in zip(x.state.values(), after if isinstance(after, tuple) else (after,), strict=True):
         assert close(array, theirs.detach().numpy(), tolerance)
-    theirs = {name: p.grad.numpy() for name, p in peer.named_parameters()}
+    theirs = {name: p.grad.numpy() for name, p in peer.named_parameters(remove_duplicate=False)}
     for layer in range(layers):  # of the sum of two biases, each has the whole gradient
         theirs[f"recurrent.bias_ih_l{layer}"][...], inner = 0, theirs[f"recurrent.bias_ih_l{layer}"].copy()
         merged = np.isclose(inner, theirs[f"recurrent.bias_hh_l{layer}"], rtol=1e-3)
@@ -71,14 +85,15 @@ def test_pytorch_agrees(cell: str, layers: int, dtype: str, tolerance: float) ->
         assert close(grads[name], gradient, tolerance * 10), name
 
 
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("layers", "embedding"), [(1, (0, False)), *((3, e) for e in EMBEDDINGS)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_conversion_and_back(cell: str, layers: int, dtype: str) -> None:
+def test_conversion_and_back(cell: str, layers: int, dtype: str, embedding: tuple[int, bool]) -> None:
     """Every parameter and the shape are unchanged; of PyTorch's two biases only the sum matters."""
-    x = network(cell, layers, dtype)
+    x = network(cell, layers, dtype, embedding)
     state = state_dict(cell, x.params)
     model, weights = parameters(state)
-    assert model == ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype, start_symbol=False)
+    expected = ModelConfig(cell=cell, hidden_size=H, num_layers=layers, dtype=dtype, start_symbol=False)
+    assert model == replace(expected, embedding_size=embedding[0], tie_weights=embedding[1])
     assert list(weights) == list(x.params)
     for name, array in weights.items():
         assert array.dtype == dtype
@@ -103,13 +118,18 @@ def test_model_conversion(cell: str) -> None:
         charrnn.from_torch(charrnn.to_torch(model), "helo wrl", device="cpu")
 
 
-def test_order_of_characters() -> None:
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_order_of_characters(embedding: tuple[int, bool]) -> None:
     """A module with another order of characters gives the same model."""
     settings = {"train.steps": 3, "train.batch_size": 2, "train.seq_length": 5, "model.hidden_size": H}
+    settings |= {"model.embedding_size": embedding[0], "model.tie_weights": embedding[1]}
     model = charrnn.train("hello world " * 9, settings=settings | {"train.device": "cpu"})
     theirs = "world he"
     state, order = charrnn.to_torch(model), [model.vocabulary.characters.index(c) for c in theirs]
-    state["recurrent.weight_ih_l0"] = state["recurrent.weight_ih_l0"][:, order]
+    if embedding[0]:
+        state["embedding.weight"] = state["embedding.weight"][order]
+    else:
+        state["recurrent.weight_ih_l0"] = state["recurrent.weight_ih_l0"][:, order]
     state |= {name: state[name][order] for name in ("output.weight", "output.bias")}
     again = charrnn.from_torch(state, theirs, device="cpu")
     assert again.vocabulary.characters == model.vocabulary.characters
@@ -129,6 +149,9 @@ def test_tensors_that_numpy_cannot_read() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"projection.weight": np.zeros((6, 6))}, "projection.weight needs tied weights: output.weight must equal emb"),
+        ({"embedding.weight": np.zeros((7, 4))}, r"embedding.weight has shape \[7, 4\], not \[11, 'any'\]"),
+        ({"embedding.weight": np.zeros((11, 4))}, r"weight_ih_l0 has shape \[24, 11\], not \[24, 4\]"),
         ({"recurrent.bias_hh_l1": None}, "recurrent.bias_hh_l1 is missing"),
         ({"output.weight": None}, "output.weight is missing"),
         ({"output.weight": np.zeros(3)}, r"output.weight has shape \[3\], not \['any', 'any'\]"),
