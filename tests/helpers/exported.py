@@ -26,9 +26,12 @@ def random_model(
     separator: str = "",
     start_symbol: bool = True,
     dtype: str = "float32",
+    embedding: int = 0,
+    tied: bool = False,
 ) -> Model:
     """Return a model with random weights and biases."""
     shape = {"cell": cell, "hidden_size": H, "num_layers": layers, "dtype": dtype, "start_symbol": start_symbol}
+    shape |= {"embedding_size": embedding, "tie_weights": tied}
     config = Config(data=DataConfig(document_separator=separator), model=ModelConfig(**shape))
     network = build(config.model, len(characters), NumpyBackend())
     rng = np.random.default_rng(layers)
@@ -49,6 +52,8 @@ def logits_and_state(model: Model, ids: np.ndarray[Any, Any], state: Arrays) -> 
     work, after = Workspace(network, T, B), {name: np.empty_like(array) for name, array in state.items()}
     prepare(network, model.params, work)
     hidden = forward(network, model.params, ids.reshape(-1), None, state, work)
-    logits = project(network, model.params, hidden, out=np.empty((T * B, network.vocab_size), network.dtype))
+    embedded = np.empty((T * B, network.embedding_size), network.dtype) if "output.W_he" in model.params else None
+    out = np.empty((T * B, network.vocab_size), network.dtype)
+    logits = project(network, model.params, hidden, embedded=embedded, out=out)
     next_state(work, out=after)
     return logits.reshape(T, B, -1).copy(), after

@@ -18,7 +18,8 @@ from charrnn.tools.export.facts import Facts
 from charrnn.tools.export.hub import card, write_folder
 
 SHAPES = [("rnn", 2, {}), ("gru", 1, {"start_symbol": False}), ("gru", 3, {}), ("lstm", 2, {"dtype": "float64"})]
-SHAPES += [("lstm", 1, {"separator": "\n"})]
+SHAPES += [("lstm", 1, {"separator": "\n"}), ("rnn", 1, {"embedding": 4}), ("gru", 2, {"embedding": 4, "tied": True})]
+SHAPES += [("lstm", 1, {"embedding": 7, "tied": True, "dtype": "float64"})]
 
 
 def facts(sample: str) -> Facts:

@@ -20,10 +20,11 @@ def session(content: bytes) -> Any:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_onnx_runtime_agrees(cell: str, layers: int) -> None:
+@pytest.mark.parametrize("embedding", [{}, {"embedding": 4}, {"embedding": 4, "tied": True}], ids=str)
+def test_onnx_runtime_agrees(cell: str, layers: int, embedding: dict[str, Any]) -> None:
     """Logits and states agree to 1e-5 for any T and B, from any state, with the start symbol among the characters."""
     pytest.importorskip("onnx")
-    model = random_model(cell, layers)
+    model = random_model(cell, layers, **embedding)
     V, peer = len(model.vocabulary), session(onnx_model(model))
     for T, B in ((7, 3), (1, 1)):
         state, ids = random_state(model, B), np.random.default_rng(T).integers(0, V + 1, (T, B))

@@ -13,12 +13,16 @@ from helpers.exported import logits_and_state, random_model
 
 from charrnn.api import Model
 from charrnn.errors import ConfigError
+from charrnn.sampling import with_start_symbols
 from charrnn.sampling.distribution import Settings, truncated
 from charrnn.tools.export.playground import SCRIPTS, network_data
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
-TEXT = "cab\nbad\n\ndé🙂a日b\n\n\na"
+PROMPTS = ("", "ca", "ab\n\n", "de\u0301", "\nab", "\n", "a\n\n\nb", "a\n\n\n")
+LOGITS = [{"start_symbol": False}, {"separator": "\n\n"}, {"embedding": 4, "separator": "\n"}]
+LOGITS += [{"embedding": 5, "tied": True}, {"embedding": 7, "tied": True}]
+TEXT = "\n\ncab\nbad\n\ndé🙂a日b\n\n\na"
 
 
 def node(model: Model, body: str, *, half: bool = False, **values: Any) -> Any:
@@ -44,28 +48,25 @@ def node(model: Model, body: str, *, half: bool = False, **values: Any) -> Any:
 
 def expected_logits(model: Model, text: str) -> np.ndarray[Any, Any]:
     """Return the logits (N, V) after each of N characters, by charrnn. Each document is read by itself."""
-    V, separator, rows = len(model.vocabulary), model.config.data.document_separator, []
-    documents = text.split(separator) if separator and model.network.start_symbol else [text]
-    for n, document in enumerate(documents):
-        ended = document + separator if n + 1 < len(documents) else document
-        ids = model.vocabulary.encode(ended).astype(np.int64)
-        if model.network.start_symbol:
-            ids = np.append(V, ids)
-        state = {name: np.zeros((model.network.num_layers, 1, 7), "float32") for name in model.network.cell.STATES}
-        logits = list(logits_and_state(model, ids[:, None], state)[0][:, 0])
-        rows += logits if n + 1 == len(documents) else logits[:-1]  # the next document's start comes after its end
+    V, ids, rows = len(model.vocabulary), model.vocabulary.encode(text).astype(np.int64), []
+    if model.network.start_symbol:
+        ids = with_start_symbols(model.vocabulary, ids, model.config.data.document_separator)
+    for document in np.split(ids, np.flatnonzero(ids == V)):
+        if len(document):
+            state = {name: np.zeros((model.network.num_layers, 1, 7), "float32") for name in model.network.cell.STATES}
+            rows += list(logits_and_state(model, document[:, None], state)[0][:, 0])
     return np.array(rows[int(model.network.start_symbol) :])
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("options", [{"start_symbol": False}, {"separator": "\n\n"}], ids=str)
+@pytest.mark.parametrize("options", LOGITS, ids=str)
 def test_logits(cell: str, layers: int, options: dict[str, Any]) -> None:
     """The logits after each character agree to 1e-5, across the ends of documents; the surprises follow from them."""
     model = random_model(cell, layers, **options)
     body = """
         const text = new Network.Document(net);
-        const logits = Network.encode(net, words).map((id) => { text.append(id); return Array.from(text.logits); });
-        return [logits, text.nats];
+        text.set(Network.encode(net, words));
+        return [text.ids.map((_, i) => Array.from(text.at(i + 1).logits)), text.nats];
     """
     logits, nats = node(model, body, words=TEXT)
     assert np.abs(np.array(logits) - expected_logits(model, TEXT)).max() < 1e-5
@@ -96,9 +97,22 @@ def test_greedy_text(cell: str, options: dict[str, Any]) -> None:
     text = model.sample("ca", temperature=0, length=150, stop="")
     last = max(text.index(c) for c in set(text))  # where the last of its characters is there for the first time
     stops = ([], ["\n"], [text[last], text[last - 1 : last + 1]], ["never"])
-    cases = [(prompt, some) for prompt in ("", "ca", "ab\n\n", "de\u0301") for some in stops]
+    cases = [(prompt, some) for prompt in PROMPTS for some in stops]
     texts = [model.sample(prompt, temperature=0, length=150, stop=some or None) for prompt, some in cases]
     assert node(model, body, cases=cases) == texts
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n", "aba"])
+def test_where_documents_begin(separator: str) -> None:
+    """The places of start symbols in a text are those of charrnn; unknown characters count as if they were left out."""
+    model, rng = random_model("rnn", characters="\nab", separator=separator), np.random.default_rng(1)
+    texts = [[*rng.integers(0, 3, n).tolist()] for n in rng.integers(0, 12, 300)]
+    body = """
+        const unknown = all.map((ids) => Network.inputsOf(net, ids.flatMap((id) => [-1, id])));
+        return [all.map((ids) => Network.inputsOf(net, ids)), unknown.map((ids) => ids.filter((_, i) => i % 2))];
+    """
+    expected = [with_start_symbols(model.vocabulary, np.array(ids, int), separator)[1:].tolist() for ids in texts]
+    assert node(model, body, all=texts) == [expected, expected]
 
 
 def test_weights_after_truncation() -> None:

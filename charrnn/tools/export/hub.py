@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from charrnn import __version__, files
 from charrnn.api import Model
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.tools.export.facts import SAMPLE_SEED, Facts, visible
 from charrnn.tools.torch_weights import to_torch
@@ -35,6 +36,7 @@ NUMPY_CELLS = {
         "x = h[n] = sigmoid(o) * np.tanh(c[n])",
     ],
 }
+ONE_HOT = "np.eye(V + 1, V)[character]"
 """Cell -> its equations in NumPy, from the products a (of the input) and b (of the hidden state)."""
 
 
@@ -80,6 +82,8 @@ def configuration(model: Model) -> dict[str, object]:
         "vocab_size": len(model.vocabulary),
         "hidden_size": network.hidden_size,
         "num_layers": network.num_layers,
+        "embedding_size": network.embedding_size,
+        "tie_weights": network.tie_weights,
         "dtype": network.dtype,
         "start_symbol": len(model.vocabulary) if model.network.start_symbol else None,
         "document_separator": model.config.data.document_separator,
@@ -114,7 +118,7 @@ Temperature 0.8, seed {SAMPLE_SEED}:
 
 ## Load it with NumPy
 
-The input of a character is a one-hot vector{of_start_symbol(model)}. The weights have PyTorch's shapes (out, in).
+The input of a character is {of_input(model)}. The weights have PyTorch's shapes (out, in).
 
 {fenced(numpy_code(model, facts), "python")}
 
@@ -129,7 +133,7 @@ The input of a character is a one-hot vector{of_start_symbol(model)}. The weight
 def number_table(model: Model, facts: Facts) -> str:
     """Return the measured numbers as a table."""
     network, size = model.config.model, sum(array.nbytes for array in to_torch(model).values())
-    rows = [("network", f"{network.cell}, {network.num_layers} x {network.hidden_size}, {network.dtype}")]
+    rows = [("network", f"{network.shape}, {network.dtype}")]
     rows += [("parameters", f"{model.network.layout.parameters:,} ({size:,} bytes as they are here)")]
     rows += [("vocabulary", f"{len(model.vocabulary):,} characters")]
     rows += [("validation loss", f"{facts.nats:.4f} nats/char, {facts.bits:.4f} bits/char")] if facts.nats else []
@@ -142,11 +146,12 @@ def number_table(model: Model, facts: Facts) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def of_start_symbol(model: Model) -> str:
-    """Return what the card says about the start symbol."""
+def of_input(model: Model) -> str:
+    """Return what the card says about the input vectors."""
+    vector = "its row of the embedding" if model.config.model.embedding_size else "a one-hot vector"
     if not model.network.start_symbol:
-        return ""
-    return "; that of the start symbol, with which a document begins from a zero state, is all zeros"
+        return vector
+    return vector + "; that of the start symbol, with which a document begins from a zero state, is all zeros"
 
 
 def prompt(model: Model, facts: Facts) -> str:
@@ -176,17 +181,23 @@ def numpy_code(model: Model, facts: Facts) -> str:
         *sigmoid,
         states,
         f"for character in {prompt(model, facts)}:{'  # V: the start symbol' if model.network.start_symbol else ''}",
-        f"    x = {numpy_input()}",
+        f"    x = {numpy_input(network)}",
         "    for n in range(L):",
         *(" " * 8 + line for line in layer),
+        *(['x = w["projection.weight"] @ x'] if has_projection(network) else []),
         'logits = w["output.weight"] @ x + w["output.bias"]',
     ]
     return "\n".join(lines)
 
 
-def numpy_input() -> str:
+def numpy_input(network: ModelConfig) -> str:
     """Return the NumPy code for the input vector of `character`; that of the id V is all zeros."""
-    return "np.eye(V + 1, V)[character]"
+    return 'np.pad(w["embedding.weight"], ((0, 1), (0, 0)))[character]' if network.embedding_size else ONE_HOT
+
+
+def has_projection(network: ModelConfig) -> bool:
+    """Return whether a matrix leads from the hidden state to the embedding, which tied weights multiply."""
+    return network.tie_weights and network.embedding_size != network.hidden_size
 
 
 def torch_code(model: Model, facts: Facts) -> str:
@@ -202,19 +213,32 @@ def torch_code(model: Model, facts: Facts) -> str:
         *(["torch.set_default_dtype(torch.float64)"] if double else []),
         'vocab = json.loads(Path("vocab.json").read_text("utf-8"))',
         f"V, H, L = len(vocab), {network.hidden_size}, {network.num_layers}",
-        f"recurrent, output = torch.nn.{network.cell.upper()}(V, H, L), torch.nn.Linear(H, V)",
-        'module = torch.nn.ModuleDict({"recurrent": recurrent, "output": output})',
+        *torch_modules(network),
         'module.load_state_dict(load_file("model.safetensors"))',
         f"ids = torch.tensor({prompt(model, facts)})",
-        f"x = {torch_input(double)}  # (T, B = 1, V)",
-        "hidden, state = recurrent(x)",
-        "logits = output(hidden)[-1, 0]",
+        f"x = {torch_input(network)}",
+        'hidden, state = module["recurrent"](x)',
+        *(['hidden = module["projection"](hidden)'] if has_projection(network) else []),
+        'logits = module["output"](hidden)[-1, 0]',
     ]
     return "\n".join(lines)
 
 
-def torch_input(double: bool) -> str:
-    """Return the PyTorch code for the input vectors of `ids`; that of the id V is all zeros."""
+def torch_modules(network: ModelConfig) -> list[str]:
+    """Return the PyTorch code that makes the module: see `charrnn.to_torch`."""
+    E, inputs = network.embedding_size, "E" if network.embedding_size else "V"
+    layers = ['"embedding": torch.nn.Embedding(V, E)'] if E else []
+    layers += [f'"recurrent": torch.nn.{network.cell.upper()}({inputs}, H, L)']
+    layers += ['"projection": torch.nn.Linear(H, E, bias=False)'] if has_projection(network) else []
+    layers += [f'"output": torch.nn.Linear({"E" if has_projection(network) else "H"}, V)']
+    return [*([f"E = {E}"] if E else []), "module = torch.nn.ModuleDict({" + ", ".join(layers) + "})"]
+
+
+def torch_input(network: ModelConfig) -> str:
+    """Return the PyTorch code for the input vectors (T, 1, V or E) of `ids`; that of the id V is all zeros."""
+    if network.embedding_size:
+        return 'torch.nn.functional.pad(module["embedding"].weight, (0, 0, 0, 1))[ids][:, None]'
+    double = network.dtype == "float64"
     return f"torch.nn.functional.one_hot(ids, V + 1)[:, None, :V].{'double' if double else 'float'}()"
 
 

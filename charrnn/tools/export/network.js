@@ -75,16 +75,27 @@ const Network = (() => {
     return out;
   }
 
-  /** Return what the character `id` adds to the gates of the first layer: a column of its weights, plus the bias. */
+  /**
+   * Return what the character `id` adds to the gates of the first layer: with an embedding the product of its row,
+   * otherwise a column of the weights; plus the bias, which is all for the start symbol.
+   */
   function inputProduct(net, id) {
-    const W = net.tensors["recurrent.weight_ih_l0"], out = Float64Array.from(net.tensors["recurrent.bias_ih_l0"]);
+    const W = net.tensors["recurrent.weight_ih_l0"], b = net.tensors["recurrent.bias_ih_l0"];
+    const table = net.tensors["embedding.weight"];
+    if (table && id < net.V) {
+      const E = table.length / net.V;
+      return affine(W, table.subarray(id * E, (id + 1) * E), b);
+    }
+    const out = Float64Array.from(b);
     if (id < net.V) for (let r = 0; r < out.length; r++) out[r] += W[r * net.V + id];
     return out;
   }
 
   /** Return the logits (V,) for a hidden state of the last layer. */
   function outputProduct(net, hidden) {
-    return affine(net.tensors["output.weight"], hidden, net.tensors["output.bias"]);
+    const { "projection.weight": projection, "output.weight": W, "output.bias": b } = net.tensors;
+    if (projection) hidden = affine(projection, hidden, new Float64Array(projection.length / net.H));
+    return affine(W || net.tensors["embedding.weight"], hidden, b); // tied weights are one tensor
   }
 
   /** Read the character `id`: change `state`, and return the logits (V,) of the next character. */
@@ -124,25 +135,47 @@ const Network = (() => {
   // ---- a text and what the network makes of it
 
   /**
+   * Return what the network reads for each of `ids`: the id itself, V where a document ended and another begins, -1 for
+   * a character that it does not know. Several separators in a row end one document; those at the start end none.
+   */
+  function inputsOf(net, ids) {
+    const { separator: { length: n }, separator, V } = net, inputs = ids.slice();
+    const places = [...ids.keys()].filter((i) => ids[i] >= 0), known = places.map((i) => ids[i]);
+    const isAt = (i) => i + n <= known.length && separator.every((id, k) => id === known[i + k]);
+    let start = 0, hasText = false, ended = false; // `start` is behind the last separator
+    for (let i = 0; n && i <= known.length; i++) {
+      if (i < known.length && !isAt(i)) continue;
+      if (i > start) {
+        if (ended) inputs[places[start - 1]] = V;
+        hasText = true;
+      }
+      if (i === known.length) break;
+      ended = hasText;
+      start = i + n;
+      i = start - 1;
+    }
+    if (n && known.length >= n && isAt(known.length - n)) inputs[places.at(-1)] = V;
+    return inputs;
+  }
+
+  /**
    * A text that the network has read. Each document in it begins with the start symbol, from a zero state.
    *
-   * ids: the characters; -1 for one that the network does not know, which it does not read.
+   * ids: the characters; -1 for one that the network does not know.
+   * inputs: what it read for them, see `inputsOf`.
    * nats: the surprise of each character; null for one that is not predicted.
-   * logits: of the next character; at the start of a text without a start symbol, those of its frequencies.
+   * logits: of the next character; null at the start of a text without a start symbol.
    */
   class Document {
     constructor(net) {
       this.net = net;
       this.ids = [];
+      this.inputs = [];
       this.nats = [];
       this.kept = [];
-      this.begin();
-    }
-
-    begin() {
-      this.state = zeroState(this.net);
-      this.recent = [];
-      this.logits = this.net.startSymbol ? step(this.net, this.net.V, this.state) : null;
+      this.state = zeroState(net);
+      this.recent = []; // the last characters, which may be a separator
+      this.logits = net.startSymbol ? step(net, net.V, this.state) : null;
       this.keep();
     }
 
@@ -155,58 +188,61 @@ const Network = (() => {
       this.kept.push({ state: copied(state), logits, recent: recent.slice() });
     }
 
-    /** Add a character, and return its surprise. */
-    append(id) {
-      const nats = id < 0 || this.logits === null ? null : surprise(this.logits, id);
-      this.ids.push(id);
-      this.nats.push(nats);
-      if (id >= 0) this.read(id);
-      if (this.ids.length % EVERY === 0) this.keep();
-      return nats;
-    }
-
-    read(id) {
-      const { separator } = this.net;
-      if (separator.length) {
-        this.recent.push(id);
+    /** Add a character. Without `input` it is one that the network wrote: a separator then ends the document. */
+    append(id, input) {
+      const { net } = this, { separator } = net;
+      this.nats.push(id < 0 || this.logits === null ? null : surprise(this.logits, id));
+      if (id >= 0) {
+        this.recent.push(input ?? id);
         if (this.recent.length > separator.length) this.recent.shift();
-        if (this.recent.length === separator.length && separator.every((c, i) => c === this.recent[i])) {
+        if (separator.length && separator.length === this.recent.length && separator.every((c, i) => c === this.recent[i])) {
           this.recent = []; // separators do not overlap
-          this.state = zeroState(this.net);
-          id = this.net.V;
+          input = input ?? net.V;
         }
+        if (input === net.V) this.state = zeroState(net);
+        this.logits = step(net, input ?? id, this.state);
       }
-      this.logits = step(this.net, id, this.state);
+      this.ids.push(id);
+      this.inputs.push(input ?? id);
+      if (this.ids.length % EVERY === 0) this.keep();
     }
 
     /** Remove all characters after the first `n`. */
     truncate(n) {
       if (n >= this.ids.length) return;
-      const from = Math.floor(n / EVERY), { state, logits, recent } = this.kept[from];
-      const again = this.ids.slice(from * EVERY, n);
-      this.kept.length = from + 1;
-      this.ids.length = this.nats.length = from * EVERY;
+      const from = Math.floor(n / EVERY) * EVERY, ids = this.ids.slice(0, n), inputs = this.inputs.slice(0, n);
+      this.kept.length = from / EVERY + 1;
+      for (const list of [this.ids, this.inputs, this.nats]) list.length = from;
+      this.restore(this.kept.at(-1));
+      for (let i = from; i < n; i++) this.append(ids[i], inputs[i]);
+    }
+
+    restore({ state, logits, recent }) {
       Object.assign(this, { state: copied(state), logits, recent: recent.slice() });
-      for (const id of again) this.append(id);
+    }
+
+    /** Return how many of the first characters are the same, and read as the same, as in the text `ids`. */
+    common(ids, inputs = inputsOf(this.net, ids)) {
+      let same = 0;
+      while (same < ids.length && ids[same] === this.ids[same] && inputs[same] === this.inputs[same]) same++;
+      return same;
     }
 
     /** Make this the text with these ids. What it has in common with the text before is not read again. */
     set(ids) {
-      let same = 0;
-      while (same < ids.length && same < this.ids.length && ids[same] === this.ids[same]) same++;
+      const inputs = inputsOf(this.net, ids), same = this.common(ids, inputs);
       this.truncate(same);
-      for (let i = same; i < ids.length; i++) this.append(ids[i]);
+      for (let i = same; i < ids.length; i++) this.append(ids[i], inputs[i]);
     }
 
     /** Return the text as it was after its first `n` characters. */
     at(n) {
       if (n >= this.ids.length) return this;
-      const from = Math.floor(n / EVERY), { state, logits, recent } = this.kept[from];
-      const before = Object.assign(Object.create(Document.prototype), {
-        net: this.net, ids: this.ids.slice(0, from * EVERY), nats: this.nats.slice(0, from * EVERY), kept: [],
-        state: copied(state), logits, recent: recent.slice(),
-      });
-      for (let i = from * EVERY; i < n; i++) before.append(this.ids[i]);
+      const from = Math.floor(n / EVERY) * EVERY, before = Object.create(Document.prototype);
+      const [ids, inputs, nats] = [this.ids, this.inputs, this.nats].map((list) => list.slice(0, from));
+      Object.assign(before, { net: this.net, ids, inputs, nats, kept: [] });
+      before.restore(this.kept[from / EVERY]);
+      for (let i = from; i < n; i++) before.append(this.ids[i], this.inputs[i]);
       return before;
     }
 
@@ -380,7 +416,7 @@ const Network = (() => {
   }
 
   return {
-    load, zeroState, step, Document, Writer, weights, choose, random, surprise, encode, unknown, normalized,
+    load, Document, Writer, inputsOf, weights, choose, random, surprise, encode, unknown, normalized,
     stopStrings, sample, PLAIN,
   };
 })();

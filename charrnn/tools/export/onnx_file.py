@@ -53,9 +53,8 @@ def onnx_model(model: Model) -> bytes:
     for layer in range(graph.layers):
         graph.recurrent_layer(state, layer)
     graph.output_layer(state)
-    V, H = state["output.weight"].shape
     made = onnx.helper.make_model(
-        graph.build(V, H),
+        graph.build(len(model.vocabulary), model.config.model.hidden_size),
         producer_name="charrnn",
         producer_version=__version__,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -99,10 +98,15 @@ class Graph:
         return name
 
     def input_layer(self, state: Mapping[str, HostArray]) -> None:
-        """Add the vector of each character: one-hot. The id V is out of range, for which OneHot makes zeros."""
+        """Add the vector of each character, which is zeros for the id V: a row of the embedding, or one-hot."""
         V = len(state["output.bias"])
+        if "embedding.weight" in state:
+            table = np.pad(state["embedding.weight"], ((0, 1), (0, 0)))
+            self.node("Gather", [self.constant("embedding", table), self.last], ["embedded"])
+            self.last = "embedded"
+            return
         depth, values = self.constant("V", np.array(V)), self.constant("off_on", np.array([0, 1], np.float32))
-        self.node("OneHot", [self.last, depth, values], ["one_hot"], axis=-1)
+        self.node("OneHot", [self.last, depth, values], ["one_hot"], axis=-1)  # zeros for V: it is out of range
         self.last = "one_hot"
 
     def recurrent_layer(self, state: Mapping[str, HostArray], layer: int) -> None:
@@ -126,6 +130,9 @@ class Graph:
 
     def output_layer(self, state: Mapping[str, HostArray]) -> None:
         """Add the logits."""
+        if "projection.weight" in state:
+            self.node("MatMul", [self.last, self.constant("W_he", state["projection.weight"].T)], ["projected"])
+            self.last = "projected"
         W, b = self.constant("W_hy", state["output.weight"].T), self.constant("b_y", state["output.bias"])
         self.node("MatMul", [self.last, W], ["product"])
         self.node("Add", ["product", b], ["logits"])

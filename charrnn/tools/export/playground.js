@@ -13,6 +13,7 @@
 
   let document_ = new Network.Document(net); // what the network has read
   let target = []; // the ids of the text in the field, of which `document_` has the first ones
+  let inputs = []; // what the network reads for them
   let mine = []; // for each of them whether the user wrote it
   let units = []; // the value of the chosen unit after each character that was read
   let unit = null; // its number, or null: the text is colored by surprise
@@ -164,6 +165,8 @@
     mine = [...mine.slice(0, same), ...new Array(ids.length - same - tail).fill(true), ...after];
     target = ids;
     characters = text;
+    inputs = Network.inputsOf(net, ids);
+    same = Math.min(same, document_.length, document_.common(ids, inputs));
     document_.truncate(same);
     units.length = Math.min(units.length, document_.length);
     draw(same);
@@ -176,8 +179,8 @@
     scheduled = true;
   }
 
-  function advance(id) {
-    document_.append(id);
+  function advance() {
+    document_.append(target[document_.length], inputs[document_.length]);
     if (unit !== null) units.push(document_.state.hidden[Math.floor(unit / net.H)][unit % net.H]);
   }
 
@@ -189,7 +192,7 @@
       return;
     }
     const first = document_.length;
-    while (document_.length < target.length && performance.now() < until) advance(target[document_.length]);
+    while (document_.length < target.length && performance.now() < until) advance();
     refresh(first, document_.length);
     if (document_.length < target.length) schedule();
     else if (waiting) {
@@ -274,6 +277,7 @@
     const from = work.shown, added = document_.ids.slice(from, n);
     if (n <= from) return;
     target = [...target, ...added];
+    inputs = document_.inputs.slice(0, n);
     characters = [...characters, ...added.map((id) => net.characters[id])];
     for (let i = from; i < n; i++) mine.push(false);
     work.shown = n;

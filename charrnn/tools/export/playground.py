@@ -34,6 +34,8 @@ def network_data(model: Model, *, half: bool = False) -> dict[str, Any]:
     Raises `ConfigError` for weights that the number format cannot hold.
     """
     state, dtype = to_torch(model), "<f2" if half else "<f4"
+    if model.config.model.tie_weights:
+        del state["output.weight"]  # it is embedding.weight
     with np.errstate(over="ignore"):
         arrays = [array.astype(dtype) for array in state.values()]
     if not all(np.isfinite(array).all() for array in arrays):
