@@ -199,6 +199,10 @@ def test_documents(tmp_path: Path, opened: Open) -> None:
     expected = model.sample(temperature=0, length=500)
     assert 3 < len(expected) < 500
     assert text_of(page) == expected
+    page.locator("#write").click()
+    idle(page)
+    assert text_of(page) == expected + "\n" + expected
+    assert page.locator(".colored .mine").count() == 0
     page.locator("#clear").click()
     page.locator("summary").click()
     page.locator("#stop").fill(f"\\n {expected[2]}")

@@ -152,6 +152,7 @@
     if (unknown.length) say(`The network never saw ${unknown.slice(0, 8).map((c) => `“${visible(c)}”`).join(" ")}${more} and does not read ${unknown.length > 1 ? "them" : "it"}.`);
     else say("");
     last = null;
+    ended = false;
     againButton.disabled = true;
   }
 
@@ -225,8 +226,17 @@
     return words.map((word) => word.replace(/\\(.)/gu, (all, c) => ESCAPES[c] ?? all));
   }
 
+  const separator = net.separator.map((id) => net.characters[id]).join("");
+  let ended = false; // whether the text ends where the network ended a document
+
   function write(options = {}) {
     if (work) return;
+    if (ended) { // the next document: it would be the same one with the same seed
+      ended = false;
+      put(separator);
+      seed.input.value = String(settings().seed + 1);
+      options = { stops: [separator] };
+    }
     if (document_.length < target.length) {
       waiting = () => write(options);
       setState();
@@ -237,13 +247,21 @@
     const stops = Network.stopStrings(net, text, stopStrings());
     const writer = new Network.Writer(document_, { ...settings(), stops, ...options });
     last = { start: document_.length, options };
-    work = { writer, shown: document_.length, pace: options.pace };
+    work = { writer, shown: document_.length };
     pace();
     writeButton.textContent = "Stop";
     writeButton.setAttribute("aria-keyshortcuts", "Escape");
     if (!notice.textContent.startsWith("The network never")) say("");
     setState();
     schedule();
+  }
+
+  /** Add text that is not the user's, before the network writes. */
+  function put(text) {
+    const before = characters.length;
+    setTarget([...characters, ...text]);
+    mine.fill(false, before);
+    field.value = forField(characters.join(""));
   }
 
   function pace() {
@@ -265,7 +283,8 @@
     const seconds = (performance.now() - work.began) / 1000;
     if (work.rate === Infinity && seconds > 0.05) main.dataset.speed = String(Math.round(work.made / seconds));
     if (!more) {
-      const reasons = { stop: stop.input.value.trim() ? "It came to a stop string." : "The document ended.", length: "" };
+      ended = writer.reason === "stop" && separator !== "" && writer.settings.stops.includes(separator) && !stopStrings().length;
+      const reasons = { stop: ended ? "The document ended. Write begins another one." : "It came to a stop string.", length: "" };
       const fast = work.rate === Infinity && work.made > 200 ? `${count(work.made)} characters, ${count(work.made / seconds)} a second.` : "";
       end([reasons[writer.reason], fast].filter(Boolean).join(" "));
     } else schedule();
@@ -304,6 +323,7 @@
     if (work) end("");
     if (last === null) return;
     const { start, options } = last;
+    ended = false;
     field.value = forField(characters.slice(0, start).join(""));
     setTarget(characters.slice(0, start));
     seed.input.value = String((settings().seed + 1) % Number.MAX_SAFE_INTEGER);
@@ -313,6 +333,7 @@
   function clear() {
     if (work) end("");
     waiting = last = null;
+    ended = false;
     place = Infinity;
     field.value = "";
     setTarget([]);
@@ -323,6 +344,12 @@
 
   function say(message) {
     if (notice.textContent !== message) notice.textContent = message;
+  }
+
+  /** Return the most frequent capital letter, with which a text may begin; nothing if there is none. */
+  function capital() {
+    const capitals = [...net.characters.keys()].filter((id) => /\p{Lu}/u.test(net.characters[id]));
+    return capitals.length ? net.characters[capitals.reduce((a, b) => (net.counts[b] > net.counts[a] ? b : a))] : "";
   }
 
   // ---- drawing the text
@@ -484,6 +511,7 @@
     place = at + 1 === text.length ? Infinity : at + 1;
     setTarget(text);
     last = null;
+    ended = false;
     againButton.disabled = true;
     paper.scrollTop = at + 1 === text.length ? paper.scrollHeight : paper.scrollTop;
   }
@@ -607,5 +635,6 @@
   }
   draw(0);
   setState();
-  write({ length: FIRST_LENGTH });
+  if (!net.startSymbol) put(capital());
+  write(separator ? { length: FIRST_LENGTH, stops: [] } : { length: FIRST_LENGTH });
 })();
