@@ -23,7 +23,7 @@ from charrnn import backend, files
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.evaluation.baselines import Baselines
 from charrnn.run.session import Session
-from charrnn.training.events import BaselinesCounted, Evaluated, Event, Guarded, Sampled, Trained
+from charrnn.training.events import BaselinesCounted, Evaluated, Event, Metric, Sampled
 
 FOLDER = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*"
@@ -57,15 +57,14 @@ class TensorBoard:
     def record(self, event: Event) -> None:
         """Write one event. Raises `OSError` where the file system refuses."""
         writer = self.writer = self.writer or self.begin()
-        match event:
-            case Trained() | Evaluated() | Guarded():
-                for name, value in vars(event).items():
-                    if type(value) in (int, float) and math.isfinite(value):
-                        writer.scalar(f"{event.event}/{name}", value, event.at.step)
-            case Sampled():
-                writer.text("sample", event.text, event.at.step)
-            case BaselinesCounted():
-                self.draw_baselines(event.baselines)
+        if isinstance(event, Metric):
+            for name, value in vars(event).items():
+                if type(value) in (int, float) and math.isfinite(value):
+                    writer.scalar(f"{event.event}/{name}", value, event.at.step)
+        elif isinstance(event, Sampled):
+            writer.text("sample", event.text, event.at.step)
+        elif isinstance(event, BaselinesCounted):
+            self.draw_baselines(event.baselines)
         if isinstance(event, Evaluated):
             for name, values in self.parameters().items():
                 if np.isfinite(values).all():
