@@ -227,11 +227,14 @@ def torch_code(model: Model, facts: Facts) -> str:
 def torch_modules(network: ModelConfig) -> list[str]:
     """Return the PyTorch code that makes the module: see `charrnn.to_torch`."""
     E, inputs = network.embedding_size, "E" if network.embedding_size else "V"
-    layers = ['"embedding": torch.nn.Embedding(V, E)'] if E else []
-    layers += [f'"recurrent": torch.nn.{network.cell.upper()}({inputs}, H, L)']
-    layers += ['"projection": torch.nn.Linear(H, E, bias=False)'] if has_projection(network) else []
-    layers += [f'"output": torch.nn.Linear({"E" if has_projection(network) else "H"}, V)']
-    return [*([f"E = {E}"] if E else []), "module = torch.nn.ModuleDict({" + ", ".join(layers) + "})"]
+    layers = {"embedding": "Embedding(V, E)"} if E else {}
+    layers["recurrent"] = f"{network.cell.upper()}({inputs}, H, L)"
+    if has_projection(network):
+        layers |= {"projection": "Linear(H, E, bias=False)", "output": "Linear(E, V)"}
+    else:
+        layers["output"] = "Linear(H, V)"
+    lines = [f'module["{name}"] = torch.nn.{layer}' for name, layer in layers.items()]
+    return [*([f"E = {E}"] if E else []), "module = torch.nn.ModuleDict()", *lines]
 
 
 def torch_input(network: ModelConfig) -> str:
