@@ -180,11 +180,16 @@ def test_surprise_and_units(path: Path, opened: Open, model: Model) -> None:
 
 
 def test_accents_of_another_form(path: Path, opened: Open) -> None:
-    """A composed letter becomes the decomposed one that the network knows."""
+    """A composed letter becomes the decomposed one that the network knows, but not before a composition ends."""
     page = opened(path)
     typed(page, "a\u00e9")
     assert text_of(page) == "ae\u0301"
     assert page.locator("#notice").inner_text() == ""
+    keyboard = page.context.new_cdp_session(page)
+    keyboard.send("Input.imeSetComposition", {"text": "\u00e9", "selectionStart": 1, "selectionEnd": 1})
+    assert text_of(page) == "ae\u0301\u00e9"
+    keyboard.send("Input.insertText", {"text": "\u00e9"})
+    assert text_of(page) == "ae\u0301e\u0301"
 
 
 def test_documents(tmp_path: Path, opened: Open) -> None:

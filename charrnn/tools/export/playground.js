@@ -134,10 +134,9 @@
   const forField = (text) => (net.ids.has(RETURN) ? text : text.replaceAll("\r", RETURN));
 
   function edited() {
-    if (composing) return;
     if (work) end("");
     let text = fromField(field.value);
-    const known = Network.normalized(net, text);
+    const known = composing ? text : Network.normalized(net, text); // to change the field would end the composition
     if (known !== text) {
       const caret = forField(Network.normalized(net, fromField(field.value.slice(0, field.selectionEnd)))).length;
       field.value = forField(known);
@@ -237,6 +236,7 @@
       seed.input.value = String(settings().seed + 1);
       options = { stops: [separator] };
     }
+    setTarget(characters); // what the network wrote is read again where it would read it otherwise
     if (document_.length < target.length) {
       waiting = () => write(options);
       setState();
@@ -271,7 +271,8 @@
   }
 
   function writeSome(now, until) {
-    const { writer } = work, first = document_.length;
+    const { writer } = work, first = document_.length, { temperature: t, topP: p, minP: least, topK: k } = settings();
+    Object.assign(writer.settings, { temperature: t, topP: p, minP: least, topK: k }); // they may change on the way
     let more = true;
     while (more && performance.now() < until && (work.made === 0 || work.made < ((performance.now() - work.began) / 1000) * work.rate)) {
       more = writer.next();
@@ -301,7 +302,7 @@
     for (let i = from; i < n; i++) mine.push(false);
     work.shown = n;
     const near = paper.scrollHeight - paper.scrollTop - paper.clientHeight < 80;
-    draw(from, work.rate !== Infinity); // the field gets its text at the end: it is not visible, and a browser needs long for it
+    draw(from, work.rate !== Infinity); // the field gets its text at the end: a browser needs long to lay it out
     if (near) paper.scrollTop = paper.scrollHeight;
   }
 
