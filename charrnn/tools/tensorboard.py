@@ -10,7 +10,6 @@ that the process before it wrote.
 
 from __future__ import annotations
 
-import math
 import os
 import textwrap
 import time
@@ -23,10 +22,12 @@ from charrnn import backend, files
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.evaluation.baselines import Baselines
 from charrnn.run.session import Session
-from charrnn.training.events import BaselinesCounted, Evaluated, Event, Metric, Sampled
+from charrnn.training.events import BaselinesCounted, Evaluated, Event, Metric, Sampled, as_json
 
 FOLDER = "tensorboard"
 EVENT_FILES = "events.out.tfevents.*"
+PLACE = ("step", "chars", "seconds")
+"""What is no scalar of its own in an object of `metrics.jsonl`: TensorBoard has an axis for the steps and the time."""
 BINS = 64
 """Bins of a histogram."""
 
@@ -58,8 +59,8 @@ class TensorBoard:
         """Write one event. Raises `OSError` where the file system refuses."""
         writer = self.writer = self.writer or self.begin()
         if isinstance(event, Metric):
-            for name, value in vars(event).items():
-                if type(value) in (int, float) and math.isfinite(value):
+            for name, value in as_json(event).items():
+                if name not in PLACE and type(value) in (int, float):
                     writer.scalar(f"{event.event}/{name}", value, event.at.step)
         elif isinstance(event, Sampled):
             writer.text("sample", event.text, event.at.step)
