@@ -75,7 +75,7 @@ def run(seed: int, template: Path, show: bool = False) -> str:
         try:
             ended = subprocess.run(
                 command, input=draw_bytes(random), capture_output=True, timeout=SECONDS, check=False, preexec_fn=limit,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")},
+                env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache"), "BROWSER": "true"},
             )  # fmt: skip
             check(Outcome(ended.returncode, ended.stdout, ended.stderr.decode()))
             found = strays(folder, words, before, tree(folder, ignore=IGNORED))

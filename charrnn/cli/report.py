@@ -17,6 +17,9 @@ from charrnn.files import write_atomically
 if TYPE_CHECKING:
     from charrnn.tools.report import Collected
 
+HTML = b"<!doctype html>"
+"""How an HTML page begins."""
+
 
 @click.command(
     "report",
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Write this file."
+    "--output", "-o", type=click.Path(path_type=Path), default="report.html", show_default=True, help="Write this file."
 )
 @click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 @device_option
@@ -41,6 +44,7 @@ def report_command(
     """
     from charrnn.tools.report import assembled
 
+    check_replaceable(output)
     options = {"device": device, "fallback": not no_fallback, "kernels": kernels}
     collected = collect([path for run in runs for path in expanded(run)], options)
     page = assembled(collected).encode()
@@ -50,7 +54,21 @@ def report_command(
         raise ConfigError(f"cannot write {output}: {error.strerror or error}") from None
     print_line(printable(f"{output} ({len(page) / 1000:,.0f} kB)"))
     if show and not webbrowser.open(output.absolute().as_uri()):
-        print_notice(f"no browser was found: open {output} yourself")
+        print_notice(f"there is no browser here: open {output} yourself")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `ConfigError` for a path that is something else than an HTML page, which would be lost."""
+    is_page = False
+    try:
+        exists = path.exists()
+        if path.is_file():
+            with path.open("rb") as stream:
+                is_page = stream.read(len(HTML)).lower() == HTML
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+    if exists and not is_page:
+        raise ConfigError(f"cannot write {path}: it exists and is no HTML page; choose another name")
 
 
 def collect(paths: list[str], options: dict[str, Any]) -> list[Collected]:

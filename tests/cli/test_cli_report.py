@@ -68,6 +68,18 @@ def test_a_file_that_cannot_be_written(call: Call, runs: Path, tmp_path: Path) -
         assert "\n" not in err
 
 
+def test_another_file_is_not_replaced(call: Call, runs: Path, tmp_path: Path) -> None:
+    """A page is replaced by a new one; a file of another kind stays, and nothing is computed first."""
+    page, text = tmp_path / "page.html", tmp_path / "novel.txt"
+    page.write_text("<!DOCTYPE html>the first page")
+    text.write_text("It was a dark night")
+    call("report", runs / "a", "-o", page)
+    assert "the first page" not in page.read_text("utf-8")
+    _, err = call("report", tmp_path / "gone", "-o", text, status=2)
+    assert err == f"charrnn: cannot write {text}: it exists and is no HTML page; choose another name"
+    assert text.read_text() == "It was a dark night"
+
+
 def test_open_shows_the_page(call: Call, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The browser gets the address of the file; without a browser a line names the file."""
     opened = list[str]()

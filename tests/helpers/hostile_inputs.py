@@ -48,14 +48,22 @@ MOST = {"--length": 1000, "--count": 100, "--steps": 20, "--layers": 4, "--secon
 MOST |= {"model.hidden_size": 64, "model.num_layers": 4, "train.steps": 20, "log.sample_length": 100}
 """Larger numbers than these would be honest, long work. They are not drawn, unless they are out of all bounds."""
 UNBOUNDED = ("--length",)
-USUAL = {"run": "r", "words": "r", "file": "t.txt", "files": "t.txt", "--file": "t.txt", "--prompt-file": "empty"}
+USUAL = {
+    "run": "r",
+    "runs": "r",
+    "words": "r",
+    "file": "t.txt",
+    "files": "t.txt",
+    "--file": "t.txt",
+    "--prompt-file": "empty",
+}
 USUAL |= {"--checkpoint": "last", "--device": "cpu", "--encoding": "latin-1", "--prompt": "she", "--init-from": "r"}
 """Valid values, which are drawn most often, so that commands get past them to the other options."""
 
-WRITING = ("--out", "--write")
+WRITING = ("--out", "--write", "--output")
 """The options that name what a command writes."""
-DEFAULT_OUT = "runs"
-"""Where `charrnn train` writes without `--out`."""
+DEFAULT_OUT = ("runs", "report.html")
+"""Where `charrnn train` writes without `--out`, and `charrnn report` without `--output`."""
 
 CPU_SECONDS, WALL_SECONDS = 5.0, 120.0
 """A command hangs if it uses more processor time than the first, or takes longer than the second."""
@@ -170,7 +178,7 @@ def strays(folder: Path, words: list[str], before: Tree, after: Tree) -> list[st
     """
     options = words[: words.index("--")] if "--" in words else words
     named = [value for option, _, value in (word.partition("=") for word in options) if option in WRITING]
-    targets = [os.path.normpath(folder / name) for name in (*named, DEFAULT_OUT) if name]
+    targets = [os.path.normpath(folder / name) for name in (*named, *DEFAULT_OUT) if name]
 
     def allowed(path: str) -> bool:
         above = path + os.sep
@@ -208,8 +216,8 @@ def draw_value(random: Random, parameter: click.Parameter) -> str:
     name, kind = parameter.opts[0], parameter.type
     if name in USUAL and random.random() < 0.7:
         return USUAL[name]
-    if name in ("--out", "--write", "--set"):
-        return {"--out": random.choice(OUT), "--write": random.choice(WRITE), "--set": draw_setting(random)}[name]
+    if name in (*WRITING, "--set"):
+        return draw_setting(random) if name == "--set" else random.choice(OUT if name == "--out" else WRITE)
     if isinstance(kind, click.Choice):
         return random.choice([*kind.choices, *kind.choices, *WORDS])
     if isinstance(kind, (click.types.IntParamType, click.types.FloatParamType)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from encodings.aliases import aliases
@@ -60,6 +61,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(files, "WRITER_TIMEOUT", 0)
+        patch.setattr(webbrowser, "open", lambda _: False)
         patch.setattr("charrnn.backend.cupy.problem", lambda _=None: "no GPU here")
         make_world(folder)
         yield folder

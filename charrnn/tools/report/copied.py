@@ -56,8 +56,8 @@ def copied(training: Ids, texts: Sequence[Ids]) -> list[Copied]:
     for width in SHORTER:
         missing = [i for i, (_, length, _) in enumerate(best) if length == 0]
         if missing:
-            found = search(training, [texts[i] for i in missing], width)
-            for i, (longest, _) in zip(missing, found, strict=True):
+            results = search(training, [texts[i] for i in missing], width)
+            for i, (longest, _) in zip(missing, results, strict=True):
                 best[i] = longest
     return [Copied(*longest, share) for longest, share in zip(best, shares, strict=True)]
 
@@ -98,8 +98,8 @@ def occurrences(training: Ids, wanted: Hashes, width: int) -> Iterator[tuple[Ids
         hashes = window_hashes(training[start : start + BLOCK + width - 1], width)
         places = np.flatnonzero(possible[hashes >> shift])
         first, last = (np.searchsorted(wanted, hashes[places], side) for side in ("left", "right"))
-        found = last > first
-        places, first, last = places[found], first[found], last[found]
+        is_wanted = last > first
+        places, first, last = places[is_wanted], first[is_wanted], last[is_wanted]
         fits = np.cumsum(last - first) <= PAIRS
         yield places[fits] + start, first[fits], last[fits]
 

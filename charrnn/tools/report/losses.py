@@ -32,6 +32,31 @@ def kind(character: str) -> str:
     return by_class.get(category[0], "other")
 
 
+class Calibration:
+    """Sums over the bins of `EDGES`: of probabilities, of the cases in which the character came, and of all cases."""
+
+    def __init__(self) -> None:
+        bins = len(EDGES) - 1
+        self.predicted, self.occurred, self.number = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+
+    def add(self, p: HostArray, came: HostArray) -> None:
+        """Add the probabilities (M,) of characters, and whether they came."""
+        size = len(EDGES) - 1
+        bins = np.clip(np.searchsorted(EDGES, p, "right") - 1, 0, size - 1)
+        self.predicted += np.bincount(bins, weights=p, minlength=size)
+        self.occurred += np.bincount(bins, weights=came, minlength=size)
+        self.number += np.bincount(bins, minlength=size)
+
+    def table(self) -> list[list[float]]:
+        """Return mean probability, frequency and number of cases of the bins that have cases."""
+        rows = zip(self.predicted, self.occurred, self.number, strict=True)
+        return [[round(float(p / n), 4), round(float(o / n), 4), int(n)] for p, o, n in rows if n]
+
+    def error(self) -> float:
+        """Return the mean distance between probability and frequency: the expected calibration error."""
+        return float(np.abs(self.predicted - self.occurred).sum() / self.number.sum())
+
+
 class LossStatistics:
     """Sums over the blocks of a reading.
 
@@ -58,9 +83,7 @@ class LossStatistics:
         sizes = {"kind": len(KINDS), "word": LONGEST_WORD, "line": LONGEST_LINE // LINE_STEP + 1}
         self.counts = {name: np.zeros(size) for name, size in sizes.items()}
         self.nats = {name: np.zeros(size) for name, size in sizes.items()}
-        bins = len(EDGES) - 1
-        self.said, self.happened, self.number = np.zeros(bins), np.zeros(bins), np.zeros(bins)
-        self.top_said, self.top_happened, self.top_number = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+        self.all_characters, self.likeliest = Calibration(), Calibration()
 
     def add(self, block: Block) -> None:
         """Add the predictions of a block."""
@@ -75,18 +98,9 @@ class LossStatistics:
             self.counts[name] += np.bincount(group[inside], minlength=size)
             self.nats[name] += np.bincount(group[inside], weights=nats[inside], minlength=size)
         row, character = np.nonzero(p >= SMALLEST)
-        self.calibrate(p[row, character], character == ids[row], self.said, self.happened, self.number)
+        self.all_characters.add(p[row, character], character == ids[row])
         likeliest = p.argmax(axis=1)
-        self.calibrate(p[rows, likeliest], likeliest == ids, self.top_said, self.top_happened, self.top_number)
-
-    def calibrate(
-        self, p: HostArray, happened: HostArray, said: HostArray, observed: HostArray, number: HostArray
-    ) -> None:
-        """Add probabilities (M,) and whether each character came to the sums of their bins."""
-        bins, size = np.clip(np.searchsorted(EDGES, p, "right") - 1, 0, len(EDGES) - 2), len(EDGES) - 1
-        said += np.bincount(bins, weights=p, minlength=size)
-        observed += np.bincount(bins, weights=happened, minlength=size)
-        number += np.bincount(bins, minlength=size)
+        self.likeliest.add(p[rows, likeliest], likeliest == ids)
 
     def result(self) -> dict[str, Any]:
         """Return the losses of each group in nats, and the calibration."""
@@ -100,13 +114,9 @@ class LossStatistics:
             "count": int(count),
             "loss": float(total / count),
             **{name: self.table(name, labels) for name, labels in names.items()},
-            "calibration": [
-                [round(float(s / n), 4), round(float(h / n), 4), int(n)]
-                for s, h, n in zip(self.said, self.happened, self.number, strict=True)
-                if n
-            ],
-            "calibration_error": float(np.abs(self.top_said - self.top_happened).sum() / self.top_number.sum()),
-            "accuracy": float(self.top_happened.sum() / self.top_number.sum()),
+            "calibration": self.all_characters.table(),
+            "calibration_error": self.likeliest.error(),
+            "accuracy": float(self.likeliest.occurred.sum() / self.likeliest.number.sum()),
         }
 
     def table(self, name: str, labels: list[str]) -> list[dict[str, Any]]:

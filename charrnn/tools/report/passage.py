@@ -18,8 +18,7 @@ LENGTH = 2000
 LEAD = 300
 """Most characters before it, so that it begins with a line and the network has read something."""
 TOP = 5
-MOST_BYTES = 800_000
-"""Bytes of states in a page, one byte a unit and character."""
+"""Likeliest characters that are shown."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,10 @@ def passage(run: Finished) -> Passage:
         probabilities[targets[inside]] = block.probabilities[inside, 0]
         for name, array in block.states.items():
             states[name].append(array[block.positions[:, 0] >= 0, 0])
-    found = {name: np.concatenate(arrays)[first:last] for name, arrays in states.items()}
-    count = min(last - first, *(len(array) for array in found.values()))
+    shown = {name: np.concatenate(arrays)[first:last] for name, arrays in states.items()}
+    count = min(last - first, *(len(array) for array in shown.values()))
     kept = slice(first, first + count)
-    return Passage(first, part.ids[kept].astype(int), probabilities[kept], found)
+    return Passage(first, part.ids[kept].astype(int), probabilities[kept], shown)
 
 
 def surprise(run: Finished, shown: Passage) -> dict[str, Any]:

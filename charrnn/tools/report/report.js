@@ -455,7 +455,7 @@ const Report = (() => {
       label: "Calibration", height: 260,
       series: [
         { name: "perfect", color: 5, dashed: true, faint: true, points: [[0, 0], [1, 1]] },
-        { name: "this network", color: 1, points: data.calibration.map(([said, happened]) => [said, happened]) },
+        { name: "this network", color: 1, points: data.calibration.map(([predicted, frequency]) => [predicted, frequency]) },
       ],
       x: { name: "probability that the network gave", format: percent }, y: { name: "how often it came", low: 0, high: 1, format: percent },
     });

@@ -22,9 +22,9 @@ def samples(run: Finished) -> list[dict[str, Any]]:
     """
     shown = [(step, text[:LONGEST]) for step, text in thinned(run.samples, MOST)]
     part, vocabulary = run.training, run.model.vocabulary
-    found: list[dict[str, Any] | None] = [None] * len(shown)
+    results: list[dict[str, Any] | None] = [None] * len(shown)
     known = [i for i, (_, text) in enumerate(shown) if not vocabulary.unknown_count(text)]
     if part is not None:
         for i, result in zip(known, copied(part.ids, [vocabulary.encode(shown[i][1]) for i in known]), strict=True):
-            found[i] = {"first": result.first, "length": result.length, "share": result.share}
-    return [{"step": step, "text": text, "copied": c} for (step, text), c in zip(shown, found, strict=True)]
+            results[i] = {"first": result.first, "length": result.length, "share": result.share}
+    return [{"step": step, "text": text, "copied": c} for (step, text), c in zip(shown, results, strict=True)]
