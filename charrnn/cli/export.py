@@ -8,6 +8,7 @@ import click
 
 from charrnn.cli.options import checkpoint_option, examples, run_argument
 from charrnn.cli.output import print_line, print_notice
+from charrnn.cli.report import check_replaceable
 from charrnn.errors import CheckpointError, ConfigError
 
 
@@ -41,6 +42,8 @@ def export_command(run: Path, file: str, checkpoint: str, half: bool) -> None:
         raise ConfigError(f"{file}: FILE must end in .html, .onnx, or / for a folder")
     if half and (is_folder or suffix != ".html"):
         raise ConfigError("--half is for FILE.html")
+    if not is_folder and suffix == ".html":
+        check_replaceable(path)
     model = load(run, checkpoint=checkpoint, device="cpu")
     for line in model.notices:
         print_notice(line)

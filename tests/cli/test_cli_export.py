@@ -53,6 +53,9 @@ def test_one_line_for_what_cannot_be_exported(call: Call, trained: Path, tmp_pat
     assert line == "charrnn: cannot write no/r.html: No such file or directory"
     _, line = call("export", run, run / "config.toml" / "f/", status=2)
     assert line.startswith(f"charrnn: cannot write {run / 'config.toml' / 'f'}: ")
+    (tmp_path / "mine.html").write_text("my notes")
+    _, line = call("export", run, "mine.html", status=2)
+    assert line == "charrnn: cannot write mine.html: it exists and is no HTML page; choose another name"
     (tmp_path / "empty").mkdir()
     _, line = call("export", "empty", "r.html", status=2)
     assert line.startswith("charrnn: empty has no checkpoint")
