@@ -87,7 +87,7 @@ def losses() -> None:
 
 
 def tools() -> None:
-    """`devices`, `gradcheck`, `tune`, `cache` and `report`, with its style and script, work."""
+    """`devices`, `gradcheck`, `tune`, `cache`, and `report` and `export` with their styles and scripts, work."""
     lines = dict(line.split(maxsplit=1) for line in charrnn("devices")[0].decode("ascii").splitlines())
     assert lines["python"].startswith(platform.python_version())
     assert len(charrnn("gradcheck", "--device=cpu", "--layers=1", "--cell=gru")[0].splitlines()) == 6
@@ -97,6 +97,11 @@ def tools() -> None:
     charrnn("report", "whole", "parts", "-o", "page.html")
     page = Path("page.html").read_text("utf-8")
     assert all(part in page for part in ("<title>whole, parts: ", ".passage {", "const Page", "const Report"))
+    charrnn("export", "whole", "play.html")
+    page = Path("play.html").read_text("utf-8")
+    assert all(part in page for part in ("<title>whole</title>", ".colored {", "const Page", "const Network"))
+    charrnn("export", "whole", "hub/")
+    assert {path.name for path in Path("hub").iterdir()} >= {"model.safetensors", "config.json", "README.md"}
     assert charrnn("cache")[0].decode().splitlines()[-1] == "total: 0 texts, 0.0 MB"
 
 

@@ -15,6 +15,7 @@ from charrnn.cli.cache import cache_command
 from charrnn.cli.compare import compare_command
 from charrnn.cli.devices import devices_command
 from charrnn.cli.eval import eval_command
+from charrnn.cli.export import export_command
 from charrnn.cli.gradcheck import gradcheck_command
 from charrnn.cli.options import examples
 from charrnn.cli.output import discard_output, print_line, print_notice
@@ -76,6 +77,7 @@ for command in (
     score_command,
     compare_command,
     report_command,
+    export_command,
     tune_command,
     cache_command,
     devices_command,

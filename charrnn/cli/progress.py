@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -20,6 +21,9 @@ from charrnn.optim import GUARD_LIMIT
 from charrnn.run import logs
 from charrnn.run.session import Session
 from charrnn.training.events import BaselinesCounted, Ended, Evaluated, Event, Guarded, Sampled, Tested, Trained
+
+if TYPE_CHECKING:
+    from charrnn.tools.tensorboard import TensorBoard
 
 SHORT = 0.8
 """A run that ends before this fraction of its planned time prints a hint."""
@@ -43,10 +47,15 @@ class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
 
 
 class Printer:
-    """Runs a session and prints its events."""
+    """Runs a session and prints its events; with `tensorboard`, it also writes them for TensorBoard."""
 
-    def __init__(self, session: Session, interruption: Interruption) -> None:
+    def __init__(self, session: Session, interruption: Interruption, *, tensorboard: bool = False) -> None:
         self.session, self.interruption = session, interruption
+        self.tensorboard: TensorBoard | None = None
+        if tensorboard:
+            from charrnn.tools.tensorboard import TensorBoard
+
+            self.tensorboard = TensorBoard(session)
         self.baselines: Baselines | None = None
         self.evaluations = earlier_evaluations(session)
         self.width = len(f"{session.config.train.steps:,}")
@@ -62,11 +71,14 @@ class Printer:
             return "steps"
         ended: Ended | None = None
         total, done = self.session.config.train.steps, self.session.loop.trainer.done
-        with Bar(total=total, initial=done, unit="step", dynamic_ncols=True) as bar:
+        with ExitStack() as stack:
+            bar = stack.enter_context(Bar(total=total, initial=done, unit="step", dynamic_ncols=True))
+            stack.callback(self.close_tensorboard)
             for event in self.session.events():
                 bar.update(event.at.step - bar.n)
                 for line in self.lines(event):
                     self.show(line)
+                self.write_for_tensorboard(event)
                 if isinstance(event, BaselinesCounted):
                     self.baselines = event.baselines
                 if isinstance(event, Evaluated):
@@ -76,6 +88,23 @@ class Printer:
         assert ended is not None
         self.conclude(ended)
         return ended.reason
+
+    def write_for_tensorboard(self, event: Event) -> None:
+        """Write an event for TensorBoard, if the user asked for it. Training continues if the disk refuses."""
+        try:
+            if self.tensorboard is not None:
+                self.tensorboard.record(event)
+        except OSError as error:
+            self.close_tensorboard()
+            reason = error.strerror or error
+            print_notice(f"TensorBoard's files cannot be written ({reason}): training continues without them")
+
+    def close_tensorboard(self) -> None:
+        """Close the files for TensorBoard. All that was recorded is in them already."""
+        tensorboard, self.tensorboard = self.tensorboard, None
+        with suppress(OSError):
+            if tensorboard is not None:
+                tensorboard.close()
 
     def show(self, line: str) -> None:
         """Print a line above the bar.

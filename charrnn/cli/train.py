@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     default=0,
     help="Number of workers; changes the time, never the result.  [default: one for each core]",
 )
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run directory.")
 def train_command(
     files: tuple[str, ...],
     preset: str | None,
@@ -98,6 +99,7 @@ def train_command(
     resume: bool,
     overwrite: bool,
     threads: int,
+    tensorboard: bool,
     **keys: Any,
 ) -> int:
     """Train a network on FILES: text files, patterns, directories, or - for standard input.
@@ -112,6 +114,10 @@ def train_command(
     from charrnn.run.request import Request
     from charrnn.run.session import prepare
 
+    if tensorboard:
+        from charrnn.tools.tensorboard import check_installed
+
+        check_installed()
     table = config.read(preset) if preset is not None else {}
     if out is None:
         names = (*files, *table.get("data", {}).get("files", ()))
@@ -136,7 +142,7 @@ def train_command(
         )
         if not files:
             warn_of_unread_input()
-        printer = Printer(session, interruption)
+        printer = Printer(session, interruption, tensorboard=tensorboard)
         reason = printer.run()
     return conclude(printer, reason)
 
