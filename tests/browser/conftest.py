@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,11 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """Return a headless Chromium."""
+    """Return a headless Chromium. Without one skip the test, or fail it if `CHARRNN_REQUIRE_BROWSER` is set."""
     api = pytest.importorskip("playwright.sync_api", reason="install the extra `browser`")
     program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
+    if program is None and not os.environ.get("CHARRNN_REQUIRE_BROWSER"):
         pytest.skip(f"none of {', '.join(NAMES)} is installed")
+    assert program is not None
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
