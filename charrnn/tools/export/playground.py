@@ -40,16 +40,16 @@ def network_data(model: Model, *, half: bool = False) -> dict[str, Any]:
         arrays = [array.astype(dtype) for array in state.values()]
     if not all(np.isfinite(array).all() for array in arrays):
         raise ConfigError(f"a weight is too large for float{'16: leave out --half' if half else '32'}")
-    network, vocabulary = model.config.model, model.vocabulary
+    network, vocabulary, separator = model.config.model, model.vocabulary, model.config.data.document_separator
     return {
         "cell": network.cell,
         "hidden_size": network.hidden_size,
         "num_layers": network.num_layers,
         "characters": vocabulary.characters,
         "counts": list(vocabulary.counts),
-        "never_first": list(vocabulary.never_first),
+        "never_first": list(vocabulary.never_first(separator if model.network.start_symbol else "")),
         "start_symbol": model.network.start_symbol,
-        "separator": list(vocabulary.ids_of(model.config.data.document_separator)),
+        "separator": list(vocabulary.ids_of(separator)),
         "tensors": [[name, list(array.shape)] for name, array in state.items()],
         "half": half,
         "weights": base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode(),
