@@ -100,7 +100,7 @@ ERRORS = [
     ("train --input t.txt", "there is no option --input: write the file without an option: charrnn train FILE"),
     ("tune t.txt --clip-norm 1", "--set optimizer.clip_norm=1"),
     ("sample R --max_new_tokens=9", "there is no option --max_new_tokens: write --length N"),
-    ("sample R --lr 1", "No such option '--lr'."),
+    ("sample R --lr 1", "No such option"),
     ("train t.txt --config lstm.toml", "no such file or preset (did you mean the preset lstm?)"),
     ("train t.txt --config bogus", "no such file or preset (presets: "),
     ("train bogus.txt", "bogus.txt: there is no such file"),
