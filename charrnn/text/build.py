@@ -53,7 +53,9 @@ def from_files(
 
     Raises `TextError` for a text that cannot be found, read or decoded, has fewer than two characters or more than
     `max_characters`, or is too large for RAM and cannot be cached; if `checked`, also for one that seems to be no text.
+    With a NUL in `separator` nothing is checked: NULs are meant.
     """
+    checked = checked and "\0" not in separator
     paths = sources.expand(list(names))
     if rows and not paths:
         raise TextError("--jsonl and --csv need a file (data.jsonl, data.csv)")

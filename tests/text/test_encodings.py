@@ -123,6 +123,8 @@ def test_a_nul_anywhere(size: int) -> None:
     for encoding in ("latin-1", "cp1252", "koi8-r", "ascii"):
         with files(b"ab" * 40 + b"c\0d") as names:
             assert from_files(names, encoding).vocabulary.characters == "\0abcd"
+    with files(b"ab\0c\0") as names:  # what `find -print0` writes
+        assert list(from_files(names, separator="\0").documents()) == ["ab\0", "c\0"]
 
 
 def test_control_characters() -> None:
