@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from charrnn.cli.options import checkpoint_option, examples, run_argument
-from charrnn.cli.output import print_line, print_notice
-from charrnn.cli.report import check_replaceable
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.cli.output import check_replaceable, print_line, print_notice, write_file
+from charrnn.errors import ConfigError
 
 
 @click.command(
@@ -55,16 +54,6 @@ def export_command(run: Path, file: str, checkpoint: str, half: bool) -> None:
     else:
         write_file(path, export.playground_page(model, export.facts_of(model, run), half=half).encode())
     print_line(f"{file}: {size(path)}")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all. Raises `CheckpointError` where the file system refuses."""
-    from charrnn import files
-
-    try:
-        files.write_atomically(path, content)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def size(path: Path) -> str:

@@ -18,12 +18,17 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
 
+from charrnn.errors import ConfigError
+from charrnn.files import write_atomically
+
 CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 """C0 except tab and newline, DEL, C1, overrides of the text direction, and surrogates."""
 CONTROL, CONTROL_OR_BREAK = (re.compile(f"[{characters}]") for characters in (CONTROLS, CONTROLS + "\t\n\u2028\u2029"))
 
 PLAIN_ON_WINDOWS = re.compile(r"[\w\\/:.=+-]+")
 """Words that cmd and PowerShell read as they are."""
+HTML = b"<!doctype html>"
+"""How an HTML page begins."""
 
 
 def escaped(text: str) -> str:
@@ -135,3 +140,25 @@ def discard_output() -> None:
 def null_stream() -> TextIO:
     """Return a stream that discards everything; a stream that failed would fail again when Python exits."""
     return open(os.devnull, "w")  # noqa: PTH123 (it stays open to the end)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all. Raises `ConfigError` where the file system refuses."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `ConfigError` for a path that is something else than an HTML page, which would be lost."""
+    is_page = False
+    try:
+        exists = path.exists()
+        if path.is_file():
+            with path.open("rb") as stream:
+                is_page = stream.read(len(HTML)).lower() == HTML
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+    if exists and not is_page:
+        raise ConfigError(f"cannot write {path}: it exists and is no HTML page; choose another name")

@@ -206,11 +206,7 @@ def earlier_evaluations(session: Session) -> list[Losses]:
     if session.checkpoint is None or session.out is None:
         return []
     meta = session.checkpoint.meta
-    metrics = (m for m in logs.metrics(session.out) if m["event"] == "eval" and m["step"] <= meta.step)
-    losses = [
-        Losses(m["step"], m["val_loss"], m["train_loss"] if logs.is_valid_number(m.get("train_loss")) else None)
-        for m in metrics
-    ]
+    losses = logs.losses(m for m in logs.metrics(session.out) if m["step"] <= meta.step)
     if meta.best is not None and all(one.step != meta.best.step for one in losses):  # the metrics were removed
         losses.append(Losses(meta.best.step, meta.best.val_loss, None))
     return losses

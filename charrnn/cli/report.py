@@ -10,15 +10,11 @@ import click
 
 from charrnn.cli.compare import expanded
 from charrnn.cli.options import device_option, examples, fallback_option, kernels_option
-from charrnn.cli.output import print_line, print_notice, printable
-from charrnn.errors import CheckpointError, ConfigError
-from charrnn.files import write_atomically
+from charrnn.cli.output import check_replaceable, print_line, print_notice, printable, write_file
+from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from charrnn.tools.report import Collected
-
-HTML = b"<!doctype html>"
-"""How an HTML page begins."""
 
 
 @click.command(
@@ -48,27 +44,10 @@ def report_command(
     options = {"device": device, "fallback": not no_fallback, "kernels": kernels}
     collected = collect([path for run in runs for path in expanded(run)], options)
     page = assembled(collected).encode()
-    try:
-        write_atomically(output, page)
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror or error}") from None
+    write_file(output, page)
     print_line(printable(f"{output} ({len(page) / 1000:,.0f} kB)"))
     if show and not webbrowser.open(output.absolute().as_uri()):
         print_notice(f"there is no browser here: open {output} yourself")
-
-
-def check_replaceable(path: Path) -> None:
-    """Raise `ConfigError` for a path that is something else than an HTML page, which would be lost."""
-    is_page = False
-    try:
-        exists = path.exists()
-        if path.is_file():
-            with path.open("rb") as stream:
-                is_page = stream.read(len(HTML)).lower() == HTML
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
-    if exists and not is_page:
-        raise ConfigError(f"cannot write {path}: it exists and is no HTML page; choose another name")
 
 
 def collect(paths: list[str], options: dict[str, Any]) -> list[Collected]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from charrnn import checkpoint, files
 from charrnn.checkpoint import Meta
 from charrnn.errors import CheckpointError
+from charrnn.evaluation.verdict import Losses
 from charrnn.run_files import METRICS, SAMPLES
 
 REMOVED = re.compile(rb"\((\d{1,18}) bytes of earlier samples are gone: log\.keep_samples\)\n\n")
@@ -29,6 +31,15 @@ REQUIRED = {"train": "chars_per_second", "eval": "val_loss", "test": "test_loss"
 def metrics(run: Path) -> list[dict[str, Any]]:
     """Return the objects of `metrics.jsonl` so far; lines that are incomplete or no metric are left out."""
     return [metric for line in read(run, METRICS).splitlines() if (metric := parse_metric(line)) is not None]
+
+
+def losses(metrics: Iterable[dict[str, Any]]) -> list[Losses]:
+    """Return the losses of the evaluations among `metrics`; early runs did not measure the training loss."""
+    evaluations = (metric for metric in metrics if metric["event"] == "eval")
+    return [
+        Losses(e["step"], e["val_loss"], e["train_loss"] if is_valid_number(e.get("train_loss")) else None)
+        for e in evaluations
+    ]
 
 
 def seconds(run: Path) -> float:

@@ -20,7 +20,7 @@ CAN_CHANGE = {
     *("train.steps", "train.patience", "train.device", "train.kernels", "train.gpu_memory_limit"),
     *("data.files", "data.val_files", "data.test_files", "data.encoding", "data.jsonl", "data.csv"),
 }
-"""Keys that a resumed run can change, besides those of [log]. The texts themselves are compared by their hashes."""
+"""Keys that a resumed run can change, besides those of [log]. Texts are compared by their hashes."""
 EVALUATION = {"log.eval_every", "log.eval_chars"}
 """Keys that decide when, and on which characters, a run evaluates. If they change, the best loss may change, too."""
 

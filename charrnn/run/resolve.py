@@ -131,7 +131,7 @@ def evaluation_interval(length: int, chars_per_step: int) -> int:
 
 
 def compared_characters(config: Config, chars_per_step: int) -> int:
-    """Return how many characters of the training split an evaluation reads, besides the validation split."""
+    """Return how many characters of the training split an evaluation reads."""
     count = max(LEAST_COMPARED, int(COMPARED * config.log.eval_every * chars_per_step))
     return min(count, config.log.eval_chars or count)
 

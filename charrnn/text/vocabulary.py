@@ -85,7 +85,7 @@ class Vocabulary:
     def normalized(self, text: str) -> str:
         """Return `text` in the Unicode form, NFC or NFD, in which it has fewer unknown characters; else unchanged.
 
-        So an accented letter is found that the vocabulary has as a letter and a combining accent, or the reverse. A
+        A letter with an accent is then known if the vocabulary has the letter and a combining accent, or the reverse. A
         vocabulary that has both forms knows every letter as it is written.
         """
         fewest, best = self.unknown_count(text), text

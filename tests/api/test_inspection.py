@@ -83,7 +83,7 @@ def test_predict_the_first_character() -> None:
 
 @pytest.mark.parametrize("start_symbol", STARTS)
 def test_states(cell: str, start_symbol: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The states after each character are those of a loop that begins every document anew."""
+    """The states after each character are those of a loop that resets the state before every document."""
     model, host = example(cell, start_symbol=start_symbol, separator="\n")
     text = "bad\nc\nfade\nabcabc"
     right = []

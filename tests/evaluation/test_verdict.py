@@ -143,7 +143,7 @@ def test_a_run_out_of_patience() -> None:
 
 
 def test_a_text_that_is_learned_by_heart() -> None:
-    """A network that learned its text and nothing else is not told to train longer; a short text is called so."""
+    """A network that learned only its text gets no advice to train longer; a short text gets another line."""
     unigram, before = "no better than the unigram (3.300)", "no better than before training (3.000)"
     losses = (3.0, 3.0), (5.9, 0.2), (6.1, 0.0123)
     heart = "learned {} by heart (training loss 0.012) and predicts other text {}; use more text"

@@ -103,7 +103,7 @@ KINDS = {
 
 @pytest.mark.parametrize("content", KINDS)
 def test_files_that_are_no_text(content: bytes, tmp_path: Path) -> None:
-    """A file of another kind is refused by its first bytes, whatever its name is; a folder leaves it out."""
+    """A file of another kind is refused by its first bytes, under any name; a folder leaves it out."""
     assert error_of(content) == KINDS[content]
     (tmp_path / "notes.txt").write_bytes(content)
     (tmp_path / "text.txt").write_text("text")

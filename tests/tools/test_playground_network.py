@@ -167,7 +167,7 @@ def test_seeds() -> None:
 
 
 def test_a_text_that_changes() -> None:
-    """After any edit, the surprises and the logits are those of the whole text read anew; so are those of its start."""
+    """After any edit, surprises and logits equal those of a first pass over the whole text, or over its start."""
     model = random_model("lstm", 2, separator="\n")
     body = """
         const state = (text) => [text.nats, Array.from(text.logits), text.state];

@@ -399,7 +399,7 @@ def test_numbers_of_the_verdict(run: Finished) -> None:
 
 
 def test_the_ladder_has_the_network_among_the_baselines(run: Finished) -> None:
-    """Sorted by loss, whatever the baselines are."""
+    """The rows are sorted by loss for any baselines."""
     known = Baselines((3.0, 2.5, 1.0, 0.9, 0.8, 0.7), 1, 1, 1, 1)
     steps = summary(replace(run, baselines=known, row=replace(run.row, losses={"val_loss": 2.0})))["baselines"]
     names = [one["name"] for one in steps if one["name"] != "uniform guessing"]

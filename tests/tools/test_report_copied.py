@@ -60,7 +60,7 @@ def test_length_and_share_are_those_of_a_search_for_all_substrings(
 
 
 def test_blocks_and_large_vocabularies(monkeypatch: pytest.MonkeyPatch):
-    """A passage that crosses the limit of a block is found whole, and ids above 255 are not confused."""
+    """A passage across the limit of two blocks counts whole, and ids above 255 stay distinct."""
     monkeypatch.setattr(module, "BLOCK", 64)
     rng = np.random.default_rng(1)
     training = rng.integers(0, 6000, 1000).astype(np.uint16)

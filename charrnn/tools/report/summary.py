@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from charrnn.evaluation import verdict
-from charrnn.evaluation.verdict import Course, Losses, conclusion, rise
+from charrnn.evaluation.verdict import Course, conclusion, rise
+from charrnn.run import logs
 from charrnn.tools.compare import VAL_LOSS
 from charrnn.tools.report.curves import rounded
 from charrnn.tools.report.finished import Finished, Metrics
@@ -58,7 +59,7 @@ def bits_per_byte(run: Finished, loss: float | None) -> float | None:
 def course_of(run: Finished) -> Course | None:
     """Return how the losses went; None without an evaluation of a trained network."""
     fine_tuned = run.model.config.train.init_from != ""
-    evaluations = [Losses(e["step"], e["val_loss"], rounded(e.get("train_loss"))) for e in run.evaluations]
+    evaluations = logs.losses(run.metrics)
     if not any(e.step or fine_tuned for e in evaluations):
         return None
     return Course(evaluations, run.row.steps, characters(run), fine_tuned)
