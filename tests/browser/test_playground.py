@@ -150,9 +150,10 @@ def test_bars(path: Path, opened: Open, model: Model) -> None:
     page.locator("#text").focus()
     page.keyboard.press("Control+Home")
     page.keyboard.press("ArrowRight")
-    page.locator("#choices .actual").wait_for()
+    page.locator("#choices .actual .letter", has_text="a").wait_for()  # drawn in the frame after the key
     assert page.locator("#choices .actual .letter").inner_text() == "a"
     page.locator("#choices button").first.click()
+    idle(page)
     assert text_of(page)[:3] == "b" + model.predict("b")[0][0] + "a"
 
 

@@ -62,3 +62,13 @@ def test_a_run_that_overfits(call: Call, words: Path) -> None:
         assert f"validation {match[1]} nats/char" in whole
         assert float(match[3]) == pytest.approx(float(match[1]) / 0.693147, abs=1e-3)
         assert "train longer" not in out
+
+
+def test_the_summary_has_bits_per_byte(call: Call, tmp_path: Path) -> None:
+    """The characters of the text have two bytes each, so a byte has half the bits of a character."""
+    text = "".join(np.random.default_rng(1).choice(list("éüöä"), size=2000))
+    (tmp_path / "accents.txt").write_text(text, encoding="utf-8")
+    out = call("train", "accents.txt", *OPTIONS, "--steps=5", "--out=r")[0]
+    per_char, per_byte = map(float, re.findall(r"\(([\d.]+) bits/char, ([\d.]+) bits/byte\)", out)[0])
+    assert per_char > 1
+    assert per_byte == pytest.approx(per_char / 2, abs=0.001)
