@@ -1,8 +1,10 @@
-"""Write the generated parts of docs/reference: `python docs/make_reference.py`, or `--check` to fail if one is stale.
+"""Write the generated parts of the reference and the tutorial: `python docs/make_reference.py`.
+
+With `--check` it fails if one is stale.
 
 A page is text by hand with generated parts. A part is what stands between the comments `<!-- begin: NAME ARGUMENT -->`
 and `<!-- end -->`; NAME is a function of this module that takes ARGUMENT and returns Markdown. The parts come from the
-command line, the schema of the configuration and the docstrings, so that nothing is described twice.
+command line, the schema of the configuration, the docstrings and the source, so that nothing is described twice.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import inspect
 import io
 import re
 import sys
+import textwrap
 import tokenize
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,7 +30,7 @@ from charrnn.cli import charrnn as commands
 from charrnn.config import files as configurations
 from charrnn.config import schema
 
-REFERENCE = Path(__file__).parent / "reference"
+PAGES = [page for folder in ("reference", "tutorial") for page in sorted((Path(__file__).parent / folder).glob("*.md"))]
 PART = re.compile(r"(<!-- begin: (\w+)(?: ([^\n]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 SIGNATURE_WIDTH = 100
 
@@ -154,6 +157,22 @@ def error_classes(_: str) -> str:
     return table(("error", "exit status", "meaning"), rows)
 
 
+# -- the source, for the tutorial -------------------------------------------------------------------------------------
+
+
+def source(path: str) -> str:
+    """Return the source of a function or a method without its docstring, below a comment that names its file."""
+    documented = griffe_object(path)
+    lines, first = list(documented.lines), documented.lineno
+    if documented.docstring:
+        del lines[documented.docstring.lineno - first : documented.docstring.endlineno - first + 1]
+    file = documented.filepath.relative_to(Path(run_files.__file__).parents[1]).as_posix()
+    return f"```python\n# {file}\n{textwrap.dedent(chr(10).join(lines)).rstrip()}\n```"
+
+
+# -- what the parts share ---------------------------------------------------------------------------------------------
+
+
 def griffe_object(path: str) -> Any:
     """Return what `griffe` knows of an object, named as `module.name`."""
     return PACKAGE[path.removeprefix("charrnn.")]
@@ -190,7 +209,7 @@ def docstring(documented: Any) -> str:
 
 PACKAGE = griffe.load("charrnn", search_paths=[str(Path(run_files.__file__).parents[1])])
 PARTS: dict[str, Callable[[str], str]] = {
-    f.__name__: f for f in (command, keys, presets, files, event, function, methods, error_classes)
+    f.__name__: f for f in (command, keys, presets, files, event, function, methods, error_classes, source)
 }
 
 
@@ -202,7 +221,7 @@ def generated(page: str) -> str:
 def main(check: bool) -> int:
     """Write the stale pages, or with `check` name them and return 1 if there are any."""
     stale = []
-    for path in sorted(REFERENCE.glob("*.md")):
+    for path in PAGES:
         before = path.read_text(encoding="utf-8")
         after = generated(before)
         if after != before:
