@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,15 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def inline_tokens(page: Path) -> list[Any]:
+    """Return the tokens inside the paragraphs and tables of a page."""
+    markdown = pytest.importorskip("markdown_it").MarkdownIt().enable("table")
+    return [child for token in markdown.parse(page.read_text("utf-8")) for child in token.children or []]
+
+
 def links(page: Path) -> list[str]:
     """Return the targets of a page's links and pictures, without those to other hosts."""
-    markdown = pytest.importorskip("markdown_it").MarkdownIt().enable("table")
-    inline = [child for token in markdown.parse(page.read_text("utf-8")) for child in token.children or []]
-    targets = [str(child.attrGet("href") or child.attrGet("src") or "") for child in inline]
+    targets = [str(child.attrGet("href") or child.attrGet("src") or "") for child in inline_tokens(page)]
     return [target for target in targets if target and not target.startswith(("http", "mailto:"))]
 
 
@@ -37,6 +42,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not other.exists() or (anchor and anchor not in anchors(other)):
             broken.append(target)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pictures_have_alternative_text(page: Path) -> None:
+    """Each picture, in Markdown or HTML, has a text of at least three words for readers who do not see it."""
+    pictures = {child.attrGet("src"): child.content for child in inline_tokens(page) if child.type == "image"}
+    for picture in re.findall(r"<img\b[^>]*>", page.read_text("utf-8")):
+        alternative = re.search(r'\balt="([^"]*)"', picture)
+        pictures[picture] = alternative[1] if alternative else ""
+    assert [name for name, text in pictures.items() if len(text.split()) < 3] == []
 
 
 def test_every_page_of_the_guides_and_the_reference_is_in_the_readme() -> None:
