@@ -145,7 +145,7 @@ def methods(path: str) -> str:
     parts = [docstring(cls)]
     parts += [f"- `{m.name}`: {docstring(m)}" for m in public if "property" in m.labels]
     for method in [m for m in public if m.is_function]:
-        parts += [f"#### `{cls.name}.{method.name}`", signature(method), docstring(method)]
+        parts += [f"### `{cls.name}.{method.name}`", signature(method), docstring(method)]
     return "\n\n".join(parts)
 
 
