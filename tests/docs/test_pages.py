@@ -11,6 +11,7 @@ import pytest
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "charrnn/DESIGN.md")]
+PAGES += [ROOT / "examples" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
