@@ -23,7 +23,7 @@ def is_interactive() -> bool:
 @contextmanager
 def progress_bar(session: Session, *, visible: bool) -> Iterator[Callable[[Event], None]]:
     """Show a progress bar of the steps, with the losses beside it. Yield the function that gets every event."""
-    if not visible or session.finished:
+    if not visible or session.finished or not session.config.train.steps:
         yield lambda _: None
         return
     with warnings.catch_warnings():

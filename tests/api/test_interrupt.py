@@ -93,7 +93,7 @@ def test_training_in_a_thread_and_with_a_handler_of_the_caller() -> None:
 
 
 def test_the_progress_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script is quiet; at a prompt, or on demand, the bar ends with all steps and both losses."""
+    """A script is quiet; at a prompt, or on demand, the bar ends with all steps and both losses. No steps, no bar."""
     events = list[Event]()
     charrnn.train(TEXT, settings=SMALL)
     charrnn.train(TEXT, settings=SMALL, progress=False)
@@ -108,4 +108,5 @@ def test_the_progress_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     charrnn.train(TEXT, settings=SMALL)
     assert "30/30" in capsys.readouterr().err
     charrnn.train(TEXT, settings=SMALL, progress=False)
+    charrnn.train(TEXT, settings=SMALL | {"train.steps": 0})
     assert capsys.readouterr().err == ""
