@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from helpers.namespaces import Case
 
 import charrnn
+from charrnn.backend import Backend
+from charrnn.backend.numpy import NumpyBackend
 from charrnn.config import ModelConfig
 from charrnn.model import Network, Views, Workspace, build, forward, prepare
 from charrnn.model.bptt import project
@@ -16,18 +19,18 @@ from charrnn.sampling import Settings, choose, pieces
 from charrnn.text import Vocabulary
 
 LETTERS = Vocabulary("abcd", (1, 1, 1, 1))
+COUNT, LENGTH = 3, 60
 
 
-def network_on(case: Case, cell: str, *, start_symbol: bool = True) -> tuple[Network, Views]:
+def network_on(backend: Backend, dtype: str, cell: str) -> tuple[Network, Views]:
     """Return a small random network whose samples are varied."""
-    backend = case.make()
-    shape = {"cell": cell, "hidden_size": 5, "num_layers": 2, "dtype": case.dtype}
-    network = build(ModelConfig(**shape, start_symbol=start_symbol), len(LETTERS), backend)
+    shape = {"cell": cell, "hidden_size": 5, "num_layers": 2, "dtype": dtype}
+    network = build(ModelConfig(**shape, start_symbol=True), len(LETTERS), backend)
     weights = np.random.default_rng(4).standard_normal(network.layout.size)
     output = network.layout.views(weights, xp=np)
     output["output.W_hy"][...] *= 0.4
     output["output.b_y"][...] = [0, 0.8, 1.2, 0]  # so that every separator occurs
-    return network, network.views(backend.from_host(weights, case.dtype))
+    return network, network.views(backend.from_host(weights, dtype))
 
 
 def naive(network: Network, params: Views, documents: str, separator: str, uniforms: np.ndarray) -> str:
@@ -50,21 +53,32 @@ def naive(network: Network, params: Views, documents: str, separator: str, unifo
     return written
 
 
+@cache
+def naive_samples(dtype: str, cell: str, prompt: str, separator: str) -> list[str]:
+    """Return the samples of the naive loop on NumPy."""
+    rng, blocks, size = np.random.default_rng(2), [], 1
+    while sum(map(len, blocks)) < LENGTH:  # one character, then two, four, ...
+        blocks.append(rng.random((size, COUNT)))
+        size *= 2
+    uniforms = np.concatenate(blocks)[:LENGTH]
+    network, params = network_on(NumpyBackend(), dtype, cell)
+    return [naive(network, params, prompt, separator, u) for u in uniforms.T]
+
+
 @pytest.mark.parametrize(
     ("prompt", "separator"), [("", ""), ("", "b"), ("", "bc"), ("", "cc"), ("ab", "b"), ("adb", "cc"), ("b", "b")]
 )
 def test_the_state_is_reset_after_each_separator(case: Case, cell: str, prompt: str, separator: str) -> None:
-    """Three samples of 60 characters, with a prompt or without, are those of the naive loop."""
-    network, params = network_on(case, cell)
-    count, length = 3, 60
-    texts = [""] * count
+    """Three samples of 60 characters, with a prompt or without, are those of the naive loop on NumPy."""
+    network, params = network_on(case.make(), case.dtype, cell)
+    texts = [""] * COUNT
     made = pieces(
         network,
         params,
         LETTERS,
         prompt=LETTERS.encode(prompt),
-        length=length,
-        count=count,
+        length=LENGTH,
+        count=COUNT,
         settings=Settings(),
         stops=(),
         rng=np.random.default_rng(2),
@@ -72,12 +86,7 @@ def test_the_state_is_reset_after_each_separator(case: Case, cell: str, prompt: 
     )
     for more in made:
         texts = [text + piece for text, piece in zip(texts, more, strict=True)]
-    rng, blocks, size = np.random.default_rng(2), [], 1
-    while sum(map(len, blocks)) < length:  # one character, then two, four, ...
-        blocks.append(rng.random((size, count)))
-        size *= 2
-    uniforms = np.concatenate(blocks)[:length]
-    assert texts == [naive(network, params, prompt, separator, u) for u in uniforms.T]
+    assert texts == naive_samples(case.dtype, cell, prompt, separator)
     assert not separator or sum(text.count(separator) for text in texts) > 3
 
 
