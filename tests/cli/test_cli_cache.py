@@ -20,7 +20,7 @@ def test_entries_are_listed_and_removed(call: Call, home: Path) -> None:
     assert call("cache")[0] == f"directory: {home}\ntotal: 0 texts, 0.0 MB\n"
     assert not home.exists()
     call(*TRAIN, "--out=r")
-    Path("ü\n.txt").write_text(TEXT * 9000)
+    Path("ü\n.txt").write_text(TEXT * 900)
     call("train", "ü\n.txt", *TRAIN[2:], "--steps=0", "--out=s")
     small, large = sorted(cache.entries(), key=lambda entry: entry.size)
     os.utime(small.path, (time.mktime((2021, 2, 3, 4, 5, 6, 0, 0, -1)),) * 2)
