@@ -31,6 +31,7 @@ def test_a_full_device_is_one_line(call: Call, tmp_path: Path) -> None:
     """The error says what was asked for, what is free and what to lower; with a smaller batch the run succeeds."""
     (tmp_path / "long.txt").write_text("to be or not to be, that is the question. " * 300)
     words = ["train", "long.txt", "--device", "cuda", "--steps", 2, "--set", "model.hidden_size=32", "--out", "run"]
+    words += ["--set", "log.sample_length=9", "--set", "log.eval_chars=200"]
     with cupy_cards.with_free_memory(3 * 2**20):
         _, error = call(*words, "--set", "train.batch_size=100", status=2)
         pattern = r"charrnn: cuda:0 is out of memory \(Out of memory allocating \d+ bytes, 3 MiB are free\): "
