@@ -11,6 +11,7 @@ import sys
 
 import optuna
 from filelock import FileLock
+from optuna.trial import TrialState
 
 import charrnn
 from charrnn.errors import DivergedError
@@ -52,6 +53,7 @@ if __name__ == "__main__":
             pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=10),
         )
     study.optimize(objective, n_trials=6)
-    pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
-    print(f"{len(study.trials)} trials, {pruned} of them ended early. Best loss: {study.best_value:.4f} nats/char with")
+    ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))  # others may still be running
+    pruned = sum(trial.state == TrialState.PRUNED for trial in ended)
+    print(f"{len(ended)} trials, {pruned} of them ended early. Best loss: {study.best_value:.4f} nats/char with")
     print("\n".join(f"--set {key}={value}" for key, value in study.best_params.items()))
