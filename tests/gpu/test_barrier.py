@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def worst(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> flo
     return max(float(np.abs(actual[name] - array).max() / np.abs(array).max()) for name, array in expected.items())
 
 
+@pytest.mark.skipif("CHARRNN_RACES" in os.environ, reason="blocks that give up at a barrier do race")
 def test_a_run_whose_barrier_never_opens_stops_at_its_last_checkpoint(corpus: Path, tmp_path: Path) -> None:
     """The line names --kernels off, nothing is saved after the fault, and the run continues with the array code."""
     gpu()  # or skip the test
