@@ -19,6 +19,10 @@ class DeviceError(CharrnnError):
     """A requested device that cannot compute."""
 
 
+class RanksError(CharrnnError):
+    """Ranks of MPI that cannot train together."""
+
+
 class CheckpointError(CharrnnError):
     """A checkpoint or run directory that is missing, damaged, not writable, or of another network."""
 

@@ -3,16 +3,21 @@
 from charrnn.backend.base import Array, Backend, PackedWeights, Series, gate_steps, series, steps
 from charrnn.backend.devices import Checked, Choice, check, choose, computed, computing, gpu_is_possible, gpus, report
 from charrnn.backend.process_pool import ForkPool
+from charrnn.backend.ranks import TIME_IS_OVER, Exchange, Ranks, SharedPool, world
 from charrnn.backend.threads import ThreadPool, blas, cores, one_thread, total_ram
 
 __all__ = [
+    "TIME_IS_OVER",
     "Array",
     "Backend",
     "Checked",
     "Choice",
+    "Exchange",
     "ForkPool",
     "PackedWeights",
+    "Ranks",
     "Series",
+    "SharedPool",
     "ThreadPool",
     "blas",
     "check",
@@ -28,4 +33,5 @@ __all__ = [
     "series",
     "steps",
     "total_ram",
+    "world",
 ]

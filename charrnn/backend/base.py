@@ -201,6 +201,10 @@ class Backend:
         """Return a NumPy copy of `array`. Waits for the device."""  # sync
         return np.array(np.from_dlpack(array))
 
+    def on_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """Return an array as one of NumPy, to be read only: it may be the array itself. Waits."""  # sync
+        return self.to_host(array)
+
     # -- products, and rows by index: each gather is followed by its adjoint ------------------------------------------
 
     def matmul(self, a: Array, b: Array, *, out: Array) -> Array:

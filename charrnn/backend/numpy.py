@@ -114,6 +114,10 @@ class NumpyBackend(Backend):
         """Return the array itself: it may be a mapped file larger than the memory."""
         return array
 
+    def on_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """Return the array itself."""
+        return array
+
     @contextmanager
     def written_on_host(self, array: Array, dtype: Any) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the array itself."""

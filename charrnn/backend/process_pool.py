@@ -168,6 +168,10 @@ class ForkPool:
                     workers += [Worker(function, range(n, self.parts, self.count), spin)]
         return workers
 
+    def fork(self, function: Part) -> None:
+        """Start the workers before the first job, for instance before MPI starts, which forbids a fork."""
+        self.workers = self.start(function)
+
     def run(self, function: Part, job: int) -> None:
         """Compute every part of a job.
 
@@ -175,7 +179,8 @@ class ForkPool:
         then, except for memory from `shared_zeros`. The pool does not keep the function, which may own the pool.
         """
         if self.workers is None:
-            self.workers = self.start(function)
+            self.fork(function)
+            assert self.workers is not None
         busy = [worker for worker in self.workers if worker.send(job)]
         if not busy and self.parts > 1:
             self.thread_pool.map(function, range(self.parts), [job] * self.parts)

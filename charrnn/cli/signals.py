@@ -22,11 +22,11 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible(*, quiet: bool = False) -> Iterator[Interruption]:
     """Catch Ctrl-C, SIGTERM, the closing of the terminal, and Ctrl-Break on Windows.
 
     The yielded object holds the number of the first signal. A second signal exits at once. The previous
-    handlers are restored at the end.
+    handlers are restored at the end. With `quiet`, a signal prints nothing.
     """
     interruption = Interruption()
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -38,7 +38,7 @@ def interruptible() -> Iterator[Interruption]:
         interruption.signal = number
         # os.write, because the signal may have interrupted a write to sys.stderr.
         with suppress(OSError):
-            if sys.__stderr__ is not None:
+            if sys.__stderr__ is not None and not quiet:
                 os.write(sys.__stderr__.fileno(), b"\nfinishing the step and saving ... (again: stop at once)\n")
 
     # A signal that is ignored, as under nohup, stays ignored.

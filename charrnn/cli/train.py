@@ -19,12 +19,14 @@ from charrnn.cli.options import (
     unescaped,
 )
 from charrnn.cli.output import command_line, print_notice
+from charrnn.cli.ranks import launched
 from charrnn.cli.signals import interruptible
 from charrnn.errors import DivergedError
 
 if TYPE_CHECKING:
     from charrnn.cli.progress import Printer
     from charrnn.config import Table
+    from charrnn.run.session import Session
 
 
 @click.command(
@@ -123,7 +125,7 @@ def train_command(
         names = (*files, *table.get("data", {}).get("files", ()))
         corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
         out = default_out(corpus, resume=resume, overwrite=overwrite)
-    with interruptible() as interruption:
+    with launched() as ranks, interruptible(quiet=not ranks.is_first) as interruption:
         session = prepare(
             Request(
                 files=files,
@@ -137,14 +139,26 @@ def train_command(
                 minutes=minutes,
                 stop_after=stop_after,
                 began=began,
-                interrupted=lambda: interruption.signal is not None,
+                interrupted=lambda: interruption.signal or 0,
+                ranks=ranks,
             )
         )
-        if not files:
+        if ranks.is_first and not files:
             warn_of_unread_input()
-        printer = Printer(session, interruption, tensorboard=tensorboard)
-        reason = printer.run()
-    return conclude(printer, reason)
+        printer = Printer(session, interruption, tensorboard=tensorboard and ranks.is_first)
+        reason = printer.run() if ranks.is_first else end_of(session)
+        signal = interruption.signal or ranks.agreed - 1  # of another rank
+        status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signal}.get(reason, 0)
+        if ranks.is_first:
+            conclude(printer, reason)
+    return status
+
+
+def end_of(session: Session) -> str:
+    """Train to the end, without printing, and return the reason of the end."""
+    from charrnn.training.events import Ended
+
+    return next((event.reason for event in session.events() if isinstance(event, Ended)), "steps")
 
 
 def options_table(
@@ -176,12 +190,11 @@ def options_table(
     )
 
 
-def conclude(printer: Printer, reason: str) -> int:
-    """Print how to continue after the end of a run, and return the exit status."""
+def conclude(printer: Printer, reason: str) -> None:
+    """Print how to continue after the end of a run."""
     from charrnn.checkpoint import steps
 
-    session, signal = printer.session, printer.interruption.signal or 0
-    status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signal}.get(reason, 0)
+    session = printer.session
     assert session.out is not None
     if reason in ("interrupted", "stop_after", "time"):
         print_notice(f"resume: {command_line('train', '--resume', '--out', session.out)}")
@@ -193,4 +206,3 @@ def conclude(printer: Printer, reason: str) -> int:
     printer.show(f"run: {session.out}")
     if steps(session.out):
         printer.show(f"sample from it: {command_line('sample', session.out)}")
-    return status

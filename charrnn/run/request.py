@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn import checkpoint, config, text
+from charrnn.backend import TIME_IS_OVER, Ranks
 from charrnn.checkpoint import Checkpoint, Marks
 from charrnn.config import Config, Table
 from charrnn.errors import ConfigError
@@ -42,7 +43,8 @@ class Request:
         minutes: training ends this many minutes after `began`; None: no limit.
         stop_after: save and stop after this process has done this many steps; None: no limit.
         began: `time.monotonic()` at the start of the command.
-        interrupted: called after each step; returns whether to save and stop.
+        interrupted: called after each step; returns whether to save and stop, or the number of the signal to do so.
+        ranks: the processes that compute the run together.
 
     Raises `ConfigError` for values that are out of range or cannot be combined.
     """
@@ -59,7 +61,8 @@ class Request:
     minutes: float | None = None
     stop_after: int | None = None
     began: float = field(default_factory=time.monotonic)
-    interrupted: Callable[[], bool] = lambda: False
+    interrupted: Callable[[], int] = lambda: False
+    ranks: Ranks = field(default_factory=Ranks)
 
     def __post_init__(self) -> None:
         if self.text is not None and self.files:
@@ -74,6 +77,8 @@ class Request:
             raise ConfigError("use --resume or --overwrite, not both")
         if self.out is not None:
             text.check_name(str(self.out.absolute()))
+        if self.ranks.size > 1 and "-" in self.files:
+            raise ConfigError("only one rank can read standard input: save the text as a file")
         if self.resume and self.out is None:
             raise ConfigError("--resume needs the run directory: add --out DIR")
 
@@ -86,6 +91,11 @@ class Request:
         """Return the time until training ends because of `minutes`."""
         return math.inf if self.minutes is None else self.minutes * 60 - (time.monotonic() - self.began)
 
+    def wish_to_stop(self) -> int:
+        """Return why this process asks to stop: see `Ranks.request`."""
+        signal = int(self.interrupted())
+        return 1 + signal if signal else TIME_IS_OVER * (self.seconds_left() <= 0)
+
     def reason_to_stop(self, steps: int, *, planned: bool) -> str | None:
         """Return why to stop, or None to continue: a `reason` of `Ended`.
 
@@ -93,11 +103,12 @@ class Request:
             steps: the number of steps that this process has done.
             planned: whether the number of steps of the run was planned to fit `minutes`.
         """
-        if self.interrupted():
+        wish = self.ranks.agree(self.wish_to_stop, steps)
+        if wish > TIME_IS_OVER:
             return "interrupted"
         if self.stop_after is not None and steps >= self.stop_after:
             return "stop_after"
-        if self.seconds_left() <= 0:
+        if wish == TIME_IS_OVER:
             return "minutes" if planned else "time"
         return None
 

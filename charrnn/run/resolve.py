@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charrnn import seeds, text
-from charrnn.backend import Backend, ThreadPool, cores, one_thread
+from charrnn.backend import Backend, Ranks, ThreadPool, cores, one_thread
 from charrnn.config import Config
 from charrnn.evaluation import protocols
 from charrnn.model import Network, initial_weights
@@ -158,12 +158,12 @@ def order_of_documents(config: Config, corpus: Corpus, train: Part, *, shuffle: 
     return [f"documents are not shuffled before the split in {reason}: its end is held out"]
 
 
-def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool) -> Trainer:
+def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool, ranks: Ranks | None = None) -> Trainer:
     """Return a trainer at step 0 with the seed's weights."""
     train = config.train
     seed = train.seed if train.random_offset else None
     streams = text.streams(part, train.batch_size, train.seq_length, seed, start_symbol=config.model.start_symbol)
-    trainer = Trainer(config, network, streams, thread_pool)
+    trainer = Trainer(config, network, streams, thread_pool, ranks)
     with one_thread:  # decompositions of some libraries round by the number of threads
         first = initial_weights(network, config.model, seeds.stream(train.seed, "weights"))
     for name, weights in first.items():
@@ -178,7 +178,7 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
     while True:
         trainer.step()
         trainer.drain()
-        if trainer.pool.ready or clock() > limit:
+        if trainer.ranks.from_first(trainer.pool.ready or clock() > limit):
             break
     trainer.step()
     trainer.drain()
@@ -187,7 +187,7 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
 def pace(trainer: Trainer, seconds: float) -> float:
     """Return the steps per second of a trainer that is warm, measured for `seconds` or up to twice as long."""
     done, started = 0, time.perf_counter()
-    while done == 0 or time.perf_counter() - started < seconds:
+    while trainer.ranks.from_first(done == 0 or time.perf_counter() - started < seconds):
         with one_thread:
             for _ in range(min(CAPACITY, max(1, done))):
                 trainer.step()
@@ -214,7 +214,7 @@ def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved
         trainer.pool.close()
     left = seconds - (time.perf_counter() - began) - 2 * evaluation  # before the first step and after the last
     evaluation_per_step = evaluation / config.log.eval_every if evaluation else 0.0
-    steps = max(1, int(left * PLAN_SHARE / (1 / rate + evaluation_per_step)))
+    steps = trainer.ranks.from_first(max(1, int(left * PLAN_SHARE / (1 / rate + evaluation_per_step))))
     rest = f"{left:,.0f} s left" if left > 0 else "no time is left"
     notice = f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"
     config = replace(config, train=replace(config.train, steps=steps))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from charrnn import backend, checkpoint, config
+from charrnn.backend import Ranks
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines
@@ -24,6 +26,9 @@ from charrnn.training.events import Event
 from charrnn.training.loop import Loop
 from charrnn.training.state import new_progress, restore, restored_progress
 from charrnn.training.step import Trainer
+
+PATHS = {"data.files", "data.val_files", "data.test_files", "train.init_from", "train.device"}
+"""Keys that may differ among the ranks of a run. Texts and weights are compared by their hashes."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,15 @@ class Session:
 
         Raises `DeviceError` if the device fails; the run is then safe at its last checkpoint.
         """
+        owner = self.loop.trainer.ranks.is_first
         if self.finished:
-            if self.out is not None and self.checkpoint is not None:
+            if owner and self.out is not None and self.checkpoint is not None:
                 meta, marks = self.checkpoint.meta, self.earlier.marks
                 recorder.remove_old_of_finished(self.out, self.config.log, meta, marks)
             return
         try:
-            events = with_test(self.loop, self.loop.events(), None) if self.out is None else self.recorded(self.out)
+            owned = self.out if owner else None
+            events = self.recorded(owned) if owned else with_test(self.loop, self.loop.events(), self.out)
             device, resumed = self.network.backend, self.checkpoint is not None
             yield from backend.computed(device, events, memory_advice=memory_advice(resumed), saved=self.saved)
         finally:
@@ -98,12 +105,13 @@ def prepare(request: Request) -> Session:
 
     Raises `CharrnnError` for anything that does not fit.
     """
+    ranks = request.ranks
     earlier = find_earlier(request)
     saved = earlier.checkpoint
     wanted = requested(request, earlier)
     text = read_text(request, wanted.table, saved, wanted.source)
     complete = config.build(config.merged(wanted.table, text.table))
-    choice = device(complete, fallback=request.fallback)
+    choice = device(complete, fallback=request.fallback, ranks=ranks)
     with backend.computing(choice.backend):
         eval_every_is_set = "eval_every" in wanted.table.get("log", {})
         resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
@@ -111,17 +119,25 @@ def prepare(request: Request) -> Session:
     if saved is not None and request.out is not None:
         changes += environment.changed_kernels(environment.read(request.out), choice.backend.facts())
     planned, seconds, baselines = plans_steps(request, earlier), 0.0, None
-    with backend.computing(choice.backend, memory_advice=memory_advice(saved is not None)):
+    computing = partial(backend.computing, choice.backend, memory_advice=memory_advice(saved is not None))
+    with computing():
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
-        thread_pool = choice.backend.thread_pool(request.threads)
-        start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool)
+        thread_pool = choice.backend.thread_pool(ranks.threads(request.threads))
+        start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool, ranks=ranks)
+        # Ranks fork the worker processes of all trainers before they meet.
+        early = [start_trainer(resolved.config) for _ in range(1 + planned)] if ranks.size > 1 else []
+        for trainer in early:
+            trainer.fork()
+    ranks.meet(what_ranks_share(request, resolved.config, text.corpus, saved))
+    with computing():
         if planned:
-            if request.out is not None:  # now, so that the plan knows how much time is left
+            if request.out is not None and ranks.is_first:  # now, so that the plan knows how much time is left
                 split = resolved.train, resolved.validation
                 baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
-            seconds = request.seconds_left()
-            resolved = plan_steps(resolved, start_trainer(resolved.config), seconds)
-        trainer = start_trainer(resolved.config)
+            seconds = ranks.from_first(request.seconds_left())
+            resolved = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
+        trainer = early.pop() if early else start_trainer(resolved.config)
+        trainer.config = resolved.config
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
     progress = new_progress(len(text.corpus.vocabulary))
     if saved is not None:
@@ -138,7 +154,7 @@ def prepare(request: Request) -> Session:
         config=settings,
         corpus=text.corpus,
         network=network,
-        notices=(*before, *text.notices, *resolved.notices, *changes, *copied, *damaged),
+        notices=(*before, *text.notices, *resolved.notices, *shares(trainer), *changes, *copied, *damaged),
         finished=finished,
         loop=loop,
         out=request.out,
@@ -164,17 +180,52 @@ def initialize(
     return tuple(notices)
 
 
+def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: Checkpoint | None) -> dict[str, object]:
+    """Return what must be the same on all ranks, by the names that users know. Paths of texts may differ."""
+    keys = {
+        f"{section}.{key}": value for section, table in config.table(settings).items() for key, value in table.items()
+    }
+    held_out = {name: text and text.sha256[:12] for name, text in corpus.held_out.items()}
+    return {
+        "the version of charrnn": sys.modules["charrnn"].__version__,
+        "the text": f"{len(corpus.ids):,} characters with hash {corpus.sha256[:12]}",
+        **held_out,
+        "the checkpoint": saved and f"step {saved.meta.step} with hash {saved.digest[:12]}",
+        **{name: value for name, value in keys.items() if name not in PATHS},
+        "--minutes": request.minutes,
+        "--stop-after": request.stop_after,
+        "--out": request.out and request.out.name,
+    }
+
+
+def shares(trainer: Trainer) -> tuple[str, ...]:
+    """Return lines for the user about the ranks of a run: how many shards every rank computes, and what it sends."""
+    ranks, exchange, total = trainer.ranks, trainer.exchange, trainer.config.train.shards
+    if exchange is None:
+        return ()
+    counts = [len(ranks.share(total, rank)) for rank in range(ranks.size)]
+    sent = f"a step sends {exchange.sent_bytes:,} bytes in {2 * (ranks.size - 1)} messages from rank 0"
+    lines = [f"ranks: {ranks.size}, with {' + '.join(map(str, counts))} of train.shards = {total}; {sent}"]
+    if 0 in counts:
+        lines.append(
+            f"{counts.count(0)} of {ranks.size} ranks only wait, because there are {total} shards: "
+            f"start {total} ranks, or set train.shards = {ranks.size}"
+        )
+    return tuple(lines)
+
+
 def memory_advice(resumed: bool) -> str:
     """Return what to do if the memory is exhausted. A resumed run keeps its sizes: it can only continue elsewhere."""
     return "" if resumed else "lower train.batch_size or model.hidden_size"
 
 
-def device(wanted: Config, *, fallback: bool = True) -> backend.Choice:
-    """Return the backend that a configuration asks for: see `backend.choose`."""
+def device(wanted: Config, *, fallback: bool = True, ranks: Ranks | None = None) -> backend.Choice:
+    """Return the backend that a configuration asks for: see `backend.choose`. The ranks of a machine share its GPUs."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
-    return backend.choose(
-        train.device, fallback=fallback, precision=train.precision, memory=limit, kernels=train.kernels
-    )
+    name = train.device
+    if ranks is not None and ranks.size > 1 and name != "cpu" and (cards := len(backend.gpus())):
+        name = f"cuda:{ranks.local_rank % cards}"
+    return backend.choose(name, fallback=fallback, precision=train.precision, memory=limit, kernels=train.kernels)
 
 
 def unread_checkpoints(out: Path | None, saved: Checkpoint | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.backend import Array
-from charrnn.checkpoint import Best, Checkpoint, Meta
+from charrnn.checkpoint import Best, Checkpoint, Meta, digest_of
 from charrnn.checkpoint.schema import to_tensors, vector_names
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.optim import GUARD_LIMIT
@@ -70,9 +70,11 @@ def arrays(trainer: Trainer) -> dict[str, Array]:
 def to_checkpoint(trainer: Trainer, progress: Progress, corpus: Corpus) -> Checkpoint:
     """Return the checkpoint of a run. Waits for the device.
 
-    Raise `DivergedError` for a number that is not finite: no run could continue from it.
+    Raise `DivergedError` for a number that is not finite: no run could continue from it. Raise `RanksError` if the
+    ranks have computed different parameters.
     """
     host, layout = trainer.network.backend.to_host, trainer.network.layout
+    trainer.ranks.check_same("the parameters", lambda: digest_of({"parameters": host(trainer.vector)}))
     tensors = {name: host(array) for name, array in arrays(trainer).items()}  # sync
     for name, vector in vectors(trainer).items():
         tensors |= to_tensors(name, host(vector), layout)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.backend import Array, ForkPool, ThreadPool
+from charrnn.backend import Array, Exchange, ForkPool, Ranks, SharedPool, ThreadPool
 from charrnn.config import Config
 from charrnn.model import Chunk, Network, State, Views, Workspace, loss_and_grad, next_state
 from charrnn.optim import (
@@ -84,11 +84,18 @@ class Trainer:
             `vector` and `average` are zero until a run writes its initial weights into them.
         slots: the vectors (P,) of the update rule.
         guard: skips steps that are not finite.
+        shards: the shards that this process computes.
+        ranks: the processes that compute the run together.
+        thread_pool: computes parts of an evaluation, together with the other ranks.
     """
 
-    def __init__(self, config: Config, network: Network, streams: Streams, thread_pool: ThreadPool) -> None:
+    def __init__(
+        self, config: Config, network: Network, streams: Streams, thread_pool: ThreadPool, ranks: Ranks | None = None
+    ) -> None:
         backend, B, dtype, P = network.backend, streams.ids.shape[1], network.dtype, network.layout.size
-        self.config, self.network, self.streams, self.thread_pool = config, network, streams, thread_pool
+        self.config, self.network, self.streams, self.ranks = config, network, streams, ranks or Ranks()
+        together = self.ranks.size > 1
+        self.thread_pool = SharedPool(thread_pool, self.ranks) if together else thread_pool
         self.ids = backend.rows(streams.ids)
         self.masks = Masks(config, network, streams)
         self.rule = rule(config.optimizer)
@@ -98,13 +105,15 @@ class Trainer:
         self.average = backend.zeros((P,), dtype) if config.optimizer.average else self.vector
         self.slots = {name: backend.zeros((P,), dtype) for name in self.rule.slots}
         self.guard = Guard(backend, dtype)
-        count = 1 if backend.one_thread_only else min(config.train.shards, B)
-        self.shards = [self.new_shard(slice(B * i // count, B * (i + 1) // count)) for i in range(count)]
+        count = 1 if backend.one_thread_only and not together else min(config.train.shards, B)
+        mine = self.ranks.share(count)
+        self.shards = [self.new_shard(slice(B * i // count, B * (i + 1) // count)) for i in mine]
+        self.exchange = Exchange(self.ranks, count, P, dtype) if together else None
         states = [(shard.after[name], state) for shard in self.shards for name, state in shard.state.items()]
         decayed = self.decayed_parameters() if config.optimizer.weight_decay else None
         self.arrays = TrainedArrays(self.vector, decayed, self.average, self.slots, states, self.guard)
-        self.losses = backend.shared_zeros((count,), dtype)
-        self.pool = ForkPool(count, thread_pool, shares=backend.shares)
+        self.losses = backend.shared_zeros((len(mine),), dtype)
+        self.pool = ForkPool(len(mine), thread_pool, shares=backend.shares)
         self.free: dict[int, list[Workspace]] = {}
         self.trace = backend.zeros((CAPACITY, TRACE_COLUMNS), dtype)
         self.drained = 0
@@ -153,12 +162,20 @@ class Trainer:
         free.append(work)
 
     def update(self) -> None:
-        """Add the shards' gradients and losses, and update the parameters and states unless the step is skipped."""
+        """Add the gradients and losses, and update the parameters and states unless the step is skipped."""
         backend, config, number = self.network.backend, self.config.optimizer, self.done + 1
-        grad, loss = self.shards[0].grad, self.losses[0]
-        for part in range(1, len(self.shards)):
-            backend.xp.add(grad, self.shards[part].grad, out=grad)
-            loss = loss + self.losses[part]
+        if self.exchange is None:
+            grad, losses = self.shards[0].grad, self.losses
+            for shard in self.shards[1:]:
+                backend.xp.add(grad, shard.grad, out=grad)
+        else:
+            total, every = self.exchange.sum(
+                [backend.on_host(s.grad) for s in self.shards], backend.on_host(self.losses)
+            )
+            grad, losses = backend.resident(total), backend.resident(every)  # sync
+        loss = losses[0]
+        for part in range(1, losses.shape[0]):
+            loss = loss + losses[part]
         characters = self.streams.seq_length * self.streams.ids.shape[1]
         inputs = UpdateInputs(number, self.learning_rate(self.done), characters, average_share(config.average, number))
         trace = self.trace[self.done - self.drained, :]
@@ -185,14 +202,22 @@ class Trainer:
 
     def state(self) -> State:
         """Return the state of all streams, (L, B, H) by name, in the order of the batch."""
-        concat = self.network.backend.xp.concat
-        return {name: concat([s.state[name] for s in self.shards], axis=1) for name in self.shards[0].state}
+        backend, names = self.network.backend, self.network.cell.STATES
+        if self.exchange is None:
+            return {name: backend.xp.concat([s.state[name] for s in self.shards], axis=1) for name in names}
+        mine = [{name: backend.on_host(s.state[name]) for name in names} for s in self.shards]
+        shards = [shard for rank in self.ranks.gather(mine) for shard in rank]
+        return {name: backend.from_host(np.concatenate([s[name] for s in shards], axis=1)) for name in names}
 
     def set_state(self, state: State) -> None:
         """The inverse of `state`, for any number of shards."""
         for shard in self.shards:
             for name, array in shard.state.items():
                 array[...] = state[name][:, shard.columns, :]
+
+    def fork(self) -> None:
+        """Fork the worker processes now, not in the first step."""
+        self.pool.fork(self.compute)
 
     def close(self) -> None:
         """End the worker processes and threads."""
