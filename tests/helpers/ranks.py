@@ -1,0 +1,58 @@
+"""Run `charrnn` on ranks of MPI, with a real `mpiexec`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def call(ranks: int, *words: str) -> list[str]:
+    """Return the command that runs `charrnn WORDS...` on so many ranks; 0: as a process without MPI."""
+    pytest.importorskip("mpi4py")
+    if MPIEXEC is None:
+        pytest.skip("needs mpiexec, for instance of the wheel mpich")
+    return [*([MPIEXEC, "-n", str(ranks)] if ranks else []), sys.executable, "-m", "charrnn", *words]
+
+
+def on_ranks(ranks: int, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `charrnn WORDS...` on so many ranks to the end, which must have this status."""
+    done = subprocess.run(call(ranks, *words), capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def started_on_ranks(ranks: int, *words: str) -> subprocess.Popen[str]:
+    """Start `charrnn WORDS...` on so many ranks with a pipe for its output."""
+    return subprocess.Popen(call(ranks, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def rank_processes(launcher: int) -> dict[int, int]:
+    """Return rank -> process of the ranks that a launcher has started so far."""
+    result = dict[int, int]()
+    for pid in descendants(launcher):
+        variables = read(f"/proc/{pid}/environ").split("\0")
+        rank = next((int(v.partition("=")[2]) for v in variables if v.startswith("PMI_RANK=")), None)
+        if rank is not None and "charrnn" in read(f"/proc/{pid}/cmdline").split("\0"):
+            result.setdefault(rank, pid)  # a rank is older than its worker processes
+    return result
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process and its children have started, parents before their children."""
+    children = list(map(int, read(f"/proc/{pid}/task/{pid}/children").split()))
+    return children + [grandchild for child in children for grandchild in descendants(child)]
+
+
+def read(path: str) -> str:
+    """Return the content of a file of /proc; nothing if its process has ended."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,165 @@
+"""A run on any number of MPI ranks equals the run of one process, in every file; and all ranks end together."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.processes import words
+from helpers.ranks import call, descendants, on_ranks, rank_processes, started_on_ranks
+from helpers.runs import contents
+
+from charrnn import checkpoint
+
+pytestmark = pytest.mark.mpi
+
+OFTEN = {"train_steps": 24, "train_shards": 4, "log_every": 4, "log_eval_every": 6, "log_sample_every": 9}
+OFTEN |= {"log_checkpoint_every": 5, "log_keep": 20}
+DOCUMENTS = {"data_document_separator": "\n", "data_shuffle_documents": False}
+CASES: dict[str, dict[str, Any]] = {
+    "rnn": {"model_cell": "rnn", "model_dropout": 0, "model_recurrent_dropout": 0, "optimizer_average": 0},
+    "gru": {"model_cell": "gru", "model_num_layers": 2, "model_dropout": 0.3},
+    "lstm": {"model_cell": "lstm", "model_input_dropout": 0.1, "optimizer_weight_decay": 0.1},
+    "float64": {"model_dtype": "float64", "optimizer_name": "adam"},
+    "documents": DOCUMENTS,
+    "one shard": {"train_shards": 1},
+    "patience": {"train_patience": 1, "optimizer_learning_rate": 0.5},
+    "plateau": {"optimizer_schedule": "plateau", "optimizer_learning_rate": 0.5},
+}
+
+
+@pytest.fixture
+def long(place: Path, text: str) -> Path:
+    """Make a longer text, and one to test on, in the current directory."""
+    (place / "t.txt").write_text(text * 4)
+    (place / "test.txt").write_text(text[::-1])
+    return place
+
+
+def same_as_one_process(place: Path, *command: str) -> dict[str, Any]:
+    """Assert that runs on 2 and 3 ranks equal the run of one process, and return the files of that."""
+    on_ranks(0, *command, "--out=one")
+    whole = contents(place / "one")
+    for ranks in (2, 3):
+        on_ranks(ranks, *command, f"--out={ranks}")
+        assert contents(place / str(ranks)) == whole
+    return whole
+
+
+@pytest.mark.parametrize("keys", CASES.values(), ids=CASES)
+def test_every_number_of_ranks_gives_the_same_files(long: Path, keys: dict[str, Any]) -> None:
+    """Checkpoints, metrics, samples, baselines and configuration have the same bytes (the metrics without times)."""
+    whole = same_as_one_process(long, *words(**OFTEN | keys), "--test=test.txt")
+    assert "checkpoints/step-00000005.safetensors" in whole
+
+
+def test_fine_tuning_on_ranks(long: Path) -> None:
+    """Weights that begin as those of another run, in a larger vocabulary, are the same on all ranks."""
+    on_ranks(0, *words(train_steps=5), "--out=old")
+    (long / "t.txt").write_text("Überall hört man's: «sieh!»\n" * 30)
+    whole = same_as_one_process(long, *words(**OFTEN), "--init-from=old", "--grow-vocabulary")
+    assert "checkpoints/step-00000024.safetensors" in whole
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_resuming_on_another_number_of_ranks(long: Path, threads: str) -> None:
+    """A run that was stopped on 2 ranks, continued by one process and ended on 3 equals the run without a stop."""
+    command = words(**OFTEN)
+    on_ranks(0, *command, "--out=one")
+    for ranks, options in ((2, ["--stop-after=7"]), (0, ["--stop-after=6", "--resume"]), (3, ["--resume"])):
+        on_ranks(ranks, *command, "--out=parts", f"--threads={threads}", *options)
+    ours, whole = contents(long / "parts"), contents(long / "one")
+    stops = {f"checkpoints/step-{step:08}.safetensors" for step in (7, 13)}
+    assert {name: value for name, value in ours.items() if name not in stops} == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(long: Path, rank: int, number: int) -> None:
+    """All ranks end with the status of the signal, and the run that is resumed equals the one without a stop."""
+    command = words(**OFTEN | {"train_steps": 3000, "log_eval_every": 500, "log_checkpoint_every": 500})
+    on_ranks(0, *command, "--out=one")
+    with started_on_ranks(2, *command, "--out=parts") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("step    4/"))
+        os.kill(rank_processes(process.pid)[rank], number)
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number, output
+    assert "interrupted at step" in output
+    stop = checkpoint.steps(long / "parts")[-1]
+    assert 4 <= stop < 3000
+    on_ranks(3, *command, "--out=parts", "--resume")
+    ours, whole = contents(long / "parts"), contents(long / "one")
+    if stop % 500:
+        del ours[f"checkpoints/step-{stop:08}.safetensors"]
+    assert ours == whole
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_rank_that_is_killed_ends_all(long: Path, kills: int) -> None:
+    """Whichever rank is killed, and whenever: all end within 10 seconds, and the run can be resumed exactly."""
+    command = words(**OFTEN | {"train_steps": 4000, "log_checkpoint_every": 40, "log_keep": 1})
+    on_ranks(0, *command, "--out=one")
+    draw = random.Random(20)
+    for kill in range(kills):
+        ranks = 2 + kill % 2
+        with started_on_ranks(ranks, *command, "--out=parts", "--resume", "--threads=2") as process:
+            assert process.stdout is not None
+            for _ in range(draw.randrange(60)):
+                process.stdout.readline()
+            everything, processes = descendants(process.pid), rank_processes(process.pid)
+            victim = draw.randrange(ranks)
+            if victim in processes:
+                os.kill(processes[victim], signal.SIGKILL)
+            else:
+                process.kill()  # before the rank has started
+            process.communicate(timeout=10)
+        assert not [pid for pid in everything if is_alive(pid)]
+    on_ranks(2, *command, "--out=parts", "--resume")
+    assert contents(long / "parts") == contents(long / "one")
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process has not ended."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+WRONG = {
+    "a text that differs": (["other.txt"], "rank 1 on .* differs from rank 0 on .*: the text is '26 characters"),
+    "an option that differs": (["t.txt", "--seed=3"], "rank 1 on .*: train.seed is 3, not 0; start all ranks with"),
+    "a text that is missing": (["missing.txt"], "rank 1 on .*: missing.txt: there is no such file"),
+    "an option out of range": (["t.txt", "--stop-after=0"], "rank 1 on .*: --stop-after must be at least 1, not 0"),
+}
+
+
+@pytest.mark.parametrize(("second", "message"), WRONG.values(), ids=WRONG)
+def test_ranks_that_differ_are_one_line(place: Path, second: list[str], message: str) -> None:
+    """All ranks end with status 2 and one line that names the machine, before anything is written."""
+    (place / "other.txt").write_text("abcdefghijklm" * 2)
+    first = call(1, "train", "t.txt", "--device=cpu", "--out=r")
+    other = call(1, "train", *second, "--device=cpu", "--out=r")
+    done = subprocess.run([*first, ":", *other[1:]], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line] == [done.stderr.strip()]
+    assert re.search(message, done.stderr), done.stderr
+    assert not (place / "r").exists()
+
+
+def test_a_rank_that_fails_alone_ends_all(place: Path) -> None:
+    """The first rank, which cannot write the run, prints its line and ends the others, which wait for it."""
+    on_ranks(0, *words(train_steps=5), "--out=r")
+    (place / "r" / "metrics.jsonl").unlink()
+    (place / "r" / "metrics.jsonl").mkdir()
+    done = on_ranks(2, *words(train_steps=9), "--out=r", "--resume", "--steps=9", status=2)
+    *notices, error = done.stderr.splitlines()
+    assert error.startswith("charrnn: cannot write r/metrics.jsonl: Is a directory")
+    assert not [line for line in notices if line.startswith(("charrnn", "Abort"))]
