@@ -94,6 +94,8 @@ class Session:
         """Yield the events of the loop and the baselines, after each is recorded in `out`."""
         meta = self.checkpoint.meta if self.checkpoint else None
         described = environment.describe(self.network.backend, meta.step if meta else 0)
+        ranks = self.loop.trainer.ranks.size
+        described |= {"ranks": ranks} if ranks > 1 else {}
         with recorder.Recorder(out, self.config, meta, self.copies, self.earlier.marks, described) as record:
             for event in with_test(self.loop, with_baselines(self.loop, out, self.baselines), out):
                 record.record(event)
@@ -124,10 +126,12 @@ def prepare(request: Request) -> Session:
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
         thread_pool = choice.backend.thread_pool(ranks.threads(request.threads))
         start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool, ranks=ranks)
-        # Ranks fork the worker processes of all trainers before they meet.
-        early = [start_trainer(resolved.config) for _ in range(1 + planned)] if ranks.size > 1 else []
-        for trainer in early:
-            trainer.fork()
+        early = list[Trainer]()
+        if ranks.size > 1:  # all processes are started before MPI: the workers, and git
+            early = [start_trainer(resolved.config) for _ in range(1 + planned)]
+            for trainer in early:
+                trainer.fork()
+            environment.commit()
     ranks.meet(what_ranks_share(request, resolved.config, text.corpus, saved))
     with computing():
         if planned:

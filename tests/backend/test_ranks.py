@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from charrnn.backend import Exchange, Ranks, SharedPool, ThreadPool, world
 from charrnn.backend.ranks import LAUNCHERS
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, RanksError
 from charrnn.run.request import Request
 
 
@@ -88,6 +89,7 @@ def test_the_sum_is_that_of_one_process(size: int, shards: int, length: int, see
         numbers = sum(sent for *_, sent in results) // 4 - (size + shards) * (size - 1)
         assert numbers == size * (shards / size + 1) * length * (size - 1) / size
 
+
 @given(size=st.integers(1, 9), count=st.integers(0, 20))
 def test_every_shard_has_one_rank(size: int, count: int) -> None:
     """The shards are dealt in their order, and no rank gets two more than another."""
@@ -105,6 +107,21 @@ def test_ranks_share_the_calls_of_a_map() -> None:
 
     assert on_threads(3, squares) == [[0, 1, 4, 9, 16]] * 3
     assert sorted(calls) == [0, 1, 2, 3, 4]
+
+
+def test_other_parameters_on_a_rank_are_an_error_on_all() -> None:
+    """The line names both ranks with their machines, and all ranks know that all end."""
+
+    def check(ranks: Ranks) -> tuple[str, bool]:
+        with pytest.raises(RanksError) as error:
+            ranks.check_same("the parameters", lambda: "other" if ranks.rank == 2 else "same")
+        return str(error.value), ranks.over
+
+    here = platform.node()
+    line = f"the parameters of rank 2 on {here} differ from those of rank 0 on {here}: their processors or libraries"
+    for message, over in on_threads(3, check):
+        assert message.startswith(line)
+        assert over
 
 
 VARIABLES = {name for size, rest in LAUNCHERS.items() for name in (size, *rest)}
