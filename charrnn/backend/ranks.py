@@ -98,6 +98,9 @@ class Ranks:
                 self.meet({}, error)
             self.over |= isinstance(error, DivergedError)  # what all ranks compute diverges on all of them
             raise
+        except SystemExit as error:  # a second Ctrl-C
+            self.status = error.code if isinstance(error.code, int) else self.status
+            raise
 
     def meet(self, facts: Mapping[str, object], failure: Exception | None = None) -> None:
         """Start MPI, and compare what the ranks have prepared. All helper processes must be forked before.
@@ -216,11 +219,11 @@ class SharedPool(ThreadPool):
 class Exchange:
     """Adds the gradients of all shards in the order of the shards, wherever they were computed.
 
-    The gradient is divided into as many pieces as there are ranks. Each rank gets its piece of every shard's gradient,
-    adds these, and sends the sum to all. For S shards, P parameters and N ranks, a rank sends
+    The gradient is divided into as many pieces as the world has ranks. A rank gets its piece of every shard's gradient,
+    adds these pieces, and sends their sum to all. For S shards, P parameters and N ranks, a rank sends
     (S / N + 1) · P · (N - 1) / N numbers in a step, in 2 (N - 1) messages, and receives as many.
 
-    The message from a rank to another is: its request to stop, the losses of its shards, and a piece of each gradient.
+    A message has the request to stop, the losses of the shards of its sender, and a piece of their gradients.
 
     Attributes:
         total: (P,) the sum of the gradients.
@@ -271,10 +274,10 @@ class Message:
 
 
 class Messages:
-    """A message for each rank, or from each, in one buffer.
+    """The messages to all ranks, or from all, in one buffer.
 
     Attributes:
-        lengths: numbers in each message.
+        lengths: how many numbers the messages have.
         messages: the messages.
         buffer: what MPI calls a message buffer.
     """
@@ -292,7 +295,7 @@ class Messages:
 
 
 def world() -> Ranks:
-    """Return the ranks that a launcher has started, by its variables: nothing is imported, and nobody is waited for."""
+    """Return the ranks that a launcher has started, by its variables in the environment."""
     for size, (rank, local_rank, local_size) in LAUNCHERS.items():
         count = number(size, 1)
         if count > 1 and rank in os.environ:

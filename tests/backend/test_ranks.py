@@ -1,4 +1,4 @@
-"""Ranks without MPI: who they are, what each computes, and the sums that they exchange."""
+"""Ranks without MPI: who they are, what they compute, and the sums that they exchange."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Communicator:
             buffer[begins[rank] : begins[rank] + count] = data[begin : begin + count]
         self.barrier.wait(10)
 
-    def Allgatherv(self, in_place: Any, received: Any) -> None:  # noqa: N802
+    def Allgatherv(self, in_place: Any, received: Any) -> None:  # noqa: ARG002, N802
         buffer, (lengths, begins) = received
         own = buffer[begins[self.rank] :][: lengths[self.rank]].copy()
         for piece, length, begin in zip(self.allgather(own), lengths, begins, strict=True):

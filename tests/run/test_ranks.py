@@ -22,6 +22,7 @@ pytestmark = pytest.mark.mpi
 OFTEN = {"train_steps": 24, "train_shards": 4, "log_every": 4, "log_eval_every": 6, "log_sample_every": 9}
 OFTEN |= {"log_checkpoint_every": 5, "log_keep": 20}
 DOCUMENTS = {"data_document_separator": "\n", "data_shuffle_documents": False}
+KILLS = 30
 CASES: dict[str, dict[str, Any]] = {
     "rnn": {"model_cell": "rnn", "model_dropout": 0, "model_recurrent_dropout": 0, "optimizer_average": 0},
     "gru": {"model_cell": "gru", "model_num_layers": 2, "model_dropout": 0.3},
@@ -101,13 +102,12 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(long: Path, rank: int, 
     assert ours == whole
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_rank_that_is_killed_ends_all(long: Path, kills: int) -> None:
+def test_a_rank_that_is_killed_ends_all(long: Path) -> None:
     """Whichever rank is killed, and whenever: all end within 10 seconds, and the run can be resumed exactly."""
     command = words(**OFTEN | {"train_steps": 4000, "log_checkpoint_every": 40, "log_keep": 1})
     on_ranks(0, *command, "--out=one")
     draw = random.Random(20)
-    for kill in range(kills):
+    for kill in range(KILLS):
         ranks = 2 + kill % 2
         with started_on_ranks(ranks, *command, "--out=parts", "--resume", "--threads=2") as process:
             assert process.stdout is not None
