@@ -116,16 +116,16 @@ def train_command(
     from charrnn.run.request import Request
     from charrnn.run.session import prepare
 
-    if tensorboard:
-        from charrnn.tools.tensorboard import check_installed
-
-        check_installed()
-    table = config.read(preset) if preset is not None else {}
-    if out is None:
-        names = (*files, *table.get("data", {}).get("files", ()))
-        corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
-        out = default_out(corpus, resume=resume, overwrite=overwrite)
     with launched() as ranks, interruptible(quiet=not ranks.is_first) as interruption:
+        if tensorboard:
+            from charrnn.tools.tensorboard import check_installed
+
+            check_installed()
+        table = config.read(preset) if preset is not None else {}
+        if out is None:
+            names = (*files, *table.get("data", {}).get("files", ()))
+            corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
+            out = default_out(corpus, resume=resume, overwrite=overwrite)
         session = prepare(
             Request(
                 files=files,
@@ -145,11 +145,11 @@ def train_command(
         )
         if ranks.is_first and not files:
             warn_of_unread_input()
-        printer = Printer(session, interruption, tensorboard=tensorboard and ranks.is_first)
-        reason = printer.run() if ranks.is_first else end_of(session)
+        printer = Printer(session, interruption, tensorboard=tensorboard) if ranks.is_first else None
+        reason = printer.run() if printer else end_of(session)
         signal = interruption.signal or ranks.agreed - 1  # of another rank
         status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signal}.get(reason, 0)
-        if ranks.is_first:
+        if printer:
             conclude(printer, reason)
     return status
 
