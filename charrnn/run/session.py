@@ -196,6 +196,7 @@ def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: 
         **held_out,
         "the checkpoint": saved and f"step {saved.meta.step} with hash {saved.digest[:12]}",
         **{name: value for name, value in keys.items() if name not in PATHS},
+        "the kind of device": settings.train.device.partition(":")[0],  # a rank whose GPU fails falls back to the CPU
         "--minutes": request.minutes,
         "--stop-after": request.stop_after,
         "--out": request.out and request.out.name,
