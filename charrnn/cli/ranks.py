@@ -28,6 +28,6 @@ def launched() -> Iterator[Ranks]:
         with ranks.together():
             yield ranks
     except BaseException:
-        if not ranks.over:
+        if not ranks.is_first and not ranks.over:
             sys.stderr = sys.__stderr__
         raise
