@@ -64,6 +64,12 @@ def first_gpu() -> tuple[int, str | None]:
     return 0, trouble
 
 
+def gpu_of(process: int) -> str:
+    """Return the GPU that a process uses, by its number among those of this machine; empty if no GPU computes."""
+    _, trouble = first_gpu()
+    return f"cuda:{process % cupy.count()}" if trouble is None else ""
+
+
 def gpu_is_possible() -> bool:
     """Return whether a CuPy package is installed. This takes no time: it is not imported, and no GPU is started."""
     return bool(cupy.wheels())

@@ -228,8 +228,8 @@ def device(wanted: Config, *, fallback: bool = True, ranks: Ranks | None = None)
     """Return the backend that a configuration asks for: see `backend.choose`. The ranks of a machine share its GPUs."""
     train, limit = wanted.train, config.size(wanted.train.gpu_memory_limit) or 0
     name = train.device
-    if ranks is not None and ranks.size > 1 and name != "cpu" and (cards := len(backend.gpus())):
-        name = f"cuda:{ranks.local_rank % cards}"
+    if ranks is not None and ranks.size > 1 and name != "cpu":
+        name = backend.gpu_of(ranks.local_rank) or name
     return backend.choose(name, fallback=fallback, precision=train.precision, memory=limit, kernels=train.kernels)
 
 

@@ -164,3 +164,13 @@ def test_a_rank_that_fails_alone_ends_all(place: Path) -> None:
     *notices, error = done.stderr.splitlines()
     assert error.startswith("charrnn: cannot write r/metrics.jsonl: Is a directory")
     assert not [line for line in notices if line.startswith(("charrnn", "Abort"))]
+
+
+def test_a_time_budget_on_ranks_is_repeated_by_one_process(long: Path) -> None:
+    """The ranks plan the same steps by the clock of the first, and the configuration repeats their checkpoints."""
+    keys = words(log_checkpoint_every=20, log_sample_every=0, log_keep=1000)
+    on_ranks(2, *keys, "--minutes=0.03", "--out=planned", "--patience=0")
+    on_ranks(0, "train", "t.txt", "--config=planned/config.toml", "--stop-after=21", "--out=again")
+    for step in (0, 20):
+        name = f"checkpoints/step-{step:08}.safetensors"
+        assert (long / "again" / name).read_bytes() == (long / "planned" / name).read_bytes()
