@@ -227,42 +227,54 @@ class Exchange:
 
     Attributes:
         total: (P,) the sum of the gradients.
-        sent_bytes: how many bytes this rank sends to the others in a step.
+        messages: how many messages this rank has sent to the others so far.
+        bytes: how many bytes these have.
     """
 
     def __init__(self, ranks: Ranks, shards: int, size: int, dtype: str) -> None:
-        self.ranks, rank, everyone = ranks, ranks.rank, range(ranks.size)
+        self.ranks, everyone = ranks, range(ranks.size)
+        others = [other for other in everyone if other != ranks.rank]
         counts = [len(ranks.share(shards, other)) for other in everyone]
         self.pieces = [slice(size * r // ranks.size, size * (r + 1) // ranks.size) for r in everyone]
         lengths = [piece.stop - piece.start for piece in self.pieces]
-        self.total = np.zeros(size, dtype)
-        self.sent = Messages([(counts[rank], length) for length in lengths], dtype)
-        self.received = Messages([(count, lengths[rank]) for count in counts], dtype)
-        self.rows = [row for message in self.received.messages for row in message.rows]  # in the order of the shards
+        self.total, self.mine = np.zeros(size, dtype), self.pieces[ranks.rank]
+        self.sent = Messages({other: (counts[ranks.rank], lengths[other]) for other in others}, ranks.size, dtype)
+        self.received = Messages({other: (counts[other], lengths[ranks.rank]) for other in others}, ranks.size, dtype)
         self.gathered = (lengths, [piece.start for piece in self.pieces])
-        alone = self.sent.lengths[rank]
-        self.sent_bytes = (sum(self.sent.lengths) - alone + lengths[rank] * (ranks.size - 1)) * self.total.itemsize
+        self.messages = self.bytes = 0
 
     def sum(self, grads: Sequence[HostArray], losses: HostArray) -> tuple[HostArray, HostArray]:
         """Return the sum (P,) of all gradients, and the losses (S,) of all shards.
 
         `grads` and `losses` are those of the shards of this rank.
         """
-        comm, request = self.ranks.comm, self.ranks.request()
-        for piece, message in zip(self.pieces, self.sent.messages, strict=True):
+        comm, rank, request = self.ranks.comm, self.ranks.rank, self.ranks.request()
+        for other, message in self.sent.messages.items():
             message.request[...] = request
             message.losses[...] = losses
             for row, grad in zip(message.rows, grads, strict=True):
-                row[...] = grad[piece]
+                row[...] = grad[self.pieces[other]]
         comm.Alltoallv(self.sent.buffer, self.received.buffer)
-        mine = self.total[self.pieces[self.ranks.rank]]
-        mine[...] = self.rows[0]
-        for row in self.rows[1:]:
+        self.count(self.sent.lengths)
+        received = self.received.messages
+        own = {rank: (losses, [grad[self.mine] for grad in grads])}
+        parts = own | {other: (message.losses, list(message.rows)) for other, message in received.items()}
+        shards = [parts[other] for other in range(self.ranks.size)]  # in the order of the shards
+        first, *rest = (row for _, rows in shards for row in rows)
+        mine = self.total[self.mine]
+        mine[...] = first
+        for row in rest:
             np.add(mine, row, out=mine)
         comm.Allgatherv(self.ranks.in_place, [self.total, self.gathered])
-        messages = self.received.messages
-        self.ranks.agreed = int(max(message.request[0] for message in messages))
-        return self.total, np.concatenate([message.losses for message in messages])
+        self.count([len(mine)] * self.ranks.size)
+        self.ranks.agreed = max(request, *(int(message.request[0]) for message in received.values()))
+        return self.total, np.concatenate([of_rank for of_rank, _ in shards])
+
+    def count(self, lengths: Sequence[int]) -> None:
+        """Count what this rank has sent: `lengths` are the numbers for each rank. None are sent to itself."""
+        sent = [length for rank, length in enumerate(lengths) if length and rank != self.ranks.rank]
+        self.messages += len(sent)
+        self.bytes += sum(sent) * self.total.itemsize
 
 
 class Message:
@@ -274,23 +286,24 @@ class Message:
 
 
 class Messages:
-    """The messages to all ranks, or from all, in one buffer.
+    """The messages to other ranks, or from them, in one buffer.
 
     Attributes:
-        lengths: how many numbers the messages have.
-        messages: the messages.
+        lengths: how many numbers the messages to, or from, all ranks have; none for the rank itself.
+        messages: the messages by rank.
         buffer: what MPI calls a message buffer.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int]], dtype: str) -> None:
-        self.lengths = [1 + shards + shards * length for shards, length in shapes]
-        ends = np.cumsum(self.lengths)
-        memory = np.zeros(int(ends[-1]), dtype)
-        begins = [int(end) - length for end, length in zip(ends, self.lengths, strict=True)]
-        self.messages = [
-            Message(memory[begin : begin + length], shards)
-            for begin, length, (shards, _) in zip(begins, self.lengths, shapes, strict=True)
-        ]
+    def __init__(self, shapes: Mapping[int, tuple[int, int]], ranks: int, dtype: str) -> None:
+        self.lengths = [0] * ranks
+        for rank, (shards, length) in shapes.items():
+            self.lengths[rank] = 1 + shards + shards * length
+        begins = [sum(self.lengths[:rank]) for rank in range(ranks)]
+        memory = np.zeros(sum(self.lengths), dtype)
+        self.messages = {
+            rank: Message(memory[begins[rank] : begins[rank] + self.lengths[rank]], shards)
+            for rank, (shards, _) in shapes.items()
+        }
         self.buffer = [memory, (self.lengths, begins)]
 
 

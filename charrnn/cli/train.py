@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     default=0,
     help="Number of workers; changes the time, never the result.  [default: one for each core]",
 )
+@click.option("--profile", is_flag=True, help="Print at the end where the time of a step goes, and what ranks send.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run directory.")
 def train_command(
     files: tuple[str, ...],
@@ -101,6 +102,7 @@ def train_command(
     resume: bool,
     overwrite: bool,
     threads: int,
+    profile: bool,
     tensorboard: bool,
     **keys: Any,
 ) -> int:
@@ -111,10 +113,12 @@ def train_command(
     """
     began = time.monotonic()
     from charrnn import config
+    from charrnn.cli.profile import profile_lines
     from charrnn.cli.progress import Printer
     from charrnn.run.directory import default_out
     from charrnn.run.request import Request
     from charrnn.run.session import prepare
+    from charrnn.training.profile import mean_step
 
     with launched() as ranks, interruptible(quiet=not ranks.is_first) as interruption:
         if tensorboard:
@@ -141,6 +145,7 @@ def train_command(
                 began=began,
                 interrupted=lambda: interruption.signal or 0,
                 ranks=ranks,
+                profile=profile,
             )
         )
         if ranks.is_first and not files:
@@ -149,8 +154,11 @@ def train_command(
         reason = printer.run() if printer else end_of(session)
         signal = interruption.signal or ranks.agreed - 1  # of another rank
         status = {"diverged": DivergedError.exit_status, "interrupted": 128 + signal}.get(reason, 0)
+        measured = mean_step(session.loop.trainer) if profile else None
         if printer:
             conclude(printer, reason)
+            for line in profile_lines(measured) if measured else ():
+                printer.show(line)
     return status
 
 

@@ -45,6 +45,7 @@ class Request:
         began: `time.monotonic()` at the start of the command.
         interrupted: called after each step; returns whether to save and stop, or the number of the signal to do so.
         ranks: the processes that compute the run together.
+        profile: measure the parts of every step.
 
     Raises `ConfigError` for values that are out of range or cannot be combined.
     """
@@ -63,6 +64,7 @@ class Request:
     began: float = field(default_factory=time.monotonic)
     interrupted: Callable[[], int] = lambda: False
     ranks: Ranks = field(default_factory=Ranks)
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if self.text is not None and self.files:

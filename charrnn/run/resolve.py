@@ -17,6 +17,7 @@ from charrnn.model.cells import CELLS
 from charrnn.model.dropout import draw_masks
 from charrnn.optim import apply_update
 from charrnn.text import MANY, Corpus, Part
+from charrnn.training.profile import ProfiledTrainer
 from charrnn.training.step import CAPACITY, Trainer
 
 PLAN_SHARE = 0.98
@@ -158,12 +159,20 @@ def order_of_documents(config: Config, corpus: Corpus, train: Part, *, shuffle: 
     return [f"documents are not shuffled before the split in {reason}: its end is held out"]
 
 
-def start(config: Config, network: Network, part: Part, thread_pool: ThreadPool, ranks: Ranks | None = None) -> Trainer:
-    """Return a trainer at step 0 with the seed's weights."""
+def start(
+    config: Config,
+    network: Network,
+    part: Part,
+    thread_pool: ThreadPool,
+    ranks: Ranks | None = None,
+    *,
+    profile: bool = False,
+) -> Trainer:
+    """Return a trainer at step 0 with the seed's weights. With `profile`, it measures its steps."""
     train = config.train
     seed = train.seed if train.random_offset else None
     streams = text.streams(part, train.batch_size, train.seq_length, seed, start_symbol=config.model.start_symbol)
-    trainer = Trainer(config, network, streams, thread_pool, ranks)
+    trainer = (ProfiledTrainer if profile else Trainer)(config, network, streams, thread_pool, ranks)
     with one_thread:  # decompositions of some libraries round by the number of threads
         first = initial_weights(network, config.model, seeds.stream(train.seed, "weights"))
     for name, weights in first.items():

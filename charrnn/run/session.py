@@ -125,7 +125,14 @@ def prepare(request: Request) -> Session:
     with computing():
         network = build(resolved.config.model, len(text.corpus.vocabulary), choice.backend)
         thread_pool = choice.backend.thread_pool(ranks.threads(request.threads))
-        start_trainer = partial(start, network=network, part=resolved.train, thread_pool=thread_pool, ranks=ranks)
+        start_trainer = partial(
+            start,
+            network=network,
+            part=resolved.train,
+            thread_pool=thread_pool,
+            ranks=ranks,
+            profile=request.profile,
+        )
         early = list[Trainer]()
         if ranks.size > 1:  # all processes are started before MPI: the workers, and git
             early = [start_trainer(resolved.config) for _ in range(1 + planned)]
@@ -200,17 +207,17 @@ def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: 
         "--minutes": request.minutes,
         "--stop-after": request.stop_after,
         "--out": request.out and request.out.name,
+        "--profile": request.profile,
     }
 
 
 def shares(trainer: Trainer) -> tuple[str, ...]:
-    """Return lines for the user about the ranks of a run: how many shards every rank computes, and what it sends."""
-    ranks, exchange, total = trainer.ranks, trainer.exchange, trainer.config.train.shards
-    if exchange is None:
+    """Return lines for the user about the ranks of a run: how many shards every rank computes."""
+    ranks, total = trainer.ranks, trainer.config.train.shards
+    if ranks.size == 1:
         return ()
     counts = [len(ranks.share(total, rank)) for rank in range(ranks.size)]
-    sent = f"a step sends {exchange.sent_bytes:,} bytes in {2 * (ranks.size - 1)} messages from rank 0"
-    lines = [f"ranks: {ranks.size}, with {' + '.join(map(str, counts))} of train.shards = {total}; {sent}"]
+    lines = [f"ranks: {ranks.size}, with {' + '.join(map(str, counts))} of train.shards = {total}"]
     if 0 in counts:
         lines.append(
             f"{counts.count(0)} of {ranks.size} ranks only wait, because there are {total} shards: "

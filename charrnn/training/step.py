@@ -135,11 +135,20 @@ class Trainer:
 
     def step(self) -> None:
         """Train on the next chunk. Loss and norm stay on the device until `drain` reads them."""
-        self.masks.prepare(self.done)
-        self.pool.run(self.compute, self.done)  # calls compute(part, done) for every shard
+        self.prepare_masks()
+        self.compute_shards()
         with self.network.backend.quiet():
-            self.update()
+            grad, losses = self.add_shards()
+            self.update(grad, losses)
         self.done += 1
+
+    def prepare_masks(self) -> None:
+        """Make the masks of the next step, unless they were made with those of an earlier one."""
+        self.masks.prepare(self.done)
+
+    def compute_shards(self) -> None:
+        """Call `compute` for every shard of this process."""
+        self.pool.run(self.compute, self.done)
 
     def compute(self, part: int, step: int) -> None:
         """Compute one shard's loss (summed nats), gradient and next state for update number `step` + 1.
@@ -161,18 +170,21 @@ class Trainer:
         next_state(work, out=shard.after)
         free.append(work)
 
-    def update(self) -> None:
-        """Add the gradients and losses, and update the parameters and states unless the step is skipped."""
-        backend, config, number = self.network.backend, self.config.optimizer, self.done + 1
+    def add_shards(self) -> tuple[Array, Array]:
+        """Return the sum (P,) of the gradients of all shards, and the losses (S,) of the shards."""
+        backend = self.network.backend
         if self.exchange is None:
-            grad, losses = self.shards[0].grad, self.losses
+            grad = self.shards[0].grad
             for shard in self.shards[1:]:
                 backend.xp.add(grad, shard.grad, out=grad)
-        else:
-            total, every = self.exchange.sum(
-                [backend.on_host(s.grad) for s in self.shards], backend.on_host(self.losses)
-            )
-            grad, losses = backend.resident(total), backend.resident(every)  # sync
+            return grad, self.losses
+        grads, losses = [backend.on_host(shard.grad) for shard in self.shards], backend.on_host(self.losses)  # sync
+        total, every = self.exchange.sum(grads, losses)
+        return backend.resident(total), backend.resident(every)
+
+    def update(self, grad: Array, losses: Array) -> None:
+        """Update the parameters and states, unless the step is skipped. `grad` and `losses` are those of all shards."""
+        backend, config, number = self.network.backend, self.config.optimizer, self.done + 1
         loss = losses[0]
         for part in range(1, losses.shape[0]):
             loss = loss + losses[part]

@@ -6,14 +6,13 @@ import os
 import platform
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.processes import words
+from helpers.ranks import on_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,47 +20,6 @@ from charrnn.backend import Exchange, Ranks, SharedPool, ThreadPool, world
 from charrnn.backend.ranks import LAUNCHERS
 from charrnn.errors import ConfigError, RanksError
 from charrnn.run.request import Request
-
-
-class Communicator:
-    """What the ranks use of mpi4py's communicator, among threads of this process."""
-
-    def __init__(self, rank: int, size: int, barrier: Barrier, table: dict[int, Any]) -> None:
-        self.rank, self.size, self.barrier, self.table = rank, size, barrier, table
-
-    def allgather(self, value: Any) -> list[Any]:
-        self.table[self.rank] = value
-        self.barrier.wait(10)
-        values = [self.table[rank] for rank in range(self.size)]
-        self.barrier.wait(10)
-        return values
-
-    def Alltoallv(self, sent: Any, received: Any) -> None:  # noqa: N802 (MPI's name)
-        buffer, (lengths, begins) = received
-        for rank, (data, (counts, displacements)) in enumerate(self.allgather(sent)):
-            count, begin = counts[self.rank], displacements[self.rank]
-            assert count == lengths[rank]
-            buffer[begins[rank] : begins[rank] + count] = data[begin : begin + count]
-        self.barrier.wait(10)
-
-    def Allgatherv(self, in_place: Any, received: Any) -> None:  # noqa: ARG002, N802
-        buffer, (lengths, begins) = received
-        own = buffer[begins[self.rank] :][: lengths[self.rank]].copy()
-        for piece, length, begin in zip(self.allgather(own), lengths, begins, strict=True):
-            buffer[begin : begin + length] = piece
-
-
-def on_threads(size: int, function: Any) -> list[Any]:
-    """Return the results of `function(ranks)` for all ranks, which run on threads."""
-    barrier, table = Barrier(size), dict[int, Any]()
-
-    def run(rank: int) -> Any:
-        ranks = Ranks(rank, size)
-        ranks.comm = Communicator(rank, size, barrier, table)
-        return function(ranks)
-
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(run, range(size)))
 
 
 @given(size=st.integers(2, 5), shards=st.integers(1, 7), length=st.integers(1, 40), seed=st.integers(0, 99))
@@ -74,17 +32,18 @@ def test_the_sum_is_that_of_one_process(size: int, shards: int, length: int, see
     for grad in grads[1:]:
         expected = expected + grad
 
-    def exchange(ranks: Ranks) -> tuple[Any, Any, int, int]:
+    def exchange(ranks: Ranks) -> tuple[Any, Any, int, int, int]:
         ranks.request, mine = lambda: requests[ranks.rank], ranks.share(shards)
         exchange = Exchange(ranks, shards, length, "float32")
         total, every = exchange.sum([grads[shard] for shard in mine], losses[mine.start : mine.stop])
-        return total.copy(), every, ranks.agreed, exchange.sent_bytes
+        return total.copy(), every, ranks.agreed, exchange.messages, exchange.bytes
 
     results = on_threads(size, exchange)
-    for total, every, agreed, _ in results:
+    for total, every, agreed, messages, _ in results:
         assert total.tobytes() == expected.tobytes()
         assert every.tolist() == losses.tolist()
         assert agreed == max(requests)
+        assert messages <= 2 * (size - 1)  # an empty piece is not sent
     if length % size == 0:  # the cost model, and in every message a request and losses besides
         numbers = sum(sent for *_, sent in results) // 4 - (size + shards) * (size - 1)
         assert numbers == size * (shards / size + 1) * length * (size - 1) / size

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import BUFFERED, TEXT, TINY, TRAIN, Call, metrics
+from helpers.runs import newest_checkpoint
 
 from charrnn import checkpoint
 from charrnn.cli.signals import interruptible
@@ -199,3 +200,20 @@ def test_planned_run_that_ends_early(call: Call, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(resolve, "pace", lambda *_: 1e9)
     out, _ = call("train", "t.txt", "--out=s", "--minutes=0.02", *TINY)
     assert "planned for" not in out
+
+
+def test_profile_of_one_process(call: Call, tmp_path: Path) -> None:
+    """`--profile` prints the parts of a step, of which no bytes are sent, and changes no bit."""
+    call(*TRAIN, "--out", "plain")
+    out, _ = call(*TRAIN, "--out", "r", "--profile")
+    first, *parts = out.splitlines()[-5:]
+    assert re.fullmatch(r"a step takes \d+\.\d{3} ms, the mean of 10:", first)
+    names = [re.fullmatch(r"  (.+?) +\d+\.\d{3} ms +\d+%", part)[1] for part in parts]  # type: ignore[index]
+    assert names == ["masks", "forward and backward", "sum of the shards", "update"]
+    assert newest_checkpoint(tmp_path / "r") == newest_checkpoint(tmp_path / "plain")
+
+
+def test_profile_of_a_finished_run(call: Call) -> None:
+    """A process that does no step has nothing to print."""
+    call(*TRAIN, "--out", "r")
+    assert "a step takes" not in call(*TRAIN, "--out", "r", "--resume", "--profile")[0]

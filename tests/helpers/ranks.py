@@ -1,4 +1,4 @@
-"""Run `charrnn` on ranks of MPI, with a real `mpiexec`."""
+"""Ranks: real ones, which `mpiexec` starts, and threads that exchange messages as ranks do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
+
+from charrnn.backend import Ranks
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -56,3 +61,47 @@ def read(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
+
+
+class Communicator:
+    """What the ranks use of mpi4py's communicator, among threads of this process."""
+
+    def __init__(self, rank: int, size: int, barrier: Barrier, table: dict[int, Any]) -> None:
+        self.rank, self.size, self.barrier, self.table = rank, size, barrier, table
+
+    def Barrier(self) -> None:  # noqa: N802 (MPI's name)
+        self.barrier.wait(10)
+
+    def allgather(self, value: Any) -> list[Any]:
+        self.table[self.rank] = value
+        self.barrier.wait(10)
+        values = [self.table[rank] for rank in range(self.size)]
+        self.barrier.wait(10)
+        return values
+
+    def Alltoallv(self, sent: Any, received: Any) -> None:  # noqa: N802
+        buffer, (lengths, begins) = received
+        for rank, (data, (counts, displacements)) in enumerate(self.allgather(sent)):
+            count, begin = counts[self.rank], displacements[self.rank]
+            assert count == lengths[rank]
+            buffer[begins[rank] : begins[rank] + count] = data[begin : begin + count]
+        self.barrier.wait(10)
+
+    def Allgatherv(self, in_place: Any, received: Any) -> None:  # noqa: ARG002, N802
+        buffer, (lengths, begins) = received
+        own = buffer[begins[self.rank] :][: lengths[self.rank]].copy()
+        for piece, length, begin in zip(self.allgather(own), lengths, begins, strict=True):
+            buffer[begin : begin + length] = piece
+
+
+def on_threads(size: int, function: Any) -> list[Any]:
+    """Return the results of `function(ranks)` for all ranks, which run on threads."""
+    barrier, table = Barrier(size), dict[int, Any]()
+
+    def run(rank: int) -> Any:
+        ranks = Ranks(rank, size)
+        ranks.comm = Communicator(rank, size, barrier, table)
+        return function(ranks)
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(run, range(size)))
