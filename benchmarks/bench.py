@@ -19,12 +19,13 @@ from pathlib import Path
 
 import corpus
 import startup
-from contest import Contender, compete
+from contest import MPIEXEC, Contender, compete
 from systems import COPIED, V, Work
 
 TRAINING = [(100, 25, 1), (128, 50, 50), (256, 64, 32), (512, 64, 64), (1024, 64, 64)]
 GATED = [("lstm", 256, 64, 64), ("gru", 256, 64, 64)]
 WORKERS = [(128, 50, 64), (256, 64, 64), (512, 64, 64)]
+RANKS = [("rnn", 128, 50, 50), ("rnn", 256, 64, 64), ("rnn", 512, 64, 64), ("lstm", 512, 64, 32)]
 TORCH = ("PyTorch one-hot", "PyTorch embedding")
 ENCODED = {"ASCII": corpus.ASCII, "UTF-8": corpus.MIXED}
 ENCODED_BYTES = 4_000_000
@@ -61,6 +62,8 @@ def rows(device: str, folder: Path) -> list[tuple[Work, tuple[str, ...]]]:
     if device == "cpu":
         workers = ("charrnn", "charrnn, 1 worker")
         result += [(Work("workers", H=H, T=T, B=B), workers) for H, T, B in WORKERS]
+        ranks = ("charrnn", "charrnn, ranks") if MPIEXEC else ()
+        result += [(Work("ranks", cell, H=H, T=T, B=B), ranks) for cell, H, T, B in RANKS if ranks]
     result += [(Work("sampling", H=H, B=B, device=device), ("charrnn", *TORCH)) for H, B in ((128, 1), (512, 256))]
     if device == "cpu":
         result += [(Work("encoding", text=str(folder / name)), ("charrnn", "min-char-rnn")) for name in ENCODED]
@@ -182,7 +185,9 @@ def main() -> int:
         for work, systems in rows(arguments.device, Path(folder)):
             if arguments.rows not in name_of(work):
                 continue
-            best = compete(systems, work, threads if work.kind != "workers" else threads[-1:], arguments.rounds)
+            best = compete(
+                systems, work, threads[-1:] if work.kind in ("workers", "ranks") else threads, arguments.rounds
+            )
             for contender in best.values():
                 lines.append(figures(work, contender, best["charrnn"], gemm, bandwidth))
                 show(lines[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from systems import Work
 WORKER = str(Path(__file__).with_name("worker.py"))
 SLICE = 0.4
 """Seconds of work of one system in one round."""
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+"""What starts the ranks of a system that runs on as many ranks as it has threads; None on a machine without MPI."""
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """Environment variables that keep a system from allocating a whole GPU."""
 
@@ -56,7 +59,8 @@ class Contender:
         threads = str(self.work.threads)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
         environment = os.environ | dict.fromkeys(names, threads) | SHARED
-        command = [sys.executable, *self.program, self.system, json.dumps(asdict(self.work))]
+        launcher = [MPIEXEC, "-n", threads] if MPIEXEC and self.system == "charrnn, ranks" else []
+        command = [*launcher, sys.executable, *self.program, self.system, json.dumps(asdict(self.work))]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -27,7 +27,7 @@ Run = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Work:
-    """The work: `kind` is training, workers, sampling or encoding (of the file `text`). DESIGN.md lists the letters."""
+    """The work: `kind` is training, workers, ranks, sampling or encoding (of `text`). DESIGN.md lists the letters."""
 
     kind: str
     cell: str = "rnn"
@@ -70,10 +70,10 @@ PLAIN = {
 """The settings of all systems: no dropout, Adagrad with a constant rate."""
 
 
-def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> Run:
+def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True, ranks: Any = None) -> Run:
     """Return this project: the code of `charrnn train` and `charrnn sample`, with a worker for each thread.
 
-    Without `kernels` a GPU runs the loop of operations that the kernels replace.
+    Without `kernels` a GPU runs the loop of operations that the kernels replace. `ranks` share the training.
     """
     from charrnn import backend, config, text
     from charrnn.backend import ThreadPool, one_thread
@@ -95,7 +95,7 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
     settings = config.build(config.merged(PLAIN, config.checked(table, "benchmark")))
     corpus = text.from_text(random_text())
     network = build(settings.model, len(corpus.vocabulary), device)
-    trainer = start(settings, network, corpus.part(0, TEXT), ThreadPool(workers or work.threads))
+    trainer = start(settings, network, corpus.part(0, TEXT), ThreadPool(workers or work.threads), ranks)
     if work.kind == "sampling":
         return timed(sampler(network, trainer.params, corpus.ids[: work.B][None, :]))
 
@@ -108,6 +108,30 @@ def charrnn(work: Work, *, workers: int | None = None, kernels: bool = True) -> 
             trainer.drain()
 
     return timed(train) if work.device == "cpu" else device_timed(train)
+
+
+def charrnn_on_ranks(work: Work) -> Run:
+    """Return this project on ranks of MPI, with one shard for each. `run` tells the other ranks what to do.
+
+    These sleep between two runs, so that they do not disturb other systems; so a run may begin a millisecond late.
+    """
+    from charrnn import backend
+
+    ranks = backend.world()
+    train = charrnn(work, workers=1, ranks=ranks)
+    backend.check_installed(ranks.size)
+    ranks.meet({})
+    while not ranks.is_first:
+        while not ranks.comm.Iprobe():
+            time.sleep(0.001)
+        train(ranks.comm.recv())
+
+    def run(n: int) -> float:
+        for other in range(1, ranks.size):
+            ranks.comm.send(n, other)
+        return train(n)
+
+    return run
 
 
 def sampler(network: Any, params: Any, prompts: np.ndarray) -> Callable[[int], None]:

@@ -22,6 +22,7 @@ SYSTEMS: dict[str, Callable[[Work], Run]] = {
     "charrnn, CPU": systems.charrnn,
     "charrnn, plain loop": partial(systems.charrnn, kernels=False),
     "charrnn, 1 worker": partial(systems.charrnn, workers=1),
+    "charrnn, ranks": systems.charrnn_on_ranks,
     "min-char-rnn": systems.min_char_rnn,
     "PyTorch one-hot": peers.torch,
     "PyTorch embedding": partial(peers.torch, embedding=True),

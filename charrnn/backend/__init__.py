@@ -14,7 +14,7 @@ from charrnn.backend.devices import (
     report,
 )
 from charrnn.backend.process_pool import ForkPool
-from charrnn.backend.ranks import TIME_IS_OVER, Exchange, Ranks, SharedPool, world
+from charrnn.backend.ranks import TIME_IS_OVER, Exchange, Ranks, SharedPool, check_installed, world
 from charrnn.backend.threads import ThreadPool, blas, cores, one_thread, total_ram
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "ThreadPool",
     "blas",
     "check",
+    "check_installed",
     "choose",
     "computed",
     "computing",
