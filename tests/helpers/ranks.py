@@ -16,6 +16,8 @@ import pytest
 from charrnn.backend import Ranks
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+RANK = ("PMI_RANK=", "OMPI_COMM_WORLD_RANK=")
+"""How a variable begins in which MPICH and Open MPI tell a process its rank."""
 
 
 def call(ranks: int, *words: str) -> list[str]:
@@ -43,7 +45,7 @@ def rank_processes(launcher: int) -> dict[int, int]:
     result = dict[int, int]()
     for pid in descendants(launcher):
         variables = read(f"/proc/{pid}/environ").split("\0")
-        rank = next((int(v.partition("=")[2]) for v in variables if v.startswith("PMI_RANK=")), None)
+        rank = next((int(v.partition("=")[2]) for v in variables if v.startswith(RANK)), None)
         if rank is not None and "charrnn" in read(f"/proc/{pid}/cmdline").split("\0"):
             result.setdefault(rank, pid)  # a rank is older than its worker processes
     return result

@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,25 @@ from helpers.processes import words
 from helpers.ranks import call, descendants, on_ranks, rank_processes, started_on_ranks
 from helpers.runs import contents
 
+import charrnn
 from charrnn import checkpoint
 
 pytestmark = pytest.mark.mpi
 
 OFTEN = {"train_steps": 24, "train_shards": 4, "log_every": 4, "log_eval_every": 6, "log_sample_every": 9}
 OFTEN |= {"log_checkpoint_every": 5, "log_keep": 20}
-DOCUMENTS = {"data_document_separator": "\n", "data_shuffle_documents": False}
 KILLS = 30
 CASES: dict[str, dict[str, Any]] = {
-    "rnn": {"model_cell": "rnn", "model_dropout": 0, "model_recurrent_dropout": 0, "optimizer_average": 0},
-    "gru": {"model_cell": "gru", "model_num_layers": 2, "model_dropout": 0.3},
-    "lstm": {"model_cell": "lstm", "model_input_dropout": 0.1, "optimizer_weight_decay": 0.1},
-    "float64": {"model_dtype": "float64", "optimizer_name": "adam"},
-    "documents": DOCUMENTS,
-    "one shard": {"train_shards": 1},
-    "patience": {"train_patience": 1, "optimizer_learning_rate": 0.5},
-    "plateau": {"optimizer_schedule": "plateau", "optimizer_learning_rate": 0.5},
+    "rnn": {
+        **{"model_cell": "rnn", "model_dropout": 0, "model_recurrent_dropout": 0, "optimizer_average": 0},
+        **{"optimizer_schedule": "plateau", "optimizer_learning_rate": 0.5},
+    },
+    "gru": {"model_cell": "gru", "model_num_layers": 2, "model_dropout": 0.3, "data_document_separator": "\n"},
+    "lstm, float64": {"model_input_dropout": 0.1, "model_dtype": "float64", "optimizer_weight_decay": 0.1},
+    "one shard": {"train_shards": 1, "data_document_separator": "\n", "data_shuffle_documents": False},
 }
+HELD_OUT = {"model_embedding_size": 6, "model_tie_weights": True, "train_patience": 1, "optimizer_learning_rate": 0.5}
+HELD_OUT |= {"log_eval_every": 2}
 
 
 @pytest.fixture
@@ -40,17 +42,23 @@ def long(place: Path, text: str) -> Path:
     """Make a longer text, and one to test on, in the current directory."""
     (place / "t.txt").write_text(text * 4)
     (place / "test.txt").write_text(text[::-1])
+    (place / "val.txt").write_text(text[40:400])
     return place
 
 
 def same_as_one_process(place: Path, *command: str) -> dict[str, Any]:
     """Assert that runs on 2 and 3 ranks equal the run of one process, and return the files of that."""
     on_ranks(0, *command, "--out=one")
-    whole = contents(place / "one")
+    whole = files(place / "one")
     for ranks in (2, 3):
         on_ranks(ranks, *command, f"--out={ranks}")
-        assert contents(place / str(ranks)) == whole
+        assert files(place / str(ranks)) == whole
     return whole
+
+
+def files(run: Path) -> dict[str, Any]:
+    """Return the files of a run, without those for TensorBoard, which hold times."""
+    return {name: value for name, value in contents(run).items() if not name.startswith("tensorboard/")}
 
 
 @pytest.mark.parametrize("keys", CASES.values(), ids=CASES)
@@ -58,6 +66,30 @@ def test_every_number_of_ranks_gives_the_same_files(long: Path, keys: dict[str, 
     """Checkpoints, metrics, samples, baselines and configuration have the same bytes (the metrics without times)."""
     whole = same_as_one_process(long, *words(**OFTEN | keys), "--test=test.txt")
     assert "checkpoints/step-00000005.safetensors" in whole
+
+
+def test_held_out_texts_and_patience_on_ranks(long: Path) -> None:
+    """A run with texts of its own to validate and test on, a tied embedding, and TensorBoard, ends early everywhere."""
+    pytest.importorskip("tensorboardX")
+    command = (*words(**OFTEN | HELD_OUT), "--val=val.txt", "--test=test.txt", "--tensorboard")
+    whole = same_as_one_process(long, *command)
+    assert whole["metrics.jsonl"][-1]["event"] == "test"
+    assert "checkpoints/step-00000024.safetensors" not in whole
+
+
+def test_profile_counts_what_the_cost_model_says(long: Path) -> None:
+    """Besides the gradients, a message has a number for the request to stop, and the losses of its shards."""
+    lines = on_ranks(2, *words(**OFTEN), "--out=r", "--profile").stdout.splitlines()
+    counted, model = lines[-2:]
+    sent = re.fullmatch(r"a rank sends ([\d,]+) bytes in 2 messages in a step", counted)
+    said = re.fullmatch(
+        r"the cost model says ([\d,]+) bytes: \(4/2 \+ 1\) \* ([\d,]+) \* 1/2 numbers of 4 bytes", model
+    )
+    assert sent, counted
+    assert said, model
+    of_model, parameters = (int(word.replace(",", "")) for word in said.groups())
+    assert of_model == 3 * parameters * 4 / 2
+    assert int(sent[1].replace(",", "")) == of_model + 3 * 4
 
 
 def test_fine_tuning_on_ranks(long: Path) -> None:
@@ -68,20 +100,18 @@ def test_fine_tuning_on_ranks(long: Path) -> None:
     assert "checkpoints/step-00000024.safetensors" in whole
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_resuming_on_another_number_of_ranks(long: Path, threads: str) -> None:
+def test_resuming_on_another_number_of_ranks(long: Path) -> None:
     """A run that was stopped on 2 ranks, continued by one process and ended on 3 equals the run without a stop."""
     command = words(**OFTEN)
     on_ranks(0, *command, "--out=one")
     for ranks, options in ((2, ["--stop-after=7"]), (0, ["--stop-after=6", "--resume"]), (3, ["--resume"])):
-        on_ranks(ranks, *command, "--out=parts", f"--threads={threads}", *options)
+        on_ranks(ranks, *command, "--out=parts", "--threads=2", *options)
     ours, whole = contents(long / "parts"), contents(long / "one")
     stops = {f"checkpoints/step-{step:08}.safetensors" for step in (7, 13)}
     assert {name: value for name, value in ours.items() if name not in stops} == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(long: Path, rank: int, number: int) -> None:
     """All ranks end with the status of the signal, and the run that is resumed equals the one without a stop."""
     often = {"log_every": 4, "log_sample_every": 0, "log_eval_every": 250, "log_checkpoint_every": 250, "log_keep": 9}
@@ -103,6 +133,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(long: Path, rank: int, 
     assert ours == whole
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_all(long: Path) -> None:
     """Whichever rank is killed, and whenever: all end within 10 seconds, and the run can be resumed exactly."""
     command = words(**OFTEN | {"train_steps": 4000, "log_checkpoint_every": 40, "log_keep": 1})
@@ -134,6 +165,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+OTHER_VERSION = "import charrnn, charrnn.__main__ as m; charrnn.__version__ = '9'; m.main()"
 WRONG = {
     "a text that differs": (["other.txt"], "rank 1 on .* differs from rank 0 on .*: the text is '26 characters"),
     "an option that differs": (["t.txt", "--seed=3"], "rank 1 on .*: train.seed is 3, not 0; start all ranks with"),
@@ -147,12 +179,26 @@ def test_ranks_that_differ_are_one_line(place: Path, second: list[str], message:
     """All ranks end with status 2 and one line that names the machine, before anything is written."""
     (place / "other.txt").write_text("abcdefghijklm" * 2)
     first = call(1, "train", "t.txt", "--device=cpu", "--out=r")
-    other = call(1, "train", *second, "--device=cpu", "--out=r")
-    done = subprocess.run([*first, ":", *other[1:]], capture_output=True, text=True, timeout=60)
+    other = call(1, "train", *second, "--device=cpu", "--out=r")[1:]
+    assert re.search(message, error_of([*first, ":", *other])), message
+    assert not (place / "r").exists()
+
+
+def test_another_version_on_a_rank_is_one_line(place: Path) -> None:
+    """It is an error like other differences, even if both versions would compute the same."""
+    words = ["train", "t.txt", "--device=cpu", "--out=r"]
+    other = ["-n", "1", sys.executable, "-c", OTHER_VERSION, *words]
+    error = error_of([*call(1, *words), ":", *other])
+    assert "differs from rank 0" in error
+    assert f"the version of charrnn is '9', not '{charrnn.__version__}'" in error
+
+
+def error_of(command: list[str]) -> str:
+    """Return the only line of standard error of a command that ends with status 2."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line] == [done.stderr.strip()]
-    assert re.search(message, done.stderr), done.stderr
-    assert not (place / "r").exists()
+    return done.stderr
 
 
 def test_a_rank_that_fails_alone_ends_all(place: Path) -> None:
