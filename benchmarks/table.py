@@ -15,6 +15,7 @@ PEERS = {
     "torch.compile": ("torch.compile",),
     "JAX": ("JAX jit",),
     "one worker": ("charrnn, 1 worker",),
+    "ranks": ("charrnn, ranks",),
     "CPU": ("charrnn, CPU",),
 }
 """The columns, each with the systems of which the fastest counts. A column without figures is left out."""
