@@ -151,7 +151,8 @@ def test_a_rank_that_is_killed_ends_all(long: Path) -> None:
                 os.kill(processes[victim], signal.SIGKILL)
             else:
                 process.kill()  # before the rank has started
-            process.communicate(timeout=10)
+            output = process.communicate(timeout=10)[0]
+        assert "Traceback" not in output
         assert not [pid for pid in everything if is_alive(pid)]
     on_ranks(2, *command, "--out=parts", "--resume")
     assert contents(long / "parts") == contents(long / "one")
