@@ -11,6 +11,7 @@ import atexit
 import os
 import platform
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -23,8 +24,9 @@ from charrnn.errors import DivergedError, RanksError
 T = TypeVar("T")
 HostArray = np.ndarray[Any, np.dtype[Any]]
 
+OPEN_MPI = "OMPI_COMM_WORLD_SIZE"
 LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    OPEN_MPI: ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     "PMI_SIZE": ("PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI, `srun --mpi=pmi2`
     "SLURM_STEP_NUM_TASKS": ("PMIX_RANK", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),  # `srun --mpi=pmix`
 }
@@ -128,23 +130,13 @@ class Ranks:
         self.over = False
 
     def start(self) -> None:
-        """Start MPI. Raises `RanksError` if it does not connect the ranks that the launcher has started."""
-        import mpi4py
-
-        mpi4py.rc.finalize = False  # `leave` decides how this process ends
-        mpi4py.rc.thread_level = "funneled"
+        """Start MPI. Raises `RanksError`, on all ranks, if it does not connect those that the launcher has started."""
         try:
-            from mpi4py import MPI
-        except (ImportError, RuntimeError) as error:
+            mpi = connected(self.size)
+        except RanksError:
             self.over = True
-            raise RanksError(f"mpi4py finds no MPI library: {str(error).splitlines()[0]}; install mpich") from None
-        self.comm, self.in_place = MPI.COMM_WORLD, MPI.IN_PLACE
-        if self.comm.size != self.size:
-            self.over = True
-            raise RanksError(
-                f"{self.size} ranks were started, but mpi4py connects {self.comm.size}: "
-                "start them with the mpiexec of the MPI that mpi4py uses"
-            )
+            raise
+        self.comm, self.in_place = mpi.COMM_WORLD, mpi.IN_PLACE
 
     def leave(self) -> None:
         """Leave MPI at the exit of this process; unless all ranks end, end them."""
@@ -329,6 +321,26 @@ def check_installed(size: int) -> None:
     except ImportError:
         message = f"{size} ranks were started, but mpi4py is not installed: pip install 'charrnn-xp[mpi]'"
         raise RanksError(message) from None
+
+
+def connected(size: int) -> Any:
+    """Start MPI and return its module. Raises `RanksError` if it does not connect `size` ranks."""
+    import mpi4py
+
+    mpi4py.rc.initialize = mpi4py.rc.finalize = False  # `Ranks.leave` decides how this process ends
+    advice = "start them with the mpiexec of the MPI that mpi4py uses"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mpi4py warns of another launcher; the errors below say more
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            raise RanksError(f"mpi4py finds no MPI library: {str(error).splitlines()[0]}; install mpich") from None
+        if OPEN_MPI in os.environ and "MPICH" in MPI.Get_library_version():  # which would abort
+            raise RanksError(f"{size} ranks were started by Open MPI, but mpi4py uses MPICH: {advice}")
+        MPI.Init_thread(MPI.THREAD_FUNNELED)
+    if MPI.COMM_WORLD.size != size:
+        raise RanksError(f"{size} ranks were started, but mpi4py connects {MPI.COMM_WORLD.size}: {advice}")
+    return MPI
 
 
 def differing(expected: Mapping[str, object], actual: Mapping[str, object]) -> str:

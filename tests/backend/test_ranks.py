@@ -111,10 +111,29 @@ def test_the_launcher_says_who_a_process_is(
 
 def test_ranks_without_mpi4py_are_one_line(place: Path) -> None:
     """The first rank says what is missing, the others nothing, and no run begins."""
-    (place / "mpi4py.py").write_text("raise ImportError")
+    lines = with_mpi4py("raise ImportError", place, "PMI_SIZE", "PMI_RANK")
+    assert lines == ["charrnn: 2 ranks were started, but mpi4py is not installed: pip install 'charrnn-xp[mpi]'"]
+
+
+def test_ranks_of_another_launcher_are_one_line(place: Path) -> None:
+    """MPICH, which would abort a process that Open MPI has started, is not started."""
+    module = """
+from types import SimpleNamespace
+rc, MPI = SimpleNamespace(), SimpleNamespace(Get_library_version=lambda: "MPICH Version: 5.0.2")
+"""
+    lines = with_mpi4py(module, place, "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+    assert lines == [
+        "charrnn: 2 ranks were started by Open MPI, but mpi4py uses MPICH: "
+        "start them with the mpiexec of the MPI that mpi4py uses"
+    ]
+
+
+def with_mpi4py(module: str, place: Path, size: str, rank_name: str) -> list[str]:
+    """Return the lines of both of two ranks with another module mpi4py, which must not begin a run."""
+    (place / "mpi4py.py").write_text(module)
     lines = []
     for rank in (0, 1):
-        variables = {"PMI_SIZE": "2", "PMI_RANK": str(rank), "PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
+        variables = {size: "2", rank_name: str(rank), "PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
         done = subprocess.run(
             [sys.executable, "-m", "charrnn", *words(train_steps=1), "--out=r"],
             env=os.environ | variables,
@@ -123,8 +142,8 @@ def test_ranks_without_mpi4py_are_one_line(place: Path) -> None:
         )
         assert (done.returncode, done.stdout) == (2, "")
         lines += done.stderr.splitlines()
-    assert lines == ["charrnn: 2 ranks were started, but mpi4py is not installed: pip install 'charrnn-xp[mpi]'"]
     assert not (place / "r").exists()
+    return lines
 
 
 def test_ranks_do_not_read_standard_input() -> None:
