@@ -121,7 +121,7 @@ def train_command(
     from charrnn.training.profile import mean_step
 
     with launched() as ranks, interruptible(quiet=not ranks.is_first) as interruption:
-        if tensorboard:
+        if tensorboard and ranks.is_first:
             from charrnn.tools.tensorboard import check_installed
 
             check_installed()

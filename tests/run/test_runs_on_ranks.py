@@ -141,9 +141,9 @@ def test_a_rank_that_is_killed_ends_all(long: Path) -> None:
     draw = random.Random(20)
     for kill in range(KILLS):
         ranks = 2 + kill % 2
-        with started_on_ranks(ranks, *command, "--out=parts", "--resume", "--threads=2") as process:
+        with started_on_ranks(ranks, *command, "--out=parts", "--resume", f"--threads={1 + kill // 2 % 2}") as process:
             assert process.stdout is not None
-            for _ in range(draw.randrange(60)):
+            for _ in range(draw.randrange(50)):
                 process.stdout.readline()
             everything, processes = descendants(process.pid), rank_processes(process.pid)
             victim = draw.randrange(ranks)
