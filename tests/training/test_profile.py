@@ -52,5 +52,5 @@ def test_ranks_count_what_they_send(text: str) -> None:
 
 
 def test_nothing_is_reported_without_a_step(text: str) -> None:
-    """There is no mean of no steps."""
+    """Without steps, a trainer has no mean."""
     assert profiled(Ranks(), text, 0)[0] is None
