@@ -552,7 +552,8 @@ def train(
             is used.
         val_files: the same for the texts to validate on; without them a part of the training text is held out.
         test_files: the same for the texts on which the best network is evaluated at the end: an event `Tested`.
-        config: a TOML file, or the name of a preset.
+        config: a TOML file, the name of a preset, or `auto`: a network is chosen for the text and `minutes`. With
+            `minutes`, `auto` is the default.
         settings: `{"section.key": value}`, which override `config`; for instance `{"train.steps": 1000}`.
         out: the run directory; None writes no files.
         resume: continue the run in `out`.
@@ -582,7 +583,9 @@ def train(
             values[f"data.{key}"] = names
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
-    preset = configuration.read(str(arguments.path(config, "config"))) if config else {}
+    name = str(arguments.path(config, "config")) if config else None
+    automatic = configuration.is_automatic(name) or (name is None and minutes is not None)
+    preset = {} if name is None or automatic else configuration.read(name)
     options = configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values))
     if text is not None:
         text, options = as_one_text(arguments.training_text(text), preset, options)
@@ -594,6 +597,7 @@ def train(
                 files=tuple(arguments.paths(files, "files")),
                 text=text,
                 preset=preset,
+                automatic=automatic,
                 options=options,
                 out=arguments.path(out, "out") if out is not None else None,
                 resume=resume,

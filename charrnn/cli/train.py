@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("files", nargs=-1)
-@click.option("--config", "preset", metavar="NAME_OR_FILE", help="Start from a preset or a TOML file.")
+@click.option(
+    "--config", "preset", metavar="NAME_OR_FILE", help="Start from a preset or a TOML file; auto chooses for the text."
+)
 @settings_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run directory.  [default: runs/NAME of the text]")
 @configured_device_option
@@ -125,7 +127,8 @@ def train_command(
             from charrnn.tools.tensorboard import check_installed
 
             check_installed()
-        table = config.read(preset) if preset is not None else {}
+        automatic = config.is_automatic(preset) or (preset is None and minutes is not None)
+        table = {} if preset is None or automatic else config.read(preset)
         if out is None:
             names = (*files, *table.get("data", {}).get("files", ()))
             corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None
@@ -134,6 +137,7 @@ def train_command(
             Request(
                 files=files,
                 preset=table,
+                automatic=automatic,
                 options=config.merged(config.parse_settings(settings), options_table(**keys)),
                 out=out,
                 resume=resume,

@@ -28,6 +28,8 @@ LEADING_POINT = re.compile(r"^(\s*[+-]?)\.(?=\d)")
 """The start of a number such as .3, which TOML does not allow."""
 STRING = re.compile(r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\n]*+'?""")
 """A TOML string on one line, or the rest of the line if its end is missing."""
+AUTOMATIC = "auto"
+"""The name, in place of a preset's, of the configuration that `train` chooses for a text and a time."""
 MAX_BYTES = 2 << 20
 """Bytes of a configuration file: enough for the names of tens of thousands of files, and read in seconds."""
 ADDED_KEYS: Table = {
@@ -66,9 +68,11 @@ def read(name: str) -> Table:
     """Return the checked table of a TOML file, or of a preset, which is named without a path.
 
     Raises `ConfigError` for a file or preset that does not exist, text that is not TOML, an unknown key, or a value
-    that the key does not allow.
+    that the key does not allow, or `auto`, which only `train` knows.
     """
     path = Path(name)
+    if is_automatic(name):
+        raise ConfigError(f"--config {AUTOMATIC} is chosen by charrnn train for its text: name a preset or a file")
     try:
         if path.name == name and not path.is_file():
             path = presets().get(name, path)
@@ -76,7 +80,8 @@ def read(name: str) -> Table:
             content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         preset = name.removesuffix(".toml")
-        hint = f"did you mean the preset {preset}?" if preset in presets() else f"presets: {', '.join(presets())}"
+        names = ", ".join((AUTOMATIC, *presets()))
+        hint = f"did you mean the preset {preset}?" if preset in presets() else f"presets: {names}"
         raise ConfigError(f"cannot read the configuration {name!r}: no such file or preset ({hint})") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such file"
@@ -84,6 +89,11 @@ def read(name: str) -> Table:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"cannot read the configuration {name!r}: it is longer than {MAX_BYTES >> 20} MB")
     return with_added_keys(parse(content, str(path)))
+
+
+def is_automatic(name: str | None) -> bool:
+    """Return whether a configuration's name asks for an automatic one. A file of that name comes first."""
+    return name == AUTOMATIC and not Path(name).is_file()
 
 
 def with_added_keys(table_read: Table) -> Table:

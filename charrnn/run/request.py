@@ -34,6 +34,7 @@ class Request:
         files: names of texts, `-` for standard input; empty: those of the configuration, or else the embedded corpus.
         text: the text itself, in place of files.
         preset: the table of a configuration file.
+        automatic: choose the network and how to train it, unless the run is resumed or begins with given weights.
         options: the table of all other settings; it overrides `preset`.
         out: the run directory; None: nothing is written.
         resume: continue the run in `out`.
@@ -53,6 +54,7 @@ class Request:
     files: tuple[str, ...] = ()
     text: str | None = None
     preset: Table = field(default_factory=dict)
+    automatic: bool = False
     options: Table = field(default_factory=dict)
     out: Path | None = None
     resume: bool = False

@@ -205,6 +205,15 @@ def pace(trainer: Trainer, seconds: float) -> float:
     return done / (time.perf_counter() - started)
 
 
+def step_seconds(trainer: Trainer) -> float:
+    """Return the seconds of a training step, measured in about one second. Do not use the trainer afterwards."""
+    try:
+        warm_up(trainer)
+        return 1 / pace(trainer, 0.5)
+    finally:
+        trainer.close()
+
+
 def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved:
     """Return `resolved` with as many steps as fit into `seconds`, together with their evaluations.
 

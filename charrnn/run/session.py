@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.evaluation.baselines import Baselines
 from charrnn.model import Network, build
-from charrnn.run import environment, logs, recorder
+from charrnn.run import automatic, environment, logs, recorder
 from charrnn.run.baselines import count, split_to_count, with_baselines
 from charrnn.run.corpus import read_text
 from charrnn.run.finetuning import Source
 from charrnn.run.request import Earlier, Request, check_changes, find_earlier, plans_steps, requested
-from charrnn.run.resolve import plan_steps, resolve, start
+from charrnn.run.resolve import plan_steps, resolve, start, step_seconds
 from charrnn.run.testing import with_test
 from charrnn.text import Corpus, Vocabulary
 from charrnn.training.events import Event
@@ -27,6 +27,8 @@ from charrnn.training.loop import Loop
 from charrnn.training.state import new_progress, restore, restored_progress
 from charrnn.training.step import Trainer
 
+LEAST_MEASURED = 10.0
+"""Seconds of training for which the speed of the machine is measured before a network is chosen."""
 PATHS = {"data.files", "data.val_files", "data.test_files", "train.init_from", "train.device"}
 """Keys that may differ among the ranks of a run. Texts and weights are compared by their hashes."""
 
@@ -114,6 +116,10 @@ def prepare(request: Request) -> Session:
     text = read_text(request, wanted.table, saved, wanted.source)
     complete = config.build(config.merged(wanted.table, text.table))
     choice = device(complete, fallback=request.fallback, ranks=ranks)
+    chosen = None
+    if request.automatic and not earlier.table and wanted.source is None:
+        chosen = choose_network(request, complete, text.corpus, choice.backend, wanted.table)
+        complete = config.build(config.merged(chosen.table, text.table))
     with backend.computing(choice.backend):
         eval_every_is_set = "eval_every" in wanted.table.get("log", {})
         resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
@@ -147,6 +153,9 @@ def prepare(request: Request) -> Session:
                 baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
             seconds = ranks.from_first(request.seconds_left())
             resolved = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
+            if chosen is not None and chosen.is_enough and chosen.steps < resolved.config.train.steps:
+                train, seconds = replace(resolved.config.train, steps=chosen.steps), 0.0
+                resolved = replace(resolved, config=replace(resolved.config, train=train))
         trainer = early.pop() if early else start_trainer(resolved.config)
         trainer.config = resolved.config
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
@@ -159,7 +168,7 @@ def prepare(request: Request) -> Session:
     settings, parts = resolved.config, (resolved.train, resolved.validation, resolved.train_stretch)
     loop = Loop(settings, text.corpus, *parts, trainer, progress, saved is not None, should_stop)
     finished = saved is not None and (trainer.done >= settings.train.steps or loop.out_of_patience)
-    before = (*earlier.notices, *wanted.notices, choice.reason)
+    before = (*earlier.notices, *wanted.notices, choice.reason, *(chosen.notices(request.minutes) if chosen else ()))
     damaged = () if finished else unread_checkpoints(request.out, saved)
     return Session(
         config=settings,
@@ -189,6 +198,31 @@ def initialize(
         source.copy_weights(trainer, vocabulary)
         notices.append(source.notice(vocabulary, trainer.config.model.dtype))
     return tuple(notices)
+
+
+def choose_network(
+    request: Request, complete: Config, corpus: Corpus, device: backend.Backend, fixed: config.Table
+) -> automatic.Choice:
+    """Return the network for this text, with the settings of the user. Its speed is measured if there is a time."""
+    train, validation = corpus.split(complete.data.val_fraction)
+    evaluated = 0 if validation is None else min(len(validation.ids), complete.log.eval_chars or len(validation.ids))
+    about = automatic.Text(len(train.ids), evaluated, len(corpus.vocabulary))
+    if request.minutes is None:
+        return automatic.choose(about, automatic.ASSUMED_SECONDS, fixed)
+    if request.ranks.size > 1:  # they fork all their processes before MPI starts, so none may compute already
+        return automatic.choose(about, request.minutes * 60, fixed)
+    seconds = request.seconds_left()
+    if seconds < LEAST_MEASURED:
+        return automatic.choose(about, seconds, fixed)
+
+    def measure(wanted: Config) -> float:
+        """Return the seconds of a training step."""
+        with backend.computing(device):
+            resolved = resolve(wanted, corpus, device)
+            network = build(resolved.config.model, len(corpus.vocabulary), device)
+            return step_seconds(start(resolved.config, network, resolved.train, device.thread_pool(request.threads)))
+
+    return automatic.for_this_machine(about, seconds, fixed, measure)
 
 
 def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: Checkpoint | None) -> dict[str, object]:

@@ -1,0 +1,171 @@
+"""Choose a network, and how to train it, for a text and a time: `--config auto`, or `--minutes` without a preset.
+
+The rule knows the text only by its size, and the machine by the rate of its training steps. Its constants are fitted to
+a study of six texts (`benchmarks/study.py`); the tuning guide has its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf, prod
+from typing import Any
+
+from charrnn import config
+from charrnn.config import Config, Table
+from charrnn.model import character_axes, layout_of
+from charrnn.model.cells import CELLS
+from charrnn.text import fit_batch
+
+WIDTHS = (48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048)
+"""Hidden units to choose from."""
+CELL = "lstm"
+BATCH, LENGTH = 32, 64
+"""Streams, and characters of a stream in a step."""
+READ = 5.0
+"""Characters that a network reads in the time for each of its parameters, at least."""
+OWN = 1.5
+"""Parameters for each character of the training split, at most."""
+RATE, HIGHEST_RATE = 3.2, 0.02
+"""The learning rate is RATE / H: the wider a network, the more its outputs change by an update of its weights."""
+WIDE, EMBEDDING = 300, 96
+"""From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
+DROPOUTS = ((1.5, 0.0, 0.0), (4.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
+"""Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
+MOST_SWEEPS = 60.0
+"""After so many sweeps over the training split a network has learned what it can."""
+EVALUATED, MOST_EVALUATIONS = 0.15, 20
+"""Characters read in evaluations for each that is trained on, at most, but never fewer than three evaluations."""
+ASSUMED_SECONDS = 60.0
+"""The time for which a network is chosen if no time is given."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the rule knows of a text: its characters to train and to evaluate on, and the size V of its vocabulary."""
+
+    length: int
+    evaluated: int
+    distinct: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network, and how to train it.
+
+    Attributes:
+        table: the keys that were chosen, with those of the user.
+        sweeps: over the training split, at the end.
+        per_parameter: characters read for each parameter.
+        steps: as many as fit into the time, or as the text is worth.
+        is_enough: whether the text is worth no more steps, although more would fit.
+    """
+
+    table: Table
+    sweeps: float
+    per_parameter: float
+    steps: int
+    is_enough: bool
+
+    @property
+    def config(self) -> Config:
+        """The configuration, complete."""
+        return config.build(self.table)
+
+    def notices(self, minutes: float | None) -> tuple[str, str]:
+        """Return two lines for the user: what was chosen, and why. `minutes` is the time that the user gave."""
+        wanted = self.config
+        model, train, rate = wanted.model, wanted.train, wanted.optimizer.learning_rate
+        dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
+        batch = f"{train.batch_size} streams of {train.seq_length} characters"
+        end = "more are not worth it for so short a text" if self.is_enough else "the time allows no more"
+        time = f"about {ASSUMED_SECONDS / 60:g} min (--minutes sets it)" if minutes is None else f"{minutes:g} min"
+        return (
+            f"chosen for this text and {time}: {model.shape}, {batch}, learning rate {rate:g}, dropout {dropout}",
+            f"because it can be trained for about {self.steps:,} steps: {self.sweeps:.1f} sweeps over the training "
+            f"text, {self.per_parameter:.1f} characters for each parameter; {end}",
+        )
+
+
+def choose(text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], speed: float = 1.0) -> Choice:
+    """Return the widest network that can read enough of the text in `seconds`, and how to train it.
+
+    Args:
+        text: the text.
+        seconds: the time for training steps.
+        fixed: the settings of the user, which are kept. The rule chooses the other keys.
+        speed: the rate of this machine's steps, as a multiple of the rate that `assumed_seconds` assumes.
+    """
+    best = candidate(text, WIDTHS[0], seconds * speed, fixed)
+    for H in WIDTHS[1:]:
+        wider = candidate(text, H, seconds * speed, fixed)
+        if wider.per_parameter < READ or own_parameters(wider.config, text.distinct) > OWN * text.length:
+            break
+        best = wider
+    return best
+
+
+def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[str, Any]]) -> Choice:
+    """Return a network of H units as it would be trained in `seconds` of the assumed machine."""
+    embedding = {"embedding_size": EMBEDDING, "tie_weights": True} if text.distinct >= WIDE else {}
+    model = {"cell": CELL, "hidden_size": H, **embedding}
+    train = {"batch_size": BATCH, "seq_length": LENGTH}
+    table = config.merged({"model": model, "train": train}, fixed)
+    wanted = config.build(table)
+    B, T = fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length)
+    chunk = B * T
+    possible, worth = max(0.0, seconds) / assumed_seconds(wanted, text.distinct), MOST_SWEEPS * text.length / chunk
+    steps = fixed.get("train", {}).get("steps", max(1, int(min(possible, worth))))
+    sweeps = steps * chunk / text.length
+    _, dropout, recurrent = next(row for row in DROPOUTS if sweeps <= row[0])
+    evaluations = min(MOST_EVALUATIONS, max(3.0, EVALUATED * steps * chunk / max(1, text.evaluated)))
+    every = max(1, int(steps / evaluations))
+    rule: Table = {
+        "model": {"dropout": dropout, "recurrent_dropout": recurrent},
+        "train": {"steps": steps},
+        "optimizer": {"learning_rate": min(HIGHEST_RATE, float(f"{RATE / wanted.model.hidden_size:.2g}"))},
+        "log": {"eval_every": every, "sample_every": every},
+    }
+    table = config.merged({"model": model, "train": train}, rule, fixed)
+    per_parameter = steps * chunk / own_parameters(wanted, text.distinct)
+    return Choice(table, sweeps, per_parameter, steps, possible > worth)
+
+
+def own_parameters(wanted: Config, V: int) -> int:
+    """Return the parameters of a network without those that belong to single characters, which few steps train."""
+    layout = layout_of(wanted.model, V)
+    axes = character_axes(layout)
+    return sum(prod(shape) for name, shape in layout.shapes if name not in axes)
+
+
+def assumed_seconds(wanted: Config, V: int) -> float:
+    """Return the seconds of a training step on the machine that the rule assumes if none is measured.
+
+    It is fitted to two cores of a server (AMD EPYC, Zen 4): 27 billion multiplications a second, some time for every
+    element of the gates and of the logits, and some for every step in time.
+    """
+    model, train = wanted.model, wanted.train
+    G, H, L, E = CELLS[model.cell].GATES, model.hidden_size, model.num_layers, model.embedding_size
+    inputs = E * G * H if E else 0
+    outputs = H * E + E * V if model.tie_weights else H * V
+    products = inputs + (2 * L - 1) * G * H * H + outputs
+    character = products / 27e9 + (G * H * L + V) * 2e-9
+    return train.seq_length * (60e-6 * L + train.batch_size * character)
+
+
+def for_this_machine(
+    text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], measure: Callable[[Config], float]
+) -> Choice:
+    """Return the choice for the speed of this machine.
+
+    `measure` returns the seconds of a training step of a configuration. As a machine is not equally fast for all sizes,
+    the network that is chosen is measured again until the choice stays the same.
+    """
+    speed, choice = 1.0, choose(text, seconds, fixed)
+    for _ in range(3):
+        wanted = choice.config
+        speed = assumed_seconds(wanted, text.distinct) / measure(wanted)
+        before, choice = choice, choose(text, seconds, fixed, speed)
+        if choice.config.model == before.config.model:
+            break
+    return choice

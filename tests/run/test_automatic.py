@@ -1,0 +1,138 @@
+"""Automatic configuration: the rule's choices, the user's settings, the speed of the machine, and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Call
+from helpers.runs import TINY
+
+from charrnn import config
+from charrnn.model import layout_of
+from charrnn.run import session
+from charrnn.run.automatic import Text, assumed_seconds, candidate, choose, for_this_machine, own_parameters
+from charrnn.run.request import Request
+from charrnn.run.session import prepare
+
+BOOK = Text(length=1_000_000, evaluated=100_000, distinct=90)
+NAMES = Text(length=18_000, evaluated=2_000, distinct=50)
+CHINESE = Text(length=2_000_000, evaluated=100_000, distinct=5_000)
+
+
+def test_more_time_never_means_a_smaller_network() -> None:
+    """The width grows with the time, from small to large."""
+    widths = [choose(BOOK, seconds, {}).config.model.hidden_size for seconds in (1, 10, 30, 60, 300, 3600, 36000)]
+    assert widths == sorted(widths)
+    assert widths[0] < 128 < widths[3] < widths[-1]
+
+
+@pytest.mark.parametrize("text", [BOOK, CHINESE])
+@pytest.mark.parametrize("seconds", [10, 60, 600])
+def test_the_widest_network_that_reads_enough(text: Text, seconds: float) -> None:
+    """The network reads at least five characters for each of its parameters; the next wider one would not."""
+    choice = choose(text, seconds, {})
+    chunk = choice.config.train.batch_size * choice.config.train.seq_length
+    assert choice.steps * chunk >= 5 * own_parameters(choice.config, text.distinct)
+    assert choice.steps == int(seconds / assumed_seconds(choice.config, text.distinct))
+    wider = candidate(text, choice.config.model.hidden_size * 3 // 2, seconds, {})
+    assert wider.steps * chunk < 5 * own_parameters(wider.config, text.distinct)
+
+
+def test_a_short_text_gets_a_small_network_and_an_end() -> None:
+    """A list of names has at most 1.5 parameters for each character, and at most 60 sweeps in any time."""
+    hour = choose(NAMES, 3600, {})
+    assert own_parameters(hour.config, NAMES.distinct) <= 1.5 * NAMES.length
+    assert hour.is_enough
+    assert 59 < hour.sweeps <= 60
+    assert hour.config.model.dropout == hour.config.model.recurrent_dropout == 0.3
+    assert not choose(NAMES, 1, {}).is_enough
+
+
+def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
+    """With thousands of distinct characters, but not with a hundred."""
+    wide, narrow = choose(CHINESE, 60, {}).config.model, choose(BOOK, 60, {}).config.model
+    assert (wide.embedding_size, wide.tie_weights) == (96, True)
+    assert (narrow.embedding_size, narrow.tie_weights) == (0, False)
+
+
+def test_settings_of_the_user_are_kept() -> None:
+    """The rule chooses the other keys for the network that the user has fixed."""
+    fixed = {
+        "model": {"hidden_size": 32, "cell": "gru"},
+        "optimizer": {"learning_rate": 0.5},
+        "data": {"val_fraction": 0.2},
+    }
+    choice = choose(BOOK, 60, fixed)
+    assert (choice.config.model.hidden_size, choice.config.model.cell) == (32, "gru")
+    assert (choice.config.optimizer.learning_rate, choice.config.data.val_fraction) == (0.5, 0.2)
+    assert choice.config.model.recurrent_dropout > 0  # so small a network makes many sweeps
+    assert choice.steps == int(60 / assumed_seconds(choice.config, BOOK.distinct)) or choice.is_enough
+
+
+def test_parameters_of_single_characters_do_not_count() -> None:
+    """The count is that of the network without the rows and columns of characters."""
+    for keys in ({}, {"embedding_size": 7}, {"embedding_size": 7, "tie_weights": True}):
+        wanted = config.build({"model": {"cell": "gru", "hidden_size": 5, **keys}})
+        few, many = (layout_of(wanted.model, V).parameters for V in (10, 11))
+        assert own_parameters(wanted, 10) == few - 10 * (many - few)
+
+
+@pytest.mark.parametrize("speed", [0.1, 1, 30])
+def test_the_speed_of_the_machine_counts_as_time(speed: float) -> None:
+    """A machine of ten times the speed gets the network of ten times the time."""
+    choice = for_this_machine(BOOK, 60, {}, lambda wanted: assumed_seconds(wanted, BOOK.distinct) / speed)
+    assert choice == choose(BOOK, 60 * speed, {})
+
+
+def test_a_machine_that_is_slow_for_wide_networks() -> None:
+    """The choice is measured again at its own size: from 256 units on, this machine is ten times as slow."""
+
+    def measure(wanted: config.Config) -> float:
+        return assumed_seconds(wanted, BOOK.distinct) * (10 if wanted.model.hidden_size >= 256 else 1)
+
+    first = choose(BOOK, 120, {}).config.model.hidden_size
+    last = for_this_machine(BOOK, 120, {}, measure).config.model.hidden_size
+    assert last < 256 <= first
+
+
+def test_config_auto_depends_on_the_text_alone(call: Call) -> None:
+    """Two runs have the same configuration; the first lines say what was chosen; --resume reads it."""
+    out, err = call("train", "t.txt", "--config=auto", "--steps=2", "--out=a", "--set", "model.hidden_size=8")
+    assert "chosen for this text and about 1 min (--minutes sets it): lstm, 1 x 8, " in err
+    assert "\nbecause it can be trained for about 2 steps: " in err
+    assert "network: lstm, 1 x 8, " in out
+    call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", "--set", "model.hidden_size=8")
+    tables = [config.read(f"{run}/config.toml") for run in "ab"]
+    assert tables[0] == tables[1]
+    _, err = call("train", "--resume", "--out=a", "--steps=3")
+    assert "chosen" not in err
+    assert config.read("a/config.toml")["model"] == tables[0]["model"]
+    _, error = call("tune", "--config=auto", "t.txt", status=2)
+    assert error.startswith("charrnn: --config auto is chosen by charrnn train for its text: ")
+
+
+def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed is measured; a short text ends before its time; with a source or a preset nothing is chosen."""
+    measured = list[int]()
+
+    def step_seconds(trainer: Any) -> float:
+        measured.append(trainer.config.model.hidden_size)
+        trainer.close()
+        return 1e-3
+
+    monkeypatch.setattr(session, "step_seconds", step_seconds)
+    request: dict[str, Any] = {"text": text, "threads": 1, "minutes": 1, "out": tmp_path / "a"}
+    begun = prepare(Request(**request, automatic=True))
+    begun.loop.trainer.close()
+    assert measured == [begun.config.model.hidden_size]
+    assert begun.config.model.cell == "lstm"
+    train = begun.config.train
+    sweeps = train.steps * train.batch_size * train.seq_length / len(begun.loop.train.ids)
+    assert 55 < sweeps <= 60
+    assert begun.seconds == 0
+    given = prepare(Request(**request, options=TINY))
+    given.loop.trainer.close()
+    assert given.config.model.cell == "rnn"
+    assert len(measured) == 1
