@@ -2,7 +2,7 @@
 
 `python benchmarks/study.py FOLDER --json FILE` trains every network of the grid on the six texts in FOLDER, which
 `study_texts.py` makes there, and keeps the results in FILE. What FILE has is not trained again, so the command can be
-interrupted. `--table FILE` compares the rule with the best of the grid, each text with constants fitted to the others.
+interrupted. `--table` compares the rule with the best of the grid, each text with constants fitted to the others.
 
 A time is turned into steps by `automatic.assumed_seconds`, which is fitted to rates measured on an idle machine. So the
 losses are the same on a busy one. Two networks are trained at a time, each in one process.
@@ -11,6 +11,7 @@ losses are the same on a busy one. Two networks are trained at a time, each in o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -36,8 +37,14 @@ TRAINING = 0.9
 EVALUATED = 100_000
 """Validation characters that are evaluated."""
 WIDTHS = {0.5: (96, 128, 192, 256, 384), 1: (128, 192, 256, 384, 512), 5: (192, 256, 384, 512, 640)}
+READ, OWN = (2, 3, 4, 5, 7, 10, 15, 20, 30), (0.5, 0.75, 1, 1.5, 2, 3, 5)
+"""The constants of the rule that are tried: characters for each parameter, and parameters for each character."""
 SHORT_WIDTHS = (48, 64, 96, 128, 192, 256)
 """Widths for a text of 20,000 characters."""
+
+
+Row = dict[str, Any]
+"""A trained network: its text, minutes and settings, what the rule knows of it, and its losses."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def keys_of(name: str) -> list[str]:
     return [f"log.eval_chars={EVALUATED}"] + ['data.document_separator="\\n"'] * (name == "names")
 
 
-def trained(job: Job, about: automatic.Text, folder: Path) -> dict[str, Any]:
+def trained(job: Job, about: automatic.Text, folder: Path) -> Row:
     """Train one network, and return its row of the results."""
     fixed = config.parse_settings([*keys_of(job.text), *(f"{key}={value}" for key, value in job.settings.items())])
     choice = automatic.candidate(about, choice_width(job), job.minutes * 60 * TRAINING, fixed)
@@ -94,7 +101,8 @@ def trained(job: Job, about: automatic.Text, folder: Path) -> dict[str, Any]:
         words += ["--threads", "1", "--device", "cpu", "--seed", "1"]
         subprocess.run([sys.executable, "-m", "charrnn", "train", *words], check=True, capture_output=True)
         losses = [metric["val_loss"] for metric in logs.metrics(run) if metric["event"] == "eval"]
-    measures = {"steps": choice.steps, "sweeps": choice.sweeps, "per_parameter": choice.per_parameter}
+    own = automatic.own_parameters(choice.config, about.distinct) / about.length
+    measures = {"steps": choice.steps, "sweeps": choice.sweeps, "read": choice.per_parameter, "own": own}
     return asdict(job) | measures | {"best": min(losses), "last": losses[-1]}
 
 
@@ -129,6 +137,65 @@ def run(folder: Path, results: Path, names: list[str], minutes: list[float]) -> 
         list(pool.map(work, jobs))
 
 
+def chosen(rows: list[Row], read: float, own: float) -> Row:
+    """Return the row of the network that the rule chooses from `rows`, of one text and time, with these constants."""
+    plain = sorted((row for row in rows if len(row["settings"]) == 1), key=width)
+    fit = [row for row in plain[1:] if row["read"] >= read and row["own"] <= own]
+    return fit[-1] if fit else plain[0]
+
+
+def width(row: Row) -> int:
+    """Return the hidden units of a row."""
+    return int(row["settings"]["model.hidden_size"])
+
+
+def excess(rows: list[Row], read: float, own: float) -> float:
+    """Return by which share the loss of the rule is above the best of the grid, for one text and time."""
+    return chosen(rows, read, own)["best"] / min(row["best"] for row in rows) - 1
+
+
+def cells(rows: list[Row]) -> dict[tuple[str, float], list[Row]]:
+    """Return the rows by text and time."""
+    result: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        result.setdefault((row["text"], row["minutes"]), []).append(row)
+    return result
+
+
+def fitted(by_cell: dict[tuple[str, float], list[Row]]) -> tuple[float, float]:
+    """Return the constants for which the rule's worst excess is the least; of equals, the least sum."""
+    pairs = list(itertools.product(READ, OWN))
+    costs = {pair: [excess(rows, *pair) for rows in by_cell.values()] for pair in pairs}
+    return min(pairs, key=lambda pair: (round(max(costs[pair]), 3), sum(costs[pair])))
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the comparison in Markdown: each text is left out, and the constants are fitted to the others."""
+    everything = cells(data["rows"])
+    lines = [
+        "| text | minutes | n-gram | best of the grid | | rule | | excess | constants |",
+        "|---|---:|---:|---|---:|---|---:|---:|---|",
+    ]
+    for name in data["texts"]:
+        others = {key: rows for key, rows in everything.items() if key[0] != name}
+        read, own = fitted(others)
+        counted = min(data["texts"][name]["n-grams"])
+        for (_, minutes), rows in sorted((key, rows) for key, rows in everything.items() if key[0] == name):
+            best, rule = min(rows, key=lambda row: row["best"]), chosen(rows, read, own)
+            lines.append(
+                f"| {name} | {minutes:g} | {counted:.3f} | {label(best)} | {best['best']:.3f} | {label(rule)} | "
+                f"{rule['best']:.3f} | {100 * excess(rows, read, own):.1f} % | {read:g}, {own:g} |"
+            )
+    return "\n".join([*lines, "", f"fitted to all texts: READ, OWN = {fitted(everything)}"])
+
+
+def label(row: Row) -> str:
+    """Return the network of a row, for readers."""
+    settings = dict(row["settings"])
+    words = [str(settings.pop("model.cell", "lstm")), str(settings.pop("model.hidden_size"))]
+    return " ".join([*words, *(f"{key.partition('.')[2]} {value}" for key, value in settings.items())])
+
+
 def main() -> None:
     """Run the study, or print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -136,7 +203,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("study.json"), metavar="FILE", help="the results")
     parser.add_argument("--texts", nargs="+", default=list(study_texts.TEXTS), choices=list(study_texts.TEXTS))
     parser.add_argument("--minutes", nargs="+", type=float, default=list(MINUTES), choices=MINUTES)
+    parser.add_argument("--table", action="store_true", help="print the table of --json and end")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(json.loads(arguments.json.read_text())))
+        return
     run(arguments.folder, arguments.json, arguments.texts, arguments.minutes)
 
 

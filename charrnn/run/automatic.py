@@ -30,7 +30,7 @@ RATE, HIGHEST_RATE = 3.2, 0.02
 """The learning rate is RATE / H: the wider a network, the more its outputs change by an update of its weights."""
 WIDE, EMBEDDING = 300, 96
 """From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
-DROPOUTS = ((1.5, 0.0, 0.0), (4.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
+DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
 """Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
 MOST_SWEEPS = 60.0
 """After so many sweeps over the training split a network has learned what it can."""
