@@ -70,6 +70,7 @@ def grid(name: str) -> Iterator[Job]:
         middle = widths[len(widths) // 2]
         yield Job(name, minutes, {"model.hidden_size": middle, "model.cell": "gru"})
         yield Job(name, minutes, {"model.hidden_size": middle, "model.dropout": 0.2, "model.recurrent_dropout": 0.1})
+        yield Job(name, minutes, {"model.hidden_size": middle, "train.seq_length": 32})
 
 
 def text_of(folder: Path, name: str) -> tuple[automatic.Text, Baselines | None]:
