@@ -1,7 +1,7 @@
 """Choose a network, and how to train it, for a text and a time: `--config auto`, or `--minutes` without a preset.
 
-The rule knows the text only by its size, and the machine by the rate of its training steps. Its constants are fitted to
-a study of six texts (`benchmarks/study.py`); the tuning guide has its table.
+The rule knows the text only by its size, and the machine by the rate of its training steps. `benchmarks/study.py`
+compares its choices with other networks on six texts.
 """
 
 from __future__ import annotations
