@@ -54,6 +54,8 @@ def opened(chromium: Any) -> Iterator[Open]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: request.url != path.as_uri() and problems.append(request.url))
         page.goto(path.as_uri())
+        # Charts are drawn when the first frame knows their sizes.
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return page
 
     yield open_file
