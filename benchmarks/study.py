@@ -56,6 +56,11 @@ class Job:
     settings: dict[str, Any]
 
     @property
+    def width(self) -> int:
+        """The hidden units."""
+        return int(self.settings["model.hidden_size"])
+
+    @property
     def name(self) -> str:
         """The keys, for readers."""
         return " ".join(f"{key.partition('.')[2]}={value}" for key, value in self.settings.items())
@@ -93,7 +98,7 @@ def keys_of(name: str) -> list[str]:
 def trained(job: Job, about: automatic.Text, folder: Path) -> Row:
     """Train one network, and return its row of the results."""
     fixed = config.parse_settings([*keys_of(job.text), *(f"{key}={value}" for key, value in job.settings.items())])
-    choice = automatic.candidate(about, choice_width(job), job.minutes * 60 * TRAINING, fixed)
+    choice = automatic.candidate(about, job.width, job.minutes * 60 * TRAINING, fixed)
     table = config.merged(choice.table, {"log": {"baselines": False, "sample_every": 0, "every": 0}})
     with tempfile.TemporaryDirectory() as scratch:
         file, run = Path(scratch, "network.toml"), Path(scratch, "run")
@@ -105,11 +110,6 @@ def trained(job: Job, about: automatic.Text, folder: Path) -> Row:
     own = automatic.own_parameters(choice.config, about.distinct) / about.length
     measures = {"steps": choice.steps, "sweeps": choice.sweeps, "read": choice.per_parameter, "own": own}
     return asdict(job) | measures | {"best": min(losses), "last": losses[-1]}
-
-
-def choice_width(job: Job) -> int:
-    """Return the hidden units of a job."""
-    return int(job.settings["model.hidden_size"])
 
 
 def run(folder: Path, results: Path, names: list[str], minutes: list[float]) -> None:

@@ -30,7 +30,7 @@ from charrnn.evaluation.protocols import first_position, predicted_ids, surprise
 from charrnn.interrupt import Interrupt, deferred_interrupt
 from charrnn.model import Network, Views, build
 from charrnn.run.corpus import own_text, own_validation_text
-from charrnn.run.request import Request
+from charrnn.run.request import Request, read_preset
 from charrnn.run.session import Session, prepare
 from charrnn.sampling import Settings, pieces, with_start_symbols
 from charrnn.text import Corpus, Fingerprint, Ids, Part, Vocabulary, join
@@ -583,9 +583,7 @@ def train(
             values[f"data.{key}"] = names
     if grow_vocabulary:
         values["train.grow_vocabulary"] = True
-    name = str(arguments.path(config, "config")) if config else None
-    automatic = configuration.is_automatic(name) or (name is None and minutes is not None)
-    preset = {} if name is None or automatic else configuration.read(name)
+    preset, automatic = read_preset(str(arguments.path(config, "config")) if config else None, minutes)
     options = configuration.merged(*(configuration.keyed(key, values[key], "settings") for key in values))
     if text is not None:
         text, options = as_one_text(arguments.training_text(text), preset, options)

@@ -317,7 +317,7 @@ def number(name: str, default: int) -> int:
 def check_installed(size: int) -> None:
     """Raise `RanksError` if `size` ranks were started and mpi4py is not installed."""
     try:
-        import mpi4py  # noqa: F401
+        import mpi4py  # noqa: F401 (only whether it is installed)
     except ImportError:
         message = f"{size} ranks were started, but mpi4py is not installed: pip install 'charrnn-xp[mpi]'"
         raise RanksError(message) from None

@@ -118,7 +118,7 @@ def train_command(
     from charrnn.cli.profile import profile_lines
     from charrnn.cli.progress import Printer
     from charrnn.run.directory import default_out
-    from charrnn.run.request import Request
+    from charrnn.run.request import Request, read_preset
     from charrnn.run.session import prepare
     from charrnn.training.profile import mean_step
 
@@ -127,8 +127,7 @@ def train_command(
             from charrnn.tools.tensorboard import check_installed
 
             check_installed()
-        automatic = config.is_automatic(preset) or (preset is None and minutes is not None)
-        table = {} if preset is None or automatic else config.read(preset)
+        table, automatic = read_preset(preset, minutes)
         if out is None:
             names = (*files, *table.get("data", {}).get("files", ()))
             corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None

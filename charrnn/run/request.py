@@ -189,6 +189,13 @@ def requested(request: Request, earlier: Earlier) -> Requested:
     return Requested(source.complete(table), source, source.notices) if source else Requested(table, None, ())
 
 
+def read_preset(name: str | None, minutes: float | None) -> tuple[Table, bool]:
+    """Return the table of a preset or file, and whether the network is chosen instead, as with `minutes` alone."""
+    if config.is_automatic(name) or (name is None and minutes is not None):
+        return {}, True
+    return ({} if name is None else config.read(name)), False
+
+
 def one_format(table: Table) -> Table:
     """Return `table` so that it overrides data.csv of other tables if it sets data.jsonl, and the reverse."""
     data = table.get("data", {})

@@ -35,7 +35,7 @@ BINS = 64
 def check_installed() -> None:
     """Raise `ConfigError`, naming the extra, unless tensorboardX can be imported."""
     try:
-        import tensorboardX  # noqa: F401
+        import tensorboardX  # noqa: F401 (only whether it is installed)
     except ImportError:
         raise ConfigError("--tensorboard needs tensorboardX: pip install 'charrnn-xp[tensorboard]'") from None
 

@@ -44,7 +44,7 @@ def test_the_sum_is_that_of_one_process(size: int, shards: int, length: int, see
         assert every.tolist() == losses.tolist()
         assert agreed == max(requests)
         assert messages <= 2 * (size - 1)  # an empty piece is not sent
-    if length % size == 0:  # the cost model, and in every message a request and losses besides
+    if length % size == 0:  # as in the cost model; a message also has the request and the losses
         numbers = sum(sent for *_, sent in results) // 4 - (size + shards) * (size - 1)
         assert numbers == size * (shards / size + 1) * length * (size - 1) / size
 

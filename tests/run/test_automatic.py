@@ -87,7 +87,7 @@ def test_the_speed_of_the_machine_counts_as_time(speed: float) -> None:
 
 
 def test_a_machine_that_is_slow_for_wide_networks() -> None:
-    """The choice is measured again at its own size: from 256 units on, this machine is ten times as slow."""
+    """From 256 units on, this machine is ten times as slow, so it gets a narrower network than at first."""
 
     def measure(wanted: config.Config) -> float:
         return assumed_seconds(wanted, BOOK.distinct) * (10 if wanted.model.hidden_size >= 256 else 1)

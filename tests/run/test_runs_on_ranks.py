@@ -82,12 +82,12 @@ def test_profile_counts_what_the_cost_model_says(long: Path) -> None:
     lines = on_ranks(2, *words(**OFTEN), "--out=r", "--profile").stdout.splitlines()
     counted, model = lines[-2:]
     sent = re.fullmatch(r"a rank sends ([\d,]+) bytes in 2 messages in a step", counted)
-    said = re.fullmatch(
+    match = re.fullmatch(
         r"the cost model says ([\d,]+) bytes: \(4/2 \+ 1\) \* ([\d,]+) \* 1/2 numbers of 4 bytes", model
     )
     assert sent, counted
-    assert said, model
-    of_model, parameters = (int(word.replace(",", "")) for word in said.groups())
+    assert match, model
+    of_model, parameters = (int(word.replace(",", "")) for word in match.groups())
     assert of_model == 3 * parameters * 4 / 2
     assert int(sent[1].replace(",", "")) == of_model + 3 * 4
 
