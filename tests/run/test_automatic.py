@@ -13,9 +13,10 @@ from charrnn import config
 from charrnn.model import layout_of
 from charrnn.run import session
 from charrnn.run.automatic import Text, assumed_seconds, candidate, choose, for_this_machine, own_parameters
-from charrnn.run.request import Request
+from charrnn.run.request import Request, read_preset
 from charrnn.run.session import prepare
 
+SMALL = ["--set=model.hidden_size=8", "--set=train.seq_length=8"]
 BOOK = Text(length=1_000_000, evaluated=100_000, distinct=90)
 NAMES = Text(length=18_000, evaluated=2_000, distinct=50)
 CHINESE = Text(length=2_000_000, evaluated=100_000, distinct=5_000)
@@ -99,18 +100,25 @@ def test_a_machine_that_is_slow_for_wide_networks() -> None:
 
 def test_config_auto_depends_on_the_text_alone(call: Call) -> None:
     """Two runs have the same configuration; the first lines say what was chosen; --resume reads it."""
-    out, err = call("train", "t.txt", "--config=auto", "--steps=2", "--out=a", "--set", "model.hidden_size=8")
+    out, err = call("train", "t.txt", "--config=auto", "--steps=2", "--out=a", *SMALL)
     assert "chosen for this text and about 1 min (--minutes sets it): lstm, 1 x 8, " in err
     assert "\nbecause it can be trained for about 2 steps: " in err
     assert "network: lstm, 1 x 8, " in out
-    call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", "--set", "model.hidden_size=8")
+    call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", *SMALL)
     tables = [config.read(f"{run}/config.toml") for run in "ab"]
     assert tables[0] == tables[1]
-    _, err = call("train", "--resume", "--out=a", "--steps=3")
-    assert "chosen" not in err
+    for words in (["--resume", "--out=a"], ["t.txt", "--init-from=b", "--out=c"]):
+        assert "chosen" not in call("train", *words, "--config=auto", "--steps=3", "--set=train.seq_length=8")[1]
     assert config.read("a/config.toml")["model"] == tables[0]["model"]
     _, error = call("tune", "--config=auto", "t.txt", status=2)
     assert error.startswith("charrnn: --config auto is chosen by charrnn train for its text: ")
+
+
+def test_what_asks_for_a_choice() -> None:
+    """`auto`, or a time without a preset; a preset is read."""
+    assert read_preset(None, 1.0) == read_preset("auto", None) == ({}, True)
+    assert read_preset(None, None) == ({}, False)
+    assert read_preset("lstm", 1.0) == (config.read("lstm"), False)
 
 
 def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
