@@ -36,7 +36,7 @@ MOST_SWEEPS = 60.0
 """After so many sweeps over the training split a network has learned what it can."""
 EVALUATED, MOST_EVALUATIONS = 0.15, 20
 """Characters read in evaluations for each that is trained on, at most, but never fewer than three evaluations."""
-ASSUMED_SECONDS = 60.0
+ASSUMED_SECONDS = 25.0
 """The time for which a network is chosen if no time is given."""
 
 
@@ -79,7 +79,7 @@ class Choice:
         dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
         batch = f"{train.batch_size} streams of {train.seq_length} characters"
         end = "more are not worth it for so short a text" if self.is_enough else "the time allows no more"
-        time = f"about {ASSUMED_SECONDS / 60:g} min (--minutes sets it)" if minutes is None else f"{minutes:g} min"
+        time = f"about {ASSUMED_SECONDS:g} s (--minutes sets the time)" if minutes is None else f"{minutes:g} min"
         return (
             f"chosen for this text and {time}: {model.shape}, {batch}, learning rate {rate:g}, dropout {dropout}",
             f"because it can be trained for about {self.steps:,} steps: {self.sweeps:.1f} sweeps over the training "

@@ -40,7 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     """The output says what is measured, the rate of each candidate, why a device is missing, and what to change."""
-    out, err = call("tune", "t.txt", *TINY[1:])
+    out, err = call("tune", "t.txt", *TINY[2:])
     assert out.splitlines() == [
         f"corpus: t.txt, {len(TEXT):,} characters, {len(set(TEXT))} distinct",
         "steps: 2 streams of 8 characters through rnn, 1 x 8, float32",
@@ -70,7 +70,7 @@ def test_the_table(call: Call, measured: list[Plan], monkeypatch: pytest.MonkeyP
 
 def test_json(call: Call, measured: list[Plan]) -> None:
     """Standard output is one strict JSON object with everything that the table says."""
-    out, _ = call("tune", "t.txt", *TINY[1:], "--json", "--write=best.toml")
+    out, _ = call("tune", "t.txt", *TINY[2:], "--json", "--write=best.toml")
     values = json.loads(out)
     row = {"device": "cpu", "shards": 2, "threads": 2, "steps_per_second": 190, "chars_per_second": 3040}
     assert values["rows"][2] == row | {"relative": 1.9, "current": False, "equal": True, "best": True}
@@ -108,8 +108,8 @@ def test_which_argument_is_the_configuration(call: Call, measured: list[Plan], t
 
 def test_written_file_holds_the_whole_configuration(call: Call, measured: list[Plan], tmp_path: Path) -> None:
     """--write writes the unresolved configuration with the best number of shards."""
-    out, _ = call("tune", "t.txt", *TINY[1:], "--write=best.toml")
-    expected = config.merged(config.parse_settings(TINY[2::2]), {"train": {"shards": 2}})
+    out, _ = call("tune", "t.txt", *TINY[2:], "--write=best.toml")
+    expected = config.merged(config.parse_settings(TINY[3::2]), {"train": {"shards": 2}})
     assert config.build(config.read("best.toml")) == config.build(expected)
     assert (config.read("best.toml")["train"]["device"], config.read("best.toml")["data"]["files"]) == ("auto", ())
     assert out.endswith("\nwritten; train with it: charrnn train --config best.toml --threads 2 t.txt\n")

@@ -11,7 +11,11 @@ from typing import Any
 import charrnn
 
 TEXT = "she sells sea shells by the sea shore;\nthe shells she sells are sea shells, sure.\n" * 5
-TINY = ["--device=cpu", *("--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--set", "train.batch_size=2")]
+TINY = [
+    "--config=quickstart",
+    "--device=cpu",
+    *("--set", "model.hidden_size=8", "--set", "train.seq_length=8", "--set", "train.batch_size=2"),
+]
 OFTEN = ["--set=log.every=5", "--set=log.eval_every=5", "--set=log.checkpoint_every=5", "--set=log.sample_length=9"]
 TRAIN = ["train", "t.txt", *TINY, *OFTEN, "--steps=10"]
 FINETUNE = [

@@ -101,7 +101,7 @@ def test_a_machine_that_is_slow_for_wide_networks() -> None:
 def test_config_auto_depends_on_the_text_alone(call: Call) -> None:
     """Two runs have the same configuration; the first lines say what was chosen; --resume reads it."""
     out, err = call("train", "t.txt", "--config=auto", "--steps=2", "--out=a", *SMALL)
-    assert "chosen for this text and about 1 min (--minutes sets it): lstm, 1 x 8, " in err
+    assert "chosen for this text and about 25 s (--minutes sets the time): lstm, 1 x 8, " in err
     assert "\nbecause it can be trained for about 2 steps: " in err
     assert "network: lstm, 1 x 8, " in out
     call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", *SMALL)
