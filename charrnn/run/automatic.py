@@ -1,4 +1,4 @@
-"""Choose a network, and how to train it, for a text and a time: `--config auto`, or `--minutes` without a preset.
+"""Choose a network, and how to train it, for a text and a time: what `train` does without a preset.
 
 The rule knows the text only by its size, and the machine by the rate of its training steps. `benchmarks/study.py`
 compares its choices with other networks on six texts.
