@@ -104,7 +104,8 @@ def jobs(arguments: argparse.Namespace, characters: int) -> Iterator[Job]:
             runs.append((f"{cell} {size}", arguments.config, keys))
     for seed in arguments.seeds:
         for name, preset, keys in runs:
-            table = config.merged(config.read(preset), config.parse_settings(keys))
+            chosen = {} if config.is_automatic(preset) else config.read(preset)
+            table = config.merged(chosen, config.parse_settings(keys))
             words, budget = budget_of(arguments, config.build(table), characters)
             settings = [word for key in keys for word in ("--set", key)]
             command = ("train", arguments.text, "--config", preset, *settings, *words, "--seed", str(seed))

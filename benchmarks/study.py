@@ -36,7 +36,7 @@ TRAINING = 0.9
 """The share of a time that training steps fill."""
 EVALUATED = 100_000
 """Validation characters that are evaluated."""
-WIDTHS = {0.5: (96, 128, 192, 256, 384), 1: (128, 192, 256, 384, 512), 5: (192, 256, 384, 512, 640)}
+WIDTHS = {0.5: (96, 128, 192, 256, 384), 1: (128, 192, 256, 384, 512), 5: (256, 384, 512)}
 READ, OWN = (2, 3, 4, 5, 7, 10, 15, 20, 30), (0.5, 0.75, 1, 1.5, 2, 3, 5)
 """The constants of the rule that are tried: characters for each parameter, and parameters for each character."""
 SHORT_WIDTHS = (48, 64, 96, 128, 192, 256)
@@ -72,10 +72,10 @@ def grid(name: str) -> Iterator[Job]:
         widths = SHORT_WIDTHS if name == "names" else WIDTHS[minutes]
         for H in widths:
             yield Job(name, minutes, {"model.hidden_size": H})
-        middle = widths[len(widths) // 2]
-        yield Job(name, minutes, {"model.hidden_size": middle, "model.cell": "gru"})
-        yield Job(name, minutes, {"model.hidden_size": middle, "model.dropout": 0.2, "model.recurrent_dropout": 0.1})
-        yield Job(name, minutes, {"model.hidden_size": middle, "train.seq_length": 32})
+        if minutes < 5:
+            middle = widths[len(widths) // 2]
+            yield Job(name, minutes, {"model.hidden_size": middle, "train.seq_length": automatic.LENGTH})
+            yield Job(name, minutes, {"model.hidden_size": middle, "model.cell": "gru"})
 
 
 def text_of(folder: Path, name: str) -> tuple[automatic.Text, Baselines | None]:

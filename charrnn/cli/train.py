@@ -127,7 +127,7 @@ def train_command(
             from charrnn.tools.tensorboard import check_installed
 
             check_installed()
-        table, automatic = read_preset(preset, minutes) if preset else ({}, True)
+        table, automatic = ({}, True) if preset is None else read_preset(preset, minutes)
         if out is None:
             names = (*files, *table.get("data", {}).get("files", ()))
             corpus = "stdin" if names[:1] == ("-",) else names[0] if names else None

@@ -20,14 +20,16 @@ from charrnn.text import fit_batch
 WIDTHS = (48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048)
 """Hidden units to choose from."""
 CELL = "lstm"
-BATCH, LENGTH = 32, 64
+BATCH, LENGTH, SHORT_LENGTH = 32, 64, 32
 """Streams, and characters of a stream in a step."""
+FEW_STEPS = 3000
+"""If there are fewer steps, they are shortened, so that there are twice as many."""
 READ = 5.0
 """Characters that a network reads in the time for each of its parameters, at least."""
 OWN = 1.5
 """Parameters for each character of the training split, at most."""
-RATE, HIGHEST_RATE = 3.2, 0.02
-"""The learning rate is RATE / H: the wider a network, the more its outputs change by an update of its weights."""
+RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
+"""The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""
 WIDE, EMBEDDING = 300, 96
 """From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
 DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
@@ -108,27 +110,34 @@ def choose(text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], s
 def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[str, Any]]) -> Choice:
     """Return a network of H units as it would be trained in `seconds` of the assumed machine."""
     embedding = {"embedding_size": EMBEDDING, "tie_weights": True} if text.distinct >= WIDE else {}
-    model = {"cell": CELL, "hidden_size": H, **embedding}
-    train = {"batch_size": BATCH, "seq_length": LENGTH}
-    table = config.merged({"model": model, "train": train}, fixed)
-    wanted = config.build(table)
-    B, T = fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length)
-    chunk = B * T
-    possible, worth = max(0.0, seconds) / assumed_seconds(wanted, text.distinct), MOST_SWEEPS * text.length / chunk
+    network: Table = {"model": {"cell": CELL, "hidden_size": H, **embedding}}
+    network["train"] = {"batch_size": BATCH, "seq_length": LENGTH}
+    if min(fitting_steps(text, config.build(config.merged(network, fixed)), seconds)) < FEW_STEPS:
+        network["train"]["seq_length"] = SHORT_LENGTH
+    wanted = config.build(config.merged(network, fixed))
+    possible, worth = fitting_steps(text, wanted, seconds)
+    chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
     steps = fixed.get("train", {}).get("steps", max(1, int(min(possible, worth))))
     sweeps = steps * chunk / text.length
     _, dropout, recurrent = next(row for row in DROPOUTS if sweeps <= row[0])
     evaluations = min(MOST_EVALUATIONS, max(3.0, EVALUATED * steps * chunk / max(1, text.evaluated)))
     every = max(1, int(steps / evaluations))
+    cell, hidden_size = wanted.model.cell, wanted.model.hidden_size
     rule: Table = {
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
         "train": {"steps": steps},
-        "optimizer": {"learning_rate": min(HIGHEST_RATE, float(f"{RATE / wanted.model.hidden_size:.2g}"))},
+        "optimizer": {"learning_rate": min(HIGHEST_RATE, float(f"{RATES[cell] / hidden_size:.2g}"))},
         "log": {"eval_every": every, "sample_every": every},
     }
-    table = config.merged({"model": model, "train": train}, rule, fixed)
+    table = config.merged(network, rule, fixed)
     per_parameter = steps * chunk / own_parameters(wanted, text.distinct)
     return Choice(table, sweeps, per_parameter, steps, possible > worth)
+
+
+def fitting_steps(text: Text, wanted: Config, seconds: float) -> tuple[float, float]:
+    """Return how many steps fit into `seconds` of the assumed machine, and how many the text is worth."""
+    chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
+    return max(0.0, seconds) / assumed_seconds(wanted, text.distinct), MOST_SWEEPS * text.length / chunk
 
 
 def own_parameters(wanted: Config, V: int) -> int:

@@ -68,6 +68,8 @@ def test_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     Path("mine.toml").write_text("# in other words\n[train]\nbatch_size = 4  # streams\n")
     (same,) = learning.jobs(learning.parsed(["t.txt", "--presets=mine.toml", "--steps=1200", "--seeds=1"]), 1000)
     assert same == job
+    (job,) = learning.jobs(learning.parsed(["t.txt", "--presets=auto", "--minutes=1", "--seeds=1"]), 1000)
+    assert (job.name, job.command[2:6]) == ("auto", ("--config", "auto", "--minutes", "1"))
     with pytest.raises(ConfigError, match="nosuch"):
         list(learning.jobs(learning.parsed(["t.txt", "--presets=nosuch", "--steps=1"]), 1000))
 

@@ -34,11 +34,10 @@ def test_more_time_never_means_a_smaller_network() -> None:
 def test_the_widest_network_that_reads_enough(text: Text, seconds: float) -> None:
     """The network reads at least five characters for each of its parameters; the next wider one would not."""
     choice = choose(text, seconds, {})
-    chunk = choice.config.train.batch_size * choice.config.train.seq_length
-    assert choice.steps * chunk >= 5 * own_parameters(choice.config, text.distinct)
+    assert 32 * choice.config.train.seq_length * choice.steps >= 5 * own_parameters(choice.config, text.distinct)
     assert choice.steps == int(seconds / assumed_seconds(choice.config, text.distinct))
     wider = candidate(text, choice.config.model.hidden_size * 3 // 2, seconds, {})
-    assert wider.steps * chunk < 5 * own_parameters(wider.config, text.distinct)
+    assert 32 * wider.config.train.seq_length * wider.steps < 5 * own_parameters(wider.config, text.distinct)
 
 
 def test_a_short_text_gets_a_small_network_and_an_end() -> None:
@@ -56,6 +55,24 @@ def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
     wide, narrow = choose(CHINESE, 60, {}).config.model, choose(BOOK, 60, {}).config.model
     assert (wide.embedding_size, wide.tie_weights) == (96, True)
     assert (narrow.embedding_size, narrow.tie_weights) == (0, False)
+
+
+def test_few_steps_are_shortened() -> None:
+    """Below 3,000 steps of 64 characters a step has half as many, and there are twice as many steps."""
+    many, few = (candidate(BOOK, 128, seconds, {}) for seconds in (60, 30))
+    assert (many.config.train.seq_length, few.config.train.seq_length) == (64, 32)
+    long = candidate(BOOK, 128, 30, {"train": {"seq_length": 64}})
+    assert long.config.train.seq_length == 64
+    assert long.steps == few.steps // 2 < 3000 < many.steps
+
+
+@pytest.mark.parametrize(("cell", "rate"), [("lstm", 0.013), ("gru", 0.0047), ("rnn", 0.0047)])
+def test_the_learning_rate_of_each_cell(cell: str, rate: float) -> None:
+    """It falls with the width, and it is lower for the cells whose gates are fewer."""
+    assert candidate(BOOK, 256, 60, {"model": {"cell": cell}}).config.optimizer.learning_rate == rate
+    assert candidate(BOOK, 48, 60, {"model": {"cell": cell}}).config.optimizer.learning_rate <= 0.02
+    half = candidate(BOOK, 512, 60, {"model": {"cell": cell}}).config.optimizer.learning_rate
+    assert half == pytest.approx(rate / 2, rel=0.05)
 
 
 def test_settings_of_the_user_are_kept() -> None:
