@@ -36,9 +36,9 @@ TRAINING = 0.9
 """The share of a time that training steps fill."""
 EVALUATED = 100_000
 """Validation characters that are evaluated."""
-WIDTHS = {0.5: (96, 128, 192, 256, 384), 1: (128, 192, 256, 384, 512), 5: (256, 384, 512)}
-READ, OWN = (2, 3, 4, 5, 7, 10, 15, 20, 30), (0.5, 0.75, 1, 1.5, 2, 3, 5)
-"""The constants of the rule that are tried: characters for each parameter, and parameters for each character."""
+WIDTHS = {0.5: (96, 128, 192, 256, 384), 1: (128, 192, 256, 384, 512), 5: (256, 384, 512, 640)}
+WORTH, OWN = (100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000), (0.5, 0.75, 1, 1.5, 2, 3, 5)
+"""The constants of the rule that are tried."""
 SHORT_WIDTHS = (48, 64, 96, 128, 192, 256)
 """Widths for a text of 20,000 characters."""
 
@@ -107,8 +107,7 @@ def trained(job: Job, about: automatic.Text, folder: Path) -> Row:
         words += ["--threads", "1", "--device", "cpu", "--seed", "1"]
         subprocess.run([sys.executable, "-m", "charrnn", "train", *words], check=True, capture_output=True)
         losses = [metric["val_loss"] for metric in logs.metrics(run) if metric["event"] == "eval"]
-    own = automatic.own_parameters(choice.config, about.distinct) / about.length
-    measures = {"steps": choice.steps, "sweeps": choice.sweeps, "read": choice.per_parameter, "own": own}
+    measures = {"length": about.length, "parameters": choice.parameters, "steps": choice.steps, "sweeps": choice.sweeps}
     return asdict(job) | measures | {"best": min(losses), "last": losses[-1]}
 
 
@@ -138,11 +137,11 @@ def run(folder: Path, results: Path, names: list[str], minutes: list[float]) -> 
         list(pool.map(work, jobs))
 
 
-def chosen(rows: list[Row], read: float, own: float) -> Row:
+def chosen(rows: list[Row], worth: float, own: float) -> Row:
     """Return the row of the network that the rule chooses from `rows`, of one text and time, with these constants."""
     plain = sorted((row for row in rows if len(row["settings"]) == 1), key=width)
-    fit = [row for row in plain[1:] if row["read"] >= read and row["own"] <= own]
-    return fit[-1] if fit else plain[0]
+    fit = [plain[0], *(row for row in plain[1:] if row["parameters"] <= own * row["length"])]
+    return min(fit, key=lambda row: automatic.shortfall(row["parameters"], row["length"], row["sweeps"], worth))
 
 
 def width(row: Row) -> int:
@@ -150,9 +149,9 @@ def width(row: Row) -> int:
     return int(row["settings"]["model.hidden_size"])
 
 
-def excess(rows: list[Row], read: float, own: float) -> float:
+def excess(rows: list[Row], worth: float, own: float) -> float:
     """Return by which share the loss of the rule is above the best of the grid, for one text and time."""
-    return chosen(rows, read, own)["best"] / min(row["best"] for row in rows) - 1
+    return chosen(rows, worth, own)["best"] / min(row["best"] for row in rows) - 1
 
 
 def cells(rows: list[Row]) -> dict[tuple[str, float], list[Row]]:
@@ -165,7 +164,7 @@ def cells(rows: list[Row]) -> dict[tuple[str, float], list[Row]]:
 
 def fitted(by_cell: dict[tuple[str, float], list[Row]]) -> tuple[float, float]:
     """Return the constants for which the rule's worst excess is the least; of equals, the least sum."""
-    pairs = list(itertools.product(READ, OWN))
+    pairs = list(itertools.product(WORTH, OWN))
     costs = {pair: [excess(rows, *pair) for rows in by_cell.values()] for pair in pairs}
     return min(pairs, key=lambda pair: (round(max(costs[pair]), 3), sum(costs[pair])))
 
@@ -179,15 +178,15 @@ def table(data: dict[str, Any]) -> str:
     ]
     for name in data["texts"]:
         others = {key: rows for key, rows in everything.items() if key[0] != name}
-        read, own = fitted(others)
+        worth, own = fitted(others)
         counted = min(data["texts"][name]["n-grams"])
         for (_, minutes), rows in sorted((key, rows) for key, rows in everything.items() if key[0] == name):
-            best, rule = min(rows, key=lambda row: row["best"]), chosen(rows, read, own)
+            best, rule = min(rows, key=lambda row: row["best"]), chosen(rows, worth, own)
             lines.append(
                 f"| {name} | {minutes:g} | {counted:.3f} | {label(best)} | {best['best']:.3f} | {label(rule)} | "
-                f"{rule['best']:.3f} | {100 * excess(rows, read, own):.1f} % | {read:g}, {own:g} |"
+                f"{rule['best']:.3f} | {100 * excess(rows, worth, own):.1f} % | {worth:,g}, {own:g} |"
             )
-    return "\n".join([*lines, "", f"fitted to all texts: READ, OWN = {fitted(everything)}"])
+    return "\n".join([*lines, "", f"fitted to all texts: WORTH, OWN = {fitted(everything)}"])
 
 
 def label(row: Row) -> str:

@@ -6,6 +6,7 @@ compares its choices with other networks on six texts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, prod
@@ -24,9 +25,9 @@ BATCH, LENGTH, SHORT_LENGTH = 32, 64, 32
 """Streams, and characters of a stream in a step."""
 FEW_STEPS = 3000
 """If there are fewer steps, they are shortened, so that there are twice as many."""
-READ = 5.0
-"""Characters that a network reads in the time for each of its parameters, at least."""
-OWN = 1.5
+WORTH = 2000.0
+"""Characters that are worth a parameter: see `shortfall`."""
+OWN = 2.0
 """Parameters for each character of the training split, at most."""
 RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 """The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""
@@ -38,7 +39,7 @@ MOST_SWEEPS = 60.0
 """After so many sweeps over the training split a network has learned what it can."""
 EVALUATED, MOST_EVALUATIONS = 0.15, 20
 """Characters read in evaluations for each that is trained on, at most, but never fewer than three evaluations."""
-ASSUMED_SECONDS = 25.0
+ASSUMED_SECONDS = 20.0
 """The time for which a network is chosen if no time is given."""
 
 
@@ -58,16 +59,18 @@ class Choice:
     Attributes:
         table: the keys that were chosen, with those of the user.
         sweeps: over the training split, at the end.
-        per_parameter: characters read for each parameter.
-        steps: as many as fit into the time, or as the text is worth.
+        parameters: of the network, without those of single characters.
+        steps: those of the user, or as many as fit into the time, or as the text is worth.
         is_enough: whether the text is worth no more steps, although more would fit.
+        is_given: whether the user has set the steps.
     """
 
     table: Table
     sweeps: float
-    per_parameter: float
+    parameters: int
     steps: int
     is_enough: bool
+    is_given: bool
 
     @property
     def config(self) -> Config:
@@ -80,17 +83,22 @@ class Choice:
         model, train, rate = wanted.model, wanted.train, wanted.optimizer.learning_rate
         dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
         batch = f"{train.batch_size} streams of {train.seq_length} characters"
-        end = "more are not worth it for so short a text" if self.is_enough else "the time allows no more"
         time = f"about {ASSUMED_SECONDS:g} s (--minutes sets the time)" if minutes is None else f"{minutes:g} min"
+        sweeps = f"{self.sweeps:.1f} sweeps over the training text"
+        if self.is_given:
+            time, why = f"{self.steps:,} steps", f"they are {sweeps}: a wider network needs more, a narrower one fewer"
+        elif self.is_enough:
+            why = f"{self.steps:,} steps are {sweeps}: more are not worth it, and a wider network learns it by heart"
+        else:
+            why = f"the time allows about {self.steps:,} steps, {sweeps}: a wider network would read too little"
         return (
             f"chosen for this text and {time}: {model.shape}, {batch}, learning rate {rate:g}, dropout {dropout}",
-            f"because it can be trained for about {self.steps:,} steps: {self.sweeps:.1f} sweeps over the training "
-            f"text, {self.per_parameter:.1f} characters for each parameter; {end}",
+            f"because {why}",
         )
 
 
 def choose(text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], speed: float = 1.0) -> Choice:
-    """Return the widest network that can read enough of the text in `seconds`, and how to train it.
+    """Return the network that should learn most of the text in `seconds`, and how to train it.
 
     Args:
         text: the text.
@@ -98,13 +106,36 @@ def choose(text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], s
         fixed: the settings of the user, which are kept. The rule chooses the other keys.
         speed: the rate of this machine's steps, as a multiple of the rate that `assumed_seconds` assumes.
     """
-    best = candidate(text, WIDTHS[0], seconds * speed, fixed)
+    if "steps" in fixed.get("train", {}):
+        return choose_for_steps(text, fixed)
+    choices = [candidate(text, H, seconds * speed, fixed) for H in WIDTHS]
+    fit = [choice for choice in choices[1:] if choice.parameters <= OWN * text.length]
+    return min([choices[0], *fit], key=lambda choice: shortfall(choice.parameters, text.length, choice.sweeps))
+
+
+def choose_for_steps(text: Text, fixed: Mapping[str, Mapping[str, Any]]) -> Choice:
+    """Return the widest network that is also chosen for the time which the steps of the user take it."""
+    others = {key: value for key, value in fixed["train"].items() if key != "steps"}
+    free = {**fixed, "train": others}
+    best = candidate(text, WIDTHS[0], inf, fixed)
     for H in WIDTHS[1:]:
-        wider = candidate(text, H, seconds * speed, fixed)
-        if wider.per_parameter < READ or own_parameters(wider.config, text.distinct) > OWN * text.length:
+        wider = candidate(text, H, inf, fixed)
+        seconds = wider.steps * assumed_seconds(wider.config, text.distinct)
+        if choose(text, seconds, free).config.model.hidden_size < H:
             break
         best = wider
     return best
+
+
+def shortfall(parameters: float, length: int, sweeps: float, worth: float = WORTH) -> float:
+    """Return how far a network is from the best possible one, up to a factor.
+
+    The form is that of Hoffmann et al. (2022): (worth N)^-1/4 because a network of N parameters is too small, and
+    D^-1/4 because it has read D characters only. A text read a second time teaches less: D is L (1 - exp(-sweeps)) for
+    a training split of L characters.
+    """
+    different = max(1e-9, length * -math.expm1(-sweeps))
+    return float((worth * parameters) ** -0.25 + different**-0.25)
 
 
 def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[str, Any]]) -> Choice:
@@ -117,7 +148,8 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
     wanted = config.build(config.merged(network, fixed))
     possible, worth = fitting_steps(text, wanted, seconds)
     chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
-    steps = fixed.get("train", {}).get("steps", max(1, int(min(possible, worth))))
+    given = fixed.get("train", {}).get("steps")
+    steps = max(1, int(min(possible, worth))) if given is None else given
     sweeps = steps * chunk / text.length
     _, dropout, recurrent = next(row for row in DROPOUTS if sweeps <= row[0])
     evaluations = min(MOST_EVALUATIONS, max(3.0, EVALUATED * steps * chunk / max(1, text.evaluated)))
@@ -130,8 +162,7 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
         "log": {"eval_every": every, "sample_every": every},
     }
     table = config.merged(network, rule, fixed)
-    per_parameter = steps * chunk / own_parameters(wanted, text.distinct)
-    return Choice(table, sweeps, per_parameter, steps, possible > worth)
+    return Choice(table, sweeps, own_parameters(wanted, text.distinct), steps, possible > worth, given is not None)
 
 
 def fitting_steps(text: Text, wanted: Config, seconds: float) -> tuple[float, float]:

@@ -207,7 +207,7 @@ def choose_network(
     train, validation = corpus.split(complete.data.val_fraction)
     evaluated = 0 if validation is None else min(len(validation.ids), complete.log.eval_chars or len(validation.ids))
     about = automatic.Text(len(train.ids), evaluated, len(corpus.vocabulary))
-    if request.minutes is None:
+    if request.minutes is None or "steps" in fixed.get("train", {}):
         return automatic.choose(about, automatic.ASSUMED_SECONDS, fixed)
     if request.ranks.size > 1:  # they fork all their processes before MPI starts, so none may compute already
         return automatic.choose(about, request.minutes * 60, fixed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,24 @@ from helpers.runs import TINY
 from charrnn import config
 from charrnn.model import layout_of
 from charrnn.run import session
-from charrnn.run.automatic import Text, assumed_seconds, candidate, choose, for_this_machine, own_parameters
+from charrnn.run.automatic import (
+    WIDTHS,
+    Choice,
+    Text,
+    assumed_seconds,
+    candidate,
+    choose,
+    for_this_machine,
+    own_parameters,
+)
 from charrnn.run.request import Request, read_preset
 from charrnn.run.session import prepare
 
 SMALL = ["--set=model.hidden_size=8", "--set=train.seq_length=8"]
 BOOK = Text(length=1_000_000, evaluated=100_000, distinct=90)
 NAMES = Text(length=18_000, evaluated=2_000, distinct=50)
+REFERENCE = Text(length=400_000, evaluated=40_000, distinct=100)
+LIBRARY = Text(length=10_000_000, evaluated=100_000, distinct=120)
 CHINESE = Text(length=2_000_000, evaluated=100_000, distinct=5_000)
 
 
@@ -29,21 +41,48 @@ def test_more_time_never_means_a_smaller_network() -> None:
     assert widths[0] < 128 < widths[3] < widths[-1]
 
 
-@pytest.mark.parametrize("text", [BOOK, CHINESE])
+@pytest.mark.parametrize("text", [BOOK, CHINESE, NAMES, LIBRARY])
 @pytest.mark.parametrize("seconds", [10, 60, 600])
-def test_the_widest_network_that_reads_enough(text: Text, seconds: float) -> None:
-    """The network reads at least five characters for each of its parameters; the next wider one would not."""
+def test_the_width_with_the_least_shortfall(text: Text, seconds: float) -> None:
+    """Of all widths whose parameters are at most two for each character, the choice balances size and reading."""
+    scores = {}
+    for H in WIDTHS:
+        other = candidate(text, H, seconds, {})
+        N, read = own_parameters(other.config, text.distinct), other.steps * characters_of_a_step(other)
+        if 2 * text.length >= N:
+            seen = text.length * (1 - math.exp(-read / text.length))
+            scores[H] = 1 / (2000 * N) ** 0.25 + 1 / seen**0.25
     choice = choose(text, seconds, {})
-    assert 32 * choice.config.train.seq_length * choice.steps >= 5 * own_parameters(choice.config, text.distinct)
-    assert choice.steps == int(seconds / assumed_seconds(choice.config, text.distinct))
-    wider = candidate(text, choice.config.model.hidden_size * 3 // 2, seconds, {})
-    assert 32 * wider.config.train.seq_length * wider.steps < 5 * own_parameters(wider.config, text.distinct)
+    assert choice.config.model.hidden_size == min(scores, key=lambda H: scores[H])
+    assert choice.steps == int(seconds / assumed_seconds(choice.config, text.distinct)) or choice.is_enough
+
+
+def characters_of_a_step(choice: Choice) -> int:
+    """Return the characters of a step."""
+    return choice.config.train.batch_size * choice.config.train.seq_length
+
+
+def test_a_text_that_is_not_read_once_gets_a_narrower_network() -> None:
+    """In the same time: more of a long text is more to learn from, a short one is only read more often."""
+    widths = [choose(text, 30, {}).config.model.hidden_size for text in (REFERENCE, BOOK, LIBRARY)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] >= 1.5 * widths[-1]
+
+
+def test_steps_of_the_user() -> None:
+    """The network is the one for the time that the steps take, on any machine; no steps make a network immense."""
+    few, many = (choose(BOOK, 1e9, {"train": {"steps": steps}}, speed=7) for steps in (300, 30000))
+    assert (few.steps, many.steps) == (300, 30000)
+    assert 48 <= few.config.model.hidden_size < 256 < many.config.model.hidden_size < 1024
+    seconds = many.steps * assumed_seconds(many.config, BOOK.distinct)
+    assert choose(BOOK, seconds, {}).config.model.hidden_size >= many.config.model.hidden_size
+    assert many.notices(5.0)[0].startswith("chosen for this text and 30,000 steps: lstm, 1 x ")
 
 
 def test_a_short_text_gets_a_small_network_and_an_end() -> None:
-    """A list of names has at most 1.5 parameters for each character, and at most 60 sweeps in any time."""
+    """A list of names has at most two parameters for each character, and at most 60 sweeps in any time."""
     hour = choose(NAMES, 3600, {})
-    assert own_parameters(hour.config, NAMES.distinct) <= 1.5 * NAMES.length
+    assert own_parameters(hour.config, NAMES.distinct) <= 2 * NAMES.length
     assert hour.is_enough
     assert 59 < hour.sweeps <= 60
     assert hour.config.model.dropout == hour.config.model.recurrent_dropout == 0.3
@@ -118,8 +157,8 @@ def test_a_machine_that_is_slow_for_wide_networks() -> None:
 def test_config_auto_depends_on_the_text_alone(call: Call) -> None:
     """Two runs have the same configuration; the first lines say what was chosen; --resume reads it."""
     out, err = call("train", "t.txt", "--config=auto", "--steps=2", "--out=a", *SMALL)
-    assert "chosen for this text and about 25 s (--minutes sets the time): lstm, 1 x 8, " in err
-    assert "\nbecause it can be trained for about 2 steps: " in err
+    assert "chosen for this text and 2 steps: lstm, 1 x 8, " in err
+    assert "\nbecause they are 1.4 sweeps over the training text: " in err
     assert "network: lstm, 1 x 8, " in out
     call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", *SMALL)
     tables = [config.read(f"{run}/config.toml") for run in "ab"]
