@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.commands import Call
 
-OPTIONS = ["--device=cpu", "--set=log.sample_every=0", "--set=log.baselines=false"]
+OPTIONS = ["--config=quickstart", "--device=cpu", "--set=log.sample_every=0", "--set=log.baselines=false"]
 HELLO = "Hello, world! This is the whole of my text, and it is not very long.\n"
 HEART = "the text is too short to learn from, 62 characters: the network has learned it by heart"
 
@@ -49,6 +49,7 @@ def test_a_run_that_overfits(call: Call, words: Path) -> None:
         "--set=model.dropout=0",
         "--steps=400",
         "--set=train.seq_length=16",
+        "--set=log.eval_every=20",
     ]
     whole = call("train", words, *parts, "--out=whole")[0]
     call("train", words, *parts, "--out=r", "--stop-after=300")
