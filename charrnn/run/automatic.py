@@ -152,8 +152,8 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
     steps = max(1, int(min(possible, worth))) if given is None else given
     sweeps = steps * chunk / text.length
     _, dropout, recurrent = next(row for row in DROPOUTS if sweeps <= row[0])
-    evaluations = min(MOST_EVALUATIONS, max(3.0, EVALUATED * steps * chunk / max(1, text.evaluated)))
-    every = max(1, int(steps / evaluations))
+    evaluations = min(MOST_EVALUATIONS, max(3, int(EVALUATED * steps * chunk / max(1, text.evaluated))))
+    every = math.ceil(steps / evaluations)
     cell, hidden_size = wanted.model.cell, wanted.model.hidden_size
     rule: Table = {
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
