@@ -160,7 +160,8 @@ def test_config_auto_depends_on_the_text_alone(call: Call) -> None:
     assert "chosen for this text and 2 steps: lstm, 1 x 8, " in err
     assert "\nbecause they are 1.4 sweeps over the training text: " in err
     assert "network: lstm, 1 x 8, " in out
-    call("train", "t.txt", "--config=auto", "--steps=2", "--out=b", *SMALL)
+    _, err = call("train", "t.txt", "--steps=2", "--out=b", *SMALL)  # without a preset, too
+    assert "chosen for this text and 2 steps: " in err
     tables = [config.read(f"{run}/config.toml") for run in "ab"]
     assert tables[0] == tables[1]
     for words in (["--resume", "--out=a"], ["t.txt", "--init-from=b", "--out=c"]):
@@ -196,6 +197,9 @@ def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch:
     sweeps = train.steps * train.batch_size * train.seq_length / len(begun.loop.train.ids)
     assert 55 < sweeps <= 60
     assert begun.seconds == 0
+    steps = prepare(Request(**request, automatic=True, overwrite=True, options={"train": {"steps": 9}}))
+    steps.loop.trainer.close()
+    assert steps.config.train.steps == 9
     given = prepare(Request(**request, options=TINY))
     given.loop.trainer.close()
     assert given.config.model.cell == "rnn"
