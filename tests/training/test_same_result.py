@@ -47,7 +47,8 @@ def train(text: Path, folder: Path, *words: str, one_core: bool = False, **envir
     """Train in a process with the current directory `folder`, and return the files of the run `r`."""
     settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
     folder.mkdir(parents=True)
-    charrnn_in(folder, "train", text, *settings, *words, "--out=r", one_core=one_core, **environment)
+    words = ("--config=quickstart", *settings, *words)
+    charrnn_in(folder, "train", text, *words, "--out=r", one_core=one_core, **environment)
     return files_of(folder / "r")
 
 
