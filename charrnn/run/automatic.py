@@ -27,7 +27,7 @@ FEW_STEPS = 3000
 """If there are fewer steps, they are shortened, so that there are twice as many."""
 WORTH = 2000.0
 """Characters that are worth a parameter: see `shortfall`."""
-OWN = 2.0
+OWN = 1.0
 """Parameters for each character of the training split, at most."""
 RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 """The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""

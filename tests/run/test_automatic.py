@@ -44,12 +44,12 @@ def test_more_time_never_means_a_smaller_network() -> None:
 @pytest.mark.parametrize("text", [BOOK, CHINESE, NAMES, LIBRARY])
 @pytest.mark.parametrize("seconds", [10, 60, 600])
 def test_the_width_with_the_least_shortfall(text: Text, seconds: float) -> None:
-    """Of all widths whose parameters are at most two for each character, the choice balances size and reading."""
+    """Of all widths whose parameters are at most one for each character, the choice balances size and reading."""
     scores = {}
     for H in WIDTHS:
         other = candidate(text, H, seconds, {})
         N, read = own_parameters(other.config, text.distinct), other.steps * characters_of_a_step(other)
-        if 2 * text.length >= N:
+        if text.length >= N:
             seen = text.length * (1 - math.exp(-read / text.length))
             scores[H] = 1 / (2000 * N) ** 0.25 + 1 / seen**0.25
     choice = choose(text, seconds, {})
@@ -80,9 +80,9 @@ def test_steps_of_the_user() -> None:
 
 
 def test_a_short_text_gets_a_small_network_and_an_end() -> None:
-    """A list of names has at most two parameters for each character, and at most 60 sweeps in any time."""
+    """A list of names has at most one parameter for each character, and at most 60 sweeps in any time."""
     hour = choose(NAMES, 3600, {})
-    assert own_parameters(hour.config, NAMES.distinct) <= 2 * NAMES.length
+    assert own_parameters(hour.config, NAMES.distinct) <= NAMES.length
     assert hour.is_enough
     assert 59 < hour.sweeps <= 60
     assert hour.config.model.dropout == hour.config.model.recurrent_dropout == 0.3
