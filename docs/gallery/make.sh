@@ -5,7 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$1"
 options=(--config lstm --steps 3000 --threads 1 --seed 1 --overwrite)
-for key in model.hidden_size=96 log.eval_every=200 log.sample_every=200 log.sample_length=400; do
+for key in model.hidden_size=96 train.seq_length=64 optimizer.{learning_rate=0.004,weight_decay=0} \
+  log.{eval_every=200,sample_every=200,sample_length=400}; do
   options+=(--set "$key")
 done
 charrnn train shakespeare.txt "${options[@]}" --out runs/shakespeare
