@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,12 @@ def test_a_rank_that_is_killed_ends_all(long: Path) -> None:
                 os.kill(processes[victim], signal.SIGKILL)
             else:
                 process.kill()  # before the rank has started
+            until = time.monotonic() + 10
             output = process.communicate(timeout=10)[0]
         assert "Traceback" not in output
-        assert not [pid for pid in everything if is_alive(pid)]
+        while any(map(is_alive, everything)):  # the launcher does not wait for all that its ranks have started
+            assert time.monotonic() < until
+            os.sched_yield()
     on_ranks(2, *command, "--out=parts", "--resume")
     assert contents(long / "parts") == contents(long / "one")
 
