@@ -45,10 +45,9 @@ def charrnn_in(folder: Path, *words: str | Path, one_core: bool = False, **envir
 
 def train(text: Path, folder: Path, *words: str, one_core: bool = False, **environment: str) -> dict[str, object]:
     """Train in a process with the current directory `folder`, and return the files of the run `r`."""
-    settings = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    settings = ["--config=quickstart", *(f"--set={key}={value}" for key, value in SETTINGS.items())]
     folder.mkdir(parents=True)
-    words = ("--config=quickstart", *settings, *words)
-    charrnn_in(folder, "train", text, *words, "--out=r", one_core=one_core, **environment)
+    charrnn_in(folder, "train", text, *settings, *words, "--out=r", one_core=one_core, **environment)
     return files_of(folder / "r")
 
 
