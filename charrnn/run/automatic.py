@@ -33,6 +33,8 @@ RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 """The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""
 WIDE, EMBEDDING = 300, 96
 """From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
+HIGHEST_DECAY = 0.3
+"""The weight decay is 2 / (rate * steps), at most this: then the first weights have shrunk by exp(-1) at the end."""
 DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
 """Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
 MOST_SWEEPS = 60.0
@@ -80,9 +82,10 @@ class Choice:
     def notices(self, minutes: float | None) -> tuple[str, str]:
         """Return two lines for the user: what was chosen, and why. `minutes` is the time that the user gave."""
         wanted = self.config
-        model, train, rate = wanted.model, wanted.train, wanted.optimizer.learning_rate
-        dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
+        model, train, optimizer = wanted.model, wanted.train, wanted.optimizer
         batch = f"{train.batch_size} streams of {train.seq_length} characters"
+        dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
+        update = f"learning rate {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}"
         time = f"about {ASSUMED_SECONDS:g} s (--minutes sets the time)" if minutes is None else f"{minutes:g} min"
         sweeps = f"{self.sweeps:.1f} sweeps over the training text"
         if self.is_given:
@@ -92,7 +95,7 @@ class Choice:
         else:
             why = f"the time allows about {self.steps:,} steps, {sweeps}: a wider network would read too little"
         return (
-            f"chosen for this text and {time}: {model.shape}, {batch}, learning rate {rate:g}, dropout {dropout}",
+            f"chosen for this text and {time}: {model.shape}, {batch}, {update}, dropout {dropout}",
             f"because {why}",
         )
 
@@ -155,14 +158,21 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
     evaluations = min(MOST_EVALUATIONS, max(3, int(EVALUATED * steps * chunk / max(1, text.evaluated))))
     every = math.ceil(steps / evaluations)
     cell, hidden_size = wanted.model.cell, wanted.model.hidden_size
+    rate = min(HIGHEST_RATE, rounded(RATES[cell] / hidden_size))
+    decay = min(HIGHEST_DECAY, rounded(2 / (fixed.get("optimizer", {}).get("learning_rate", rate) * steps)))
     rule: Table = {
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
         "train": {"steps": steps},
-        "optimizer": {"learning_rate": min(HIGHEST_RATE, float(f"{RATES[cell] / hidden_size:.2g}"))},
+        "optimizer": {"learning_rate": rate, "weight_decay": decay},
         "log": {"eval_every": every, "sample_every": every},
     }
     table = config.merged(network, rule, fixed)
     return Choice(table, sweeps, own_parameters(wanted, text.distinct), steps, possible > worth, given is not None)
+
+
+def rounded(value: float) -> float:
+    """Return the value with two digits, for readers."""
+    return float(f"{value:.2g}")
 
 
 def fitting_steps(text: Text, wanted: Config, seconds: float) -> tuple[float, float]:

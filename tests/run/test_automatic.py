@@ -12,6 +12,7 @@ from helpers.runs import TINY
 
 from charrnn import config
 from charrnn.model import layout_of
+from charrnn.optim.schedule import learning_rate
 from charrnn.run import session
 from charrnn.run.automatic import (
     WIDTHS,
@@ -87,6 +88,37 @@ def test_a_short_text_gets_a_small_network_and_an_end() -> None:
     assert 59 < hour.sweeps <= 60
     assert hour.config.model.dropout == hour.config.model.recurrent_dropout == 0.3
     assert not choose(NAMES, 1, {}).is_enough
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(2_900, (0, 0)), (3_000, (0.1, 0)), (5_800, (0.1, 0)), (14_000, (0.2, 0.1)), (15_000, (0.3, 0.3))],
+)
+def test_dropout_grows_with_the_sweeps(steps: int, expected: tuple[float, float]) -> None:
+    """A thousand steps are 1.02 sweeps. It begins after three of these, and grows after six and 15."""
+    keys = {"train": {"steps": steps, "batch_size": 32, "seq_length": 32}, "model": {"hidden_size": 64}}
+    model = choose(BOOK, 60, keys).config.model
+    assert (model.dropout, model.recurrent_dropout) == expected
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(BOOK, 60), (BOOK, 600), (NAMES, 60), (CHINESE, 60)])
+def test_weight_decay_shrinks_the_first_weights_by_e(text: Text, seconds: float) -> None:
+    """The sum of rate times decay over the steps of the cosine is 1, up to the rounding; the user's rate counts."""
+    for settings in ({}, {"learning_rate": 0.03}):
+        choice = choose(text, seconds, {"optimizer": settings})
+        optimizer = choice.config.optimizer
+        left = math.prod(
+            1 - learning_rate(optimizer, step, choice.steps) * optimizer.weight_decay for step in range(choice.steps)
+        )
+        assert left == pytest.approx(math.exp(-1), rel=0.05)
+
+
+def test_weight_decay_of_few_steps() -> None:
+    """It is at most 0.3; the first line has it; the user's own is kept."""
+    few = choose(BOOK, 1, {"train": {"steps": 30}})
+    assert few.config.optimizer.weight_decay == 0.3
+    assert ", learning rate 0.02, weight decay 0.3, dropout 0" in few.notices(None)[0]
+    assert choose(BOOK, 60, {"optimizer": {"weight_decay": 0}}).config.optimizer.weight_decay == 0
 
 
 def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
