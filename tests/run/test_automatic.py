@@ -114,10 +114,10 @@ def test_weight_decay_shrinks_the_first_weights_by_e(text: Text, seconds: float)
 
 
 def test_weight_decay_of_few_steps() -> None:
-    """It is at most 0.3; the first line has it; the user's own is kept."""
+    """It is at most 0.1; the first line has it; the user's own is kept."""
     few = choose(BOOK, 1, {"train": {"steps": 30}})
-    assert few.config.optimizer.weight_decay == 0.3
-    assert ", learning rate 0.02, weight decay 0.3, dropout 0" in few.notices(None)[0]
+    assert few.config.optimizer.weight_decay == 0.1
+    assert ", learning rate 0.02, weight decay 0.1, dropout 0" in few.notices(None)[0]
     assert choose(BOOK, 60, {"optimizer": {"weight_decay": 0}}).config.optimizer.weight_decay == 0
 
 
