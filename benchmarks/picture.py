@@ -18,7 +18,8 @@ def main(run: Path) -> str:
     validation = [(e["step"], e["val_loss"]) for e in events if e["event"] == "eval"]
     parts = re.split(r"^--- step (\d+) ---\n", (run / "samples.txt").read_text(), flags=re.MULTILINE)[1:]
     samples = dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
-    plane = Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, validation[-1][0], 0, max(loss for _, loss in validation))
+    last = max(train[-1][0], validation[-1][0])
+    plane = Plane(LEFT, TOP, WIDTH - LEFT - 30, HEIGHT, last, 0, max(loss for _, loss in validation))
     words = f"validation loss {validation[-1][1]:.3f} nats/char after {events[-1]['seconds']:.0f} s"
     shapes = [text(LEFT, 26, words, VALIDATION), text(LEFT + 420, 26, "training loss, smoothed", TRAIN)]
     for loss in range(int(plane.high) + 1):

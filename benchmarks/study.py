@@ -100,9 +100,8 @@ def text_of(folder: Path, name: str) -> tuple[automatic.Text, Baselines | None]:
 
 def keys_of(name: str) -> list[str]:
     """Return the settings that all networks of a text have."""
-    return [f"log.eval_chars={EVALUATED}", "optimizer.weight_decay=0"] + ['data.document_separator="\\n"'] * (
-        name == "names"
-    )
+    keys = [f"log.eval_chars={EVALUATED}", "optimizer.weight_decay=0"]
+    return [*keys, 'data.document_separator="\\n"'] if name == "names" else keys
 
 
 def trained(job: Job, about: automatic.Text, folder: Path) -> Row:

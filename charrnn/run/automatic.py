@@ -34,7 +34,7 @@ RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 WIDE, EMBEDDING = 300, 96
 """From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
 HIGHEST_DECAY = 0.1
-"""The weight decay is 2 / (rate * steps), at most this: then the first weights have shrunk by exp(-1) at the end."""
+"""The weight decay is 2 / (rate * steps), which shrinks the first weights by exp(-1) in all, but at most this."""
 DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
 """Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
 MOST_SWEEPS = 60.0

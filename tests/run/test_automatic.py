@@ -95,7 +95,7 @@ def test_a_short_text_gets_a_small_network_and_an_end() -> None:
     [(2_900, (0, 0)), (3_000, (0.1, 0)), (5_800, (0.1, 0)), (14_000, (0.2, 0.1)), (15_000, (0.3, 0.3))],
 )
 def test_dropout_grows_with_the_sweeps(steps: int, expected: tuple[float, float]) -> None:
-    """A thousand steps are 1.02 sweeps. It begins after three of these, and grows after six and 15."""
+    """Dropout begins after three sweeps, and grows after six and 15. A thousand steps are 1.02 sweeps."""
     keys = {"train": {"steps": steps, "batch_size": 32, "seq_length": 32}, "model": {"hidden_size": 64}}
     model = choose(BOOK, 60, keys).config.model
     assert (model.dropout, model.recurrent_dropout) == expected
