@@ -6,7 +6,7 @@ device.
 
 import numpy as np
 
-PURPOSES = ("weights", "training samples", "generation", "gradcheck", "dropout", "offsets")
+PURPOSES = ("weights", "training samples", "generation", "gradcheck", "dropout", "offsets", "candidates")
 
 
 def stream(seed: int, purpose: str, *key: int) -> np.random.Generator:

@@ -245,6 +245,10 @@ class Backend:
             self.matmul(self.one_hot(ids, first, block.shape[0], rows.dtype), rows, out=block)
         return out
 
+    def put_rows(self, ids: Array, rows: Array, *, out: Array) -> None:
+        """Write out[ids[n], :] = rows[n, :] and zeros in the other rows, for `ids` (N,) that are all different."""
+        self.sum_rows(ids, rows, out=out)
+
     def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
         """Return a new array (count, N) with 1 at [v, n] where ids[n] == first + v, else 0."""
         values = self.xp.arange(first, first + count, dtype=ids.dtype, device=self.device)

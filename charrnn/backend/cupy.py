@@ -171,6 +171,11 @@ class CupyBackend(Backend):
         """Write directly into `out`. The ids were checked on the host."""
         return self.cupy.take(table, ids, axis=0, out=out)
 
+    def put_rows(self, ids: Array, rows: Array, *, out: Array) -> None:
+        """Assign at the indices, which the array API lacks."""
+        out[...] = 0
+        out[ids] = rows
+
     def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
         """Compare and convert in one launch."""
         return self.xp.equal(self.numbers(first, count), ids, out=self.cupy.empty((count, ids.shape[0]), dtype))

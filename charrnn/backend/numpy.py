@@ -176,6 +176,11 @@ class NumpyBackend(Backend):
             first += n
         return out
 
+    def put_rows(self, ids: Array, rows: Array, *, out: Array) -> None:
+        """Assign at the indices, which the array API lacks."""
+        out[...] = 0
+        out[ids] = rows
+
     def blocks(self, *vectors: Array) -> Iterator[tuple[Array, ...]]:
         """Yield `PASS` elements at a time."""
         for first in range(0, len(vectors[0]), PASS):

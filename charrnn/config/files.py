@@ -35,7 +35,7 @@ MAX_BYTES = 2 << 20
 ADDED_KEYS: Table = {
     "model": {"start_symbol": False, "embedding_size": 0, "tie_weights": False},
     "data": {"jsonl": "", "csv": "", "val_files": (), "test_files": (), "shuffle_documents": False},
-    "train": {"kernels": "auto"},
+    "train": {"kernels": "auto", "sampled_softmax": 0},
     "log": {"baselines": True},
 }
 """Keys that the configurations of earlier runs lack, with the values that those runs had."""

@@ -103,6 +103,7 @@ class TrainConfig:
     steps: int = at_least(2000, 0)  # planned steps; a step is one update of the weights
     patience: int = at_least(0, 0)  # stop after this many evaluations without a better validation loss; 0: never
     random_offset: bool = True  # start each sweep over the text at another character, less than 2 T from its start
+    sampled_softmax: int = at_least(0, 0)  # other characters in the softmax of a step, drawn at random; 0: all
     shards: int = at_least(0, 0)  # parts of the batch that are computed in parallel; 0: 2 if batch_size >= 32, else 1
     seed: int = at_least(0, 0)  # the seed of all random numbers
     device: str = bounded(  # where to compute; auto: the GPU if it can be used, else the CPU

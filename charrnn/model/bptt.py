@@ -38,6 +38,7 @@ from typing import NamedTuple
 from charrnn.backend import Array, Backend
 from charrnn.model.dropout import drop_inputs, drop_outputs, drop_recurrent, drop_recurrent_backward
 from charrnn.model.network import Network, State, Views, Workspace
+from charrnn.model.sampled_softmax import Candidates, candidate_weights, candidate_weights_backward
 
 
 class Chunk(NamedTuple):
@@ -53,6 +54,7 @@ class Chunk(NamedTuple):
             None for no dropout.
         output_masks: (L, B, H), what the output of each layer is multiplied by; None for no dropout.
         recurrent_masks: (L, H, G·H), what the recurrent weights are multiplied by; None for no dropout.
+        candidates: the characters of a sampled softmax, whose `targets` then count; None for all characters.
     """
 
     inputs: Array
@@ -62,6 +64,7 @@ class Chunk(NamedTuple):
     input_mask: Array | None = None
     output_masks: Array | None = None
     recurrent_masks: Array | None = None
+    candidates: Candidates | None = None
 
 
 def loss_and_grad(
@@ -75,7 +78,7 @@ def loss_and_grad(
         grads: overwritten with the gradient of `scale` times the summed loss.
         chunk: the characters and masks.
         state: before the chunk; no gradient flows into it.
-        work: for (T, B); made with `dropout` if the chunk has masks.
+        work: for (T, B); made with `dropout` if the chunk has masks, and for the number of its candidates.
         scale: 1/B, for the B of the whole batch and not of a shard: the gradient is summed over time, as in
             min-char-rnn, and averaged over streams.
 
@@ -93,7 +96,14 @@ def loss_and_grad(
             params = drop_recurrent(params, chunk.recurrent_masks, out=work.masked_W_hh, backend=backend)
         prepare(network, params, work)
         hidden = forward(network, params, chunk.inputs, chunk.keep, state, work, chunk.output_masks)
-        loss = output_loss_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
+        if chunk.candidates is None:
+            loss = output_loss_and_grad(network, params, grads, hidden, chunk.targets, work, scale=scale)
+        else:
+            few, few_grads = candidate_weights(params, chunk.candidates, out=work.few, backend=backend), work.few_grads
+            loss = output_loss_and_grad(
+                network, few, grads | few_grads, hidden, chunk.candidates.targets, work, scale=scale
+            )
+            candidate_weights_backward(few_grads, chunk.candidates, out=grads, backend=backend)
         backward(network, params, grads, chunk, work)
         if chunk.recurrent_masks is not None:
             drop_recurrent_backward(grads, chunk.recurrent_masks, backend=backend)

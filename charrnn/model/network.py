@@ -125,7 +125,7 @@ class Block(NamedTuple):
 
     Attributes:
         rows: a slice of the T·B rows.
-        logits: (rows, V).
+        logits: (rows, V), or (rows, K) for a sampled softmax.
         dhidden: (rows, H), a part of the workspace's.
         ones: (1, rows).
         embedded: (rows, E), h @ W_he, then its gradient; None in a network without W_he.
@@ -151,9 +151,10 @@ class Workspace:
         dtable: the gradient of `table`; only with `dropout`, a start symbol or tied weights.
         masked_W_hh: (L, H, G·H), the recurrent weights times their masks; only with `dropout`.
         blocks: the T·B rows in blocks. One block unless V is large.
-        logits: (rows of a block, V).
+        logits: (rows of a block, V), or (rows of a block, K) with `candidates`.
         embedded: (rows of a block, E), see `Block`.
         block_grads: the output layer's gradients of one block, if there are several.
+        few: the weights of the characters of a sampled softmax, `few_grads` their gradients; empty without one.
         dhidden: (T·B, H), the gradient of the loss by the current layer's output.
         dhidden_series: the same as T arrays (B, H).
         ones: (1, T·B): a product with it sums rows.
@@ -161,7 +162,7 @@ class Workspace:
         kept: (T·B, H) scratch: keep[t] * h[t-1].
     """
 
-    def __init__(self, network: Network, T: int, B: int, *, dropout: bool = False) -> None:
+    def __init__(self, network: Network, T: int, B: int, *, dropout: bool = False, candidates: int = 0) -> None:
         backend, dtype, H, V = network.backend, network.dtype, network.hidden_size, network.vocab_size
         self.T, self.B = T, B
         E = network.embedding_size
@@ -171,12 +172,15 @@ class Workspace:
         apart = dropout or network.start_symbol or network.tie_weights  # from the gradient of the parameter
         self.dtable = backend.empty(self.table.shape, dtype) if apart else None
         self.masked_W_hh = backend.empty((network.num_layers, H, network.cell.GATES * H), dtype) if dropout else None
-        rows = min(T * B, max(H, MOST_LOGITS // V))
-        self.logits = backend.empty((rows, V), dtype)
+        characters = candidates or V  # of the softmax
+        rows = min(T * B, max(H, MOST_LOGITS // characters))
+        self.logits = backend.empty((rows, characters), dtype)
         shapes = dict(network.layout.shapes)
+        few = {name: (candidates, *shapes[name][1:]) for name in ("embedding.table", "output.b_y") if candidates}
+        self.few, self.few_grads = ({n: backend.empty(shape, dtype) for n, shape in few.items()} for _ in range(2))
         self.embedded = backend.empty((rows, E), dtype) if "output.W_he" in shapes else None
         shared = ["embedding.table"] if network.tie_weights else []
-        outputs = [(name, shapes[name]) for name in shapes if name.startswith("output.") or name in shared]
+        outputs = [(n, few.get(n, shapes[n])) for n in shapes if n.startswith("output.") or n in shared]
         self.block_grads = {name: backend.empty(shape, dtype) for name, shape in outputs if rows < T * B}
         self.dhidden = backend.empty((T * B, H), dtype)
         self.dhidden_series = series(backend.xp.reshape(self.dhidden, (T, B, H)))

@@ -16,6 +16,7 @@ from charrnn import config
 from charrnn.config import Config, Table
 from charrnn.model import character_axes, layout_of
 from charrnn.model.cells import CELLS
+from charrnn.model.sampled_softmax import number_of_candidates
 from charrnn.text import fit_batch
 
 WIDTHS = (48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048)
@@ -31,10 +32,12 @@ OWN = 1.0
 """Parameters for each character of the training split, at most."""
 RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 """The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""
-WIDE, EMBEDDING = 300, 96
-"""From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these."""
-HIGHEST_DECAY = 0.1
-"""The weight decay is 2 / (rate * steps), which shrinks the first weights by exp(-1) in all, but at most this."""
+WIDE, EMBEDDING, SAMPLED = 300, 96, 256
+"""From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these. The
+softmax of a training step is over its own characters and so many others."""
+DECAY, WIDE_DECAY = (1.0, 0.1), (2.5, 0.2)
+"""The weight decay shrinks the first weights by exp(-S) in all: S, and the highest weight decay. The second pair is for
+a wide alphabet."""
 DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
 """Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
 MOST_SWEEPS = 60.0
@@ -143,9 +146,12 @@ def shortfall(parameters: float, length: int, sweeps: float, worth: float = WORT
 
 def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[str, Any]]) -> Choice:
     """Return a network of H units as it would be trained in `seconds` of the assumed machine."""
-    embedding = {"embedding_size": EMBEDDING, "tie_weights": True} if text.distinct >= WIDE else {}
-    network: Table = {"model": {"cell": CELL, "hidden_size": H, **embedding}}
-    network["train"] = {"batch_size": BATCH, "seq_length": LENGTH}
+    is_wide = text.distinct >= WIDE
+    network: Table = {"model": {"cell": CELL, "hidden_size": H}, "train": {"batch_size": BATCH, "seq_length": LENGTH}}
+    if is_wide:
+        network["model"] |= {"embedding_size": EMBEDDING, "tie_weights": True}
+        is_tied = config.build(config.merged(network, fixed)).model.tie_weights
+        network["train"] |= {"sampled_softmax": SAMPLED} if is_tied else {}
     if min(fitting_steps(text, config.build(config.merged(network, fixed)), seconds)) < FEW_STEPS:
         network["train"]["seq_length"] = SHORT_LENGTH
     wanted = config.build(config.merged(network, fixed))
@@ -159,7 +165,8 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
     every = math.ceil(steps / evaluations)
     cell, hidden_size = wanted.model.cell, wanted.model.hidden_size
     rate = min(HIGHEST_RATE, rounded(RATES[cell] / hidden_size))
-    decay = min(HIGHEST_DECAY, rounded(2 / (fixed.get("optimizer", {}).get("learning_rate", rate) * steps)))
+    shrinking, highest_decay = WIDE_DECAY if is_wide else DECAY
+    decay = min(highest_decay, rounded(2 * shrinking / (fixed.get("optimizer", {}).get("learning_rate", rate) * steps)))
     rule: Table = {
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
         "train": {"steps": steps},
@@ -197,10 +204,12 @@ def assumed_seconds(wanted: Config, V: int) -> float:
     model, train = wanted.model, wanted.train
     G, H, L, E = CELLS[model.cell].GATES, model.hidden_size, model.num_layers, model.embedding_size
     inputs = E * G * H if E else 0
-    outputs = H * E + E * V if model.tie_weights else H * V
+    candidates = number_of_candidates(train.sampled_softmax, train.seq_length * train.batch_size, V)
+    softmax = candidates or V
+    outputs = H * E + E * softmax if model.tie_weights else H * V
     products = inputs + (2 * L - 1) * G * H * H + outputs
-    character = products / 27e9 + (G * H * L + V) * 2e-9
-    return train.seq_length * (60e-6 * L + train.batch_size * character)
+    character = products / 27e9 + (G * H * L + softmax) * 2e-9
+    return train.seq_length * (60e-6 * L + train.batch_size * character) + E * V * 1e-8
 
 
 def for_this_machine(

@@ -10,11 +10,13 @@ from typing import Any
 from charrnn import seeds, text
 from charrnn.backend import Backend, Ranks, ThreadPool, cores, one_thread
 from charrnn.config import Config
+from charrnn.errors import ConfigError
 from charrnn.evaluation import protocols
 from charrnn.model import Network, initial_weights
 from charrnn.model.bptt import cross_entropy_and_grad
 from charrnn.model.cells import CELLS
 from charrnn.model.dropout import draw_masks
+from charrnn.model.sampled_softmax import number_of_candidates
 from charrnn.optim import apply_update
 from charrnn.text import MANY, Corpus, Part
 from charrnn.training.profile import ProfiledTrainer
@@ -78,6 +80,8 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
 
     Unless `eval_every_is_set` by the user or a preset, `log.eval_every` depends on the length of the text.
     """
+    if config.train.sampled_softmax and not config.model.tie_weights:
+        raise ConfigError("train.sampled_softmax needs tied weights: set model.embedding_size and model.tie_weights")
     notices = []
     shuffle = config.data.shuffle_documents and corpus.fits_shuffling(config.data.val_fraction)
     train_part, validation = corpus.split(config.data.val_fraction, shuffle=shuffle)
@@ -97,6 +101,10 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
     for name, before, after in (("batch_size", config.train.batch_size, B), ("seq_length", config.train.seq_length, T)):
         if before != after:
             notices.append(f"the text is short: train.{name} is {after} instead of {before}")
+    others, V = config.train.sampled_softmax, len(corpus.vocabulary)
+    if others and not number_of_candidates(others, B * T, V):
+        reason = f"a step has {B * T:,} characters and {others:,} others, and the text {V:,} distinct ones"
+        notices.append(f"train.sampled_softmax does nothing: {reason}")
     if validation is not None and not eval_every_is_set and len(corpus.ids) < SHORT_TEXT:
         often = evaluation_interval(len(train_part.ids), B * T)
         if often < config.log.eval_every:
@@ -113,8 +121,8 @@ def resolve(config: Config, corpus: Corpus, backend: Backend, *, eval_every_is_s
     read = [part for part in (validation, stretch) if part is not None and config.log.eval_every]
     read += [corpus.test.whole] if corpus.test is not None else []
     evaluated = {size for part in read for size in protocols.group_sizes(part)}
-    others = sorted(({1} | evaluated) - {B})  # a sample has one stream
-    backend.check_kernels(cell, (B, *others), H, dtype, REPLACED)
+    other_sizes = sorted(({1} | evaluated) - {B})  # a sample has one stream
+    backend.check_kernels(cell, (B, *other_sizes), H, dtype, REPLACED)
     recurrence = backend.describe_recurrence(cell, B, H, dtype)
     if recurrence:
         notices.append(f"recurrence: {recurrence}")

@@ -160,12 +160,13 @@ class Trainer:
         _, p = self.streams.chunk(step)  # the chunk starts at position p of each stream
         ids = backend.indices(self.ids.read(p, p + T + 1)[:, shard.columns])  # (T+1, b)
         inputs, targets = (backend.xp.reshape(a, (-1,)) for a in (ids[:-1, :], ids[1:, :]))
-        chunk = Chunk(inputs, targets, **self.masks.of(step, shard.columns))  # keep, and the masks of dropout
+        chunk = Chunk(inputs, targets, **self.masks.of(step, shard.columns))
         free = self.free.setdefault(shard.columns.stop - shard.columns.start, [])
         try:
             work = free.pop()  # threads share the list: to ask first whether it is empty would be a race
         except IndexError:
-            work = Workspace(network, T, shard.columns.stop - shard.columns.start, dropout=self.masks.has_dropout)
+            b, dropout = shard.columns.stop - shard.columns.start, self.masks.has_dropout
+            work = Workspace(network, T, b, dropout=dropout, candidates=self.masks.candidates)
         self.losses[part] = loss_and_grad(network, self.params, shard.grads, chunk, shard.state, work, scale=1 / B)
         next_state(work, out=shard.after)
         free.append(work)

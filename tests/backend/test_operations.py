@@ -13,7 +13,7 @@ from charrnn.backend.numpy import panel_width
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch, wide: bool) -> None:
-    """take_rows, sum_rows, pick and subtract_at equal loops over the elements, also for a wide vocabulary."""
+    """take_rows, its adjoints, pick and subtract_at equal loops over the elements, also for a wide vocabulary."""
     if wide:
         monkeypatch.setattr("charrnn.backend.base.BLOCK", 4)
         monkeypatch.setattr("charrnn.backend.numpy.ONE_HOT_MOST", 4)
@@ -29,6 +29,13 @@ def test_gathers_and_their_adjoints(case: Case, monkeypatch: pytest.MonkeyPatch,
         expected[i] += row
     backend.sum_rows(device_ids, backend.from_host(rows, case.dtype), out=sums)
     assert close(backend.to_host(sums), expected, case.tolerance)
+    different = np.array([9, 2, 5])
+    backend.put_rows(backend.host_indices(different), backend.from_host(rows[:3], case.dtype), out=sums)
+    assert close(
+        backend.to_host(sums),
+        np.array([rows[[9, 2, 5].index(v)] if v in different else [0] * H for v in range(V)]),
+        case.tolerance,
+    )
     matrix = rng.standard_normal((N, V))
     on_device = backend.from_host(matrix, case.dtype) + 0.0
     picked = backend.to_host(backend.pick(on_device, device_ids))

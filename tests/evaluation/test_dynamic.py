@@ -82,6 +82,7 @@ def by_hand(cell: str, name: str, T: int, rate: float) -> float:
             output_masks=np.ones((1, 1, H)),
             recurrent_masks=np.ones((1, H, 1)),
             begins=np.zeros((len(rows), 1), bool),
+            shift=np.zeros(V),
         )
         host.weights = weights
         total += textbook.loss(host, weights, 1.0).real

@@ -19,11 +19,12 @@ from charrnn.training.step import Trainer
 
 DROPOUTS = {"model": {"dropout": 0.2, "input_dropout": 0.1, "recurrent_dropout": 0.3}}
 TIED = {"model": {"embedding_size": 4, "tie_weights": True}}
+SAMPLED = TIED | {"train": {"seq_length": 3, "sampled_softmax": 4}}
 LAUNCHES = {"one layer": (23, 25, 25), "all dropouts": (35, 37, 37), "two layers": (35, 39, 39)}
-LAUNCHES |= {"embedding": (28, 30, 30), "tied": (32, 34, 34)}
+LAUNCHES |= {"embedding": (28, 30, 30), "tied": (32, 34, 34), "sampled": (41, 43, 43)}
 """Launches, products and copies of a step of the rnn, the gru and the lstm, as traced below the real CuPy."""
 MORE = {"one layer": {}, "all dropouts": DROPOUTS, "two layers": {"model": {"num_layers": 2}}}
-MORE |= {"embedding": {"model": {"embedding_size": 4}}, "tied": TIED}
+MORE |= {"embedding": {"model": {"embedding_size": 4}}, "tied": TIED, "sampled": SAMPLED}
 
 
 def launches(subject: Trainer, steps: int) -> list[int]:
@@ -99,7 +100,11 @@ def test_the_fake_gpu_refuses_to_wait(text: str) -> None:
 
 
 @pytest.mark.parametrize("make", [fake_gpu, pytest.param(gpu, marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("more", [{}, EVERYTHING, config.merged(EVERYTHING, TIED)], ids=["plain", "everything", "tied"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, EVERYTHING, config.merged(EVERYTHING, TIED), config.merged(EVERYTHING, SAMPLED)],
+    ids=["plain", "everything", "tied", "sampled"],
+)
 def test_twenty_steps_agree_with_the_cpu(text: str, cell: str, more: config.Table, make: Callable[[], Backend]) -> None:
     """Both devices have the same weights, batches and masks: float32 losses agree to 1e-4 over twenty steps."""
     settings = one_layer_config(cell, 9, **more)

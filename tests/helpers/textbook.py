@@ -68,7 +68,8 @@ def loss(host: SimpleNamespace, weights: Arrays, scale: float) -> complex:
         states = [{name: array[layer, b] for name, array in host.state.items()} for layer in range(host.layers)]
         for t in range(T):
             states = [{name: host.keep[t, b] * array for name, array in state.items()} for state in states]
-            exps = np.exp(logits(host, weights, states, None if host.begins[t, b] else host.inputs[t, b], b))
+            y = logits(host, weights, states, None if host.begins[t, b] else host.inputs[t, b], b)
+            exps = np.exp(y + host.shift)
             total = total - np.log(exps[host.targets[t, b]] / np.sum(exps))
     return total * scale
 
@@ -98,12 +99,14 @@ def example(
     start_symbol: bool = False,
     E: int = 0,
     tied: bool = False,
+    sampled: bool = False,
 ) -> SimpleNamespace:
     """Return a random problem with non-zero states; one stream is reset at the first time step, one in the middle.
 
     With `dropout` some characters are dropped in some streams, and half of each layer's outputs and recurrent weights.
     With `start_symbol` the stream that is reset in the middle reads the start symbol there, and another at its end.
     Characters are one-hot, or with `E` the rows of a table, which with `tied` is the output layer's, too.
+    With `sampled` the softmax is over the targets and three other characters, whose logits are raised by 1, 2 and 3.
     """
     rng, G = np.random.default_rng(1), {"rnn": 1, "gru": 3, "lstm": 4}[cell]
     shapes = {"embedding.table": (V, E)} if E else {}
@@ -130,7 +133,12 @@ def example(
         input_mask=np.zeros((B, V), bool),
         output_masks=np.ones((layers, B, H)),
         recurrent_masks=np.ones((layers, H, G * H)),
+        shift=np.zeros(V),
     )
+    if sampled:
+        absent = np.setdiff1d(np.arange(V), host.targets)
+        host.shift[absent] = -np.inf
+        host.shift[absent[-3:]] = 1, 2, 3
     if dropout:
         host.input_mask = rng.random((B, V)) < 0.4
         host.output_masks = 2.0 * (rng.random((layers, B, H)) < 0.5)
