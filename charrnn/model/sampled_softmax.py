@@ -1,9 +1,10 @@
 """Sampled softmax: a training step normalizes over some of the characters, not over all of a wide alphabet.
 
-These candidates are the characters that a step must predict, and others drawn at random. Every other candidate stands
-for several characters that were not drawn, so its logit is raised by the logarithm of their number: the sum of
-exponentials is then right on average (Bengio & Senécal, 2003; Jean et al., 2015). Evaluation and sampling use all
-characters and call nothing of this file.
+The candidates of a step are the characters that it must predict (Jean et al., 2015, share them in the same way), and
+others drawn at random. If n of the A characters that it need not predict are drawn, each of these stands for A/n, itself
+included, so log(A/n) is added to its logit. The sum of exponentials is then right on average (Bengio & Senécal, 2003);
+its logarithm, and so the loss, is slightly too low. Evaluation and the writing of text use all characters and call
+nothing of this file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Candidates(NamedTuple):
     """The characters of a step's softmax.
 
     Attributes:
-        ids: (K,), all different.
+        ids: (K,), all distinct.
         shift: (K,), what is added to the logit of each.
         targets: (T·B,), the positions in `ids` of the characters to predict.
     """
@@ -33,7 +34,11 @@ class Candidates(NamedTuple):
 
 
 def number_of_candidates(others: int, characters: int, V: int) -> int:
-    """Return K for a step of `characters` with at least so many `others`; 0 if the softmax is over all V characters."""
+    """Return K, or 0 if the softmax is over all V characters.
+
+    A step has to predict up to `characters` distinct ones, and at least as many as `others` says are drawn. K is the
+    sum, so that the arrays of all steps have one shape.
+    """
     K = others + characters
     return K if others and K < V else 0
 
@@ -41,11 +46,11 @@ def number_of_candidates(others: int, characters: int, V: int) -> int:
 def draw_candidates(
     rng: np.random.Generator, targets: HostArray, V: int, K: int
 ) -> tuple[HostArray, HostArray, HostArray]:
-    """Return `Candidates` on the host: the different `targets` first, and others drawn without replacement.
+    """Return `Candidates` on the host: the distinct `targets` first, and others drawn without replacement.
 
     Args:
         rng: draws the others, all with the same probability.
-        targets: ids below V; fewer than K are different.
+        targets: ids below V, with fewer than K distinct ones.
         V: characters of the vocabulary.
         K: candidates, fewer than V.
 
@@ -61,9 +66,9 @@ def draw_candidates(
 
 
 def candidate_weights(params: Views, candidates: Candidates, *, out: Views, backend: Backend) -> Views:
-    """Return the parameters with the table (K, E) and the bias (K,) of the candidates alone, for tied weights.
+    """Return the parameters for the output layer alone: table (K, E) and bias (K,), with `shift`, of the candidates.
 
-    `out` has both, and is overwritten.
+    The weights are tied. `out` has both arrays, and they are overwritten.
     """
     table, bias = out["embedding.table"], out["output.b_y"]
     backend.take_rows(params["embedding.table"], candidates.ids, out=table)
@@ -72,6 +77,6 @@ def candidate_weights(params: Views, candidates: Candidates, *, out: Views, back
 
 
 def candidate_weights_backward(grads: Views, candidates: Candidates, *, out: Views, backend: Backend) -> None:
-    """The adjoint of `candidate_weights`: from the gradients (K, E) and (K,) write those of all characters to `out`."""
+    """The backward pass of `candidate_weights`: from gradients (K, E) and (K,) write those of all V characters."""
     backend.put_rows(candidates.ids, grads["embedding.table"], out=out["embedding.table"])
     backend.put_rows(candidates.ids, grads["output.b_y"][:, None], out=out["output.b_y"][:, None])
