@@ -1,10 +1,10 @@
 """Sampled softmax: a training step normalizes over some of the characters, not over all of a wide alphabet.
 
 The candidates of a step are the characters that it must predict (Jean et al., 2015, share them in the same way), and
-others drawn at random. If n of the A characters that it need not predict are drawn, each of these stands for A/n, itself
-included, so log(A/n) is added to its logit. The sum of exponentials is then right on average (Bengio & Senécal, 2003);
-its logarithm, and so the loss, is slightly too low. Evaluation and the writing of text use all characters and call
-nothing of this file.
+others drawn at random. If n of the A characters that it need not predict are drawn, each of these stands for A/n,
+with itself, so log(A/n) is added to its logit. The sum of exponentials is then right on average (Bengio & Senécal,
+2003); its logarithm, and so the loss, is slightly too low. Evaluation and the writing of text use all characters and
+call nothing of this file.
 """
 
 from __future__ import annotations
