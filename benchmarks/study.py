@@ -5,7 +5,7 @@
 interrupted. `--table` compares the rule with the best of the grid, each text with constants fitted to the others.
 
 A time is turned into steps by `automatic.assumed_seconds`, which is fitted to rates measured on an idle machine. So the
-losses are the same on a busy one. Two networks are trained at a time, each in one process, without weight decay.
+losses are the same on a busy one. Two networks are trained at a time, each in one process.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def text_of(folder: Path, name: str) -> tuple[automatic.Text, Baselines | None]:
 
 def keys_of(name: str) -> list[str]:
     """Return the settings that all networks of a text have."""
-    keys = [f"log.eval_chars={EVALUATED}", "optimizer.weight_decay=0"]
+    keys = [f"log.eval_chars={EVALUATED}"]
     return [*keys, 'data.document_separator="\\n"'] if name == "names" else keys
 
 

@@ -87,6 +87,7 @@ class Choice:
         wanted = self.config
         model, train, optimizer = wanted.model, wanted.train, wanted.optimizer
         batch = f"{train.batch_size} streams of {train.seq_length} characters"
+        batch += ", sampled softmax" * (train.sampled_softmax > 0)
         dropout = f"{model.dropout:g}" + (f" and recurrent {model.recurrent_dropout:g}" * (model.recurrent_dropout > 0))
         update = f"learning rate {optimizer.learning_rate:g}, weight decay {optimizer.weight_decay:g}"
         time = f"about {ASSUMED_SECONDS:g} s (--minutes sets the time)" if minutes is None else f"{minutes:g} min"
@@ -157,6 +158,8 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
     wanted = config.build(config.merged(network, fixed))
     possible, worth = fitting_steps(text, wanted, seconds)
     chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
+    if not number_of_candidates(SAMPLED, chunk, text.distinct):  # it would do nothing
+        network["train"].pop("sampled_softmax", None)
     given = fixed.get("train", {}).get("steps")
     steps = max(1, int(min(possible, worth))) if given is None else given
     sweeps = steps * chunk / text.length

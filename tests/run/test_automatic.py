@@ -132,11 +132,15 @@ def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
 
 
 def test_a_wide_alphabet_gets_a_sampled_softmax() -> None:
-    """More steps fit into the time. If the user has weights that are not tied, nothing is sampled."""
+    """More steps fit into the time. Nothing is sampled without tied weights, or if a step could have all characters."""
     wide, narrow = candidate(CHINESE, 192, 60, {}), candidate(BOOK, 192, 60, {})
     assert (wide.config.train.sampled_softmax, narrow.config.train.sampled_softmax) == (256, 0)
     assert wide.steps > 1.5 * candidate(CHINESE, 192, 60, {"train": {"sampled_softmax": 0}}).steps
+    assert ", 32 streams of 32 characters, sampled softmax, learning rate " in wide.notices(1)[0]
     assert candidate(CHINESE, 192, 60, {"model": {"tie_weights": False}}).config.train.sampled_softmax == 0
+    few = Text(length=2_000_000, evaluated=100_000, distinct=32 * 32 + 256)
+    assert candidate(few, 192, 60, {}).config.train.sampled_softmax == 0
+    assert candidate(few, 192, 60, {}).config.model.tie_weights
 
 
 def test_few_steps_are_shortened() -> None:
