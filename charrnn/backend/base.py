@@ -246,7 +246,7 @@ class Backend:
         return out
 
     def put_rows(self, ids: Array, rows: Array, *, out: Array) -> None:
-        """Write out[ids[n], :] = rows[n, :] and zeros in the other rows, for `ids` (N,) that are all different."""
+        """Write out[ids[n], :] = rows[n, :] and zeros in the other rows, for distinct `ids` (N,)."""
         self.sum_rows(ids, rows, out=out)
 
     def one_hot(self, ids: Array, first: int, count: int, dtype: Any) -> Array:
