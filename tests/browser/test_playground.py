@@ -157,6 +157,21 @@ def test_bars(path: Path, opened: Open, model: Model) -> None:
     assert text_of(page)[:3] == "b" + model.predict("b")[0][0] + "a"
 
 
+def test_the_state_of_the_page(path: Path, opened: Open) -> None:
+    """After every edit the page is busy until the next frame has drawn it, also when there is nothing to read."""
+    page = opened(path)
+    typed(page, "abc")
+    for text in ("abcd", "ab"):
+        state = """(text) => {
+            const field = document.querySelector("#text");
+            field.value = text;
+            field.dispatchEvent(new Event("input"));
+            return document.querySelector("main").dataset.state;
+        }"""
+        assert page.evaluate(state, text) == "reading"
+        idle(page)
+
+
 def test_surprise_and_units(path: Path, opened: Open, model: Model) -> None:
     """Each character is as strongly colored as `score` and `states` say; newlines and unknown characters count."""
     page, text = opened(path), "ba d\ncжab 🙂"

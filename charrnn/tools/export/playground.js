@@ -177,6 +177,7 @@
   function schedule() {
     if (!scheduled) requestAnimationFrame(frame);
     scheduled = true;
+    setState();
   }
 
   function advance() {
@@ -204,7 +205,7 @@
   }
 
   function setState() {
-    main.dataset.state = work ? "writing" : document_.length < target.length || waiting ? "reading" : "idle";
+    main.dataset.state = work ? "writing" : scheduled || document_.length < target.length || waiting ? "reading" : "idle";
     main.classList.toggle("writing", work !== null);
   }
 
