@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 from typing import Any
 
@@ -42,8 +42,13 @@ DROPOUTS = ((3.0, 0.0, 0.0), (6.0, 0.1, 0.0), (15.0, 0.2, 0.1), (inf, 0.3, 0.3))
 """Up to so many sweeps over the training split: the dropout of outputs, and of recurrent weights."""
 MOST_SWEEPS = 60.0
 """After so many sweeps over the training split a network has learned what it can."""
-EVALUATED, MOST_EVALUATIONS = 0.15, 20
-"""Characters read in evaluations for each that is trained on, at most, but never fewer than three evaluations."""
+SETUP, TRAINING = 4.0, 0.93
+"""Seconds of a run before its first step, about, and the share of the others that training steps fill."""
+EVALUATED, FEWEST_EVALUATED = 0.05, 20_000
+"""The time of evaluations, at most, as a share of that of training steps. An evaluation reads at least so many
+characters, unless the text has fewer."""
+FEWEST_EVALUATIONS, MOST_EVALUATIONS = 3, 20
+"""Between these numbers there are as many evaluations as their time allows."""
 ASSUMED_SECONDS = 20.0
 """The time for which a network is chosen if no time is given."""
 
@@ -62,16 +67,18 @@ class Choice:
     """A network, and how to train it.
 
     Attributes:
+        text: what it was chosen for.
+        fixed: the settings of the user.
         table: the keys that were chosen, with those of the user.
-        sweeps: over the training split, at the end.
         parameters: of the network, without those of single characters.
         steps: those of the user, or as many as fit into the time, or as the text is worth.
         is_enough: whether the text is worth no more steps, although more would fit.
         is_given: whether the user has set the steps.
     """
 
+    text: Text
+    fixed: Mapping[str, Mapping[str, Any]]
     table: Table
-    sweeps: float
     parameters: int
     steps: int
     is_enough: bool
@@ -81,6 +88,17 @@ class Choice:
     def config(self) -> Config:
         """The configuration, complete."""
         return config.build(self.table)
+
+    @property
+    def sweeps(self) -> float:
+        """The sweeps over the training split, at the end."""
+        return self.steps * characters_of_a_step(self.text, self.config) / self.text.length
+
+    def for_steps(self, steps: int) -> Choice:
+        """Return the same network for so many steps, with the weight decay and the evaluations for them."""
+        table = config.merged(self.table, {"train": {"steps": steps}})
+        keys = keys_for_steps(self.text, config.build(table))
+        return replace(self, table=config.merged(table, keys, self.fixed), steps=steps)
 
     def notices(self, minutes: float | None) -> tuple[str, str]:
         """Return two lines for the user: what was chosen, and why. `minutes` is the time that the user gave."""
@@ -102,6 +120,11 @@ class Choice:
             f"chosen for this text and {time}: {model.shape}, {batch}, {update}, dropout {dropout}",
             f"because {why}",
         )
+
+
+def training_seconds(seconds: float) -> float:
+    """Return the time that a run of so many seconds has for its training steps."""
+    return max(0.0, TRAINING * (seconds - SETUP))
 
 
 def choose(text: Text, seconds: float, fixed: Mapping[str, Mapping[str, Any]], speed: float = 1.0) -> Choice:
@@ -157,27 +180,42 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
         network["train"]["seq_length"] = SHORT_LENGTH
     wanted = config.build(config.merged(network, fixed))
     possible, worth = fitting_steps(text, wanted, seconds)
-    chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
+    chunk = characters_of_a_step(text, wanted)
     if not number_of_candidates(SAMPLED, chunk, text.distinct):  # it would do nothing
         network["train"].pop("sampled_softmax", None)
     given = fixed.get("train", {}).get("steps")
     steps = max(1, int(min(possible, worth))) if given is None else given
     sweeps = steps * chunk / text.length
     _, dropout, recurrent = next(row for row in DROPOUTS if sweeps <= row[0])
-    evaluations = min(MOST_EVALUATIONS, max(3, int(EVALUATED * steps * chunk / max(1, text.evaluated))))
-    every = math.ceil(steps / evaluations)
     cell, hidden_size = wanted.model.cell, wanted.model.hidden_size
-    rate = min(HIGHEST_RATE, rounded(RATES[cell] / hidden_size))
-    shrinking, highest_decay = WIDE_DECAY if is_wide else DECAY
-    decay = min(highest_decay, rounded(2 * shrinking / (fixed.get("optimizer", {}).get("learning_rate", rate) * steps)))
+    readable = readable_characters(text, config.build(config.merged(network, {"train": {"steps": steps}}, fixed)))
     rule: Table = {
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
         "train": {"steps": steps},
-        "optimizer": {"learning_rate": rate, "weight_decay": decay},
-        "log": {"eval_every": every, "sample_every": every},
+        "optimizer": {"learning_rate": min(HIGHEST_RATE, rounded(RATES[cell] / hidden_size))},
+        "log": {"eval_chars": min(text.evaluated, max(FEWEST_EVALUATED, int(rounded(readable / FEWEST_EVALUATIONS))))},
     }
     table = config.merged(network, rule, fixed)
-    return Choice(table, sweeps, own_parameters(wanted, text.distinct), steps, possible > worth, given is not None)
+    parameters = own_parameters(wanted, text.distinct)
+    return Choice(text, fixed, table, parameters, steps, possible > worth, given is not None).for_steps(steps)
+
+
+def keys_for_steps(text: Text, wanted: Config) -> Table:
+    """Return the keys that depend on the steps: the weight decay of a network, its evaluations and its samples."""
+    shrinking, highest_decay = WIDE_DECAY if text.distinct >= WIDE else DECAY
+    steps = wanted.train.steps
+    decay = min(highest_decay, rounded(2 * shrinking / max(1e-9, wanted.optimizer.learning_rate * steps)))
+    evaluated = min(text.evaluated, wanted.log.eval_chars or text.evaluated)
+    affordable = int(readable_characters(text, wanted) / max(1, evaluated))
+    every = max(1, math.ceil(steps / min(MOST_EVALUATIONS, max(FEWEST_EVALUATIONS, affordable))))
+    return {"optimizer": {"weight_decay": decay}, "log": {"eval_every": every, "sample_every": every}}
+
+
+def readable_characters(text: Text, wanted: Config) -> float:
+    """Return how many characters all evaluations together may read. Their softmax is over all characters."""
+    whole = replace(wanted, train=replace(wanted.train, sampled_softmax=0))
+    forward = assumed_seconds(whole, text.distinct) / 3 / characters_of_a_step(text, wanted)
+    return EVALUATED * wanted.train.steps * assumed_seconds(wanted, text.distinct) / forward
 
 
 def rounded(value: float) -> float:
@@ -187,8 +225,13 @@ def rounded(value: float) -> float:
 
 def fitting_steps(text: Text, wanted: Config, seconds: float) -> tuple[float, float]:
     """Return how many steps fit into `seconds` of the assumed machine, and how many the text is worth."""
-    chunk = prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
-    return max(0.0, seconds) / assumed_seconds(wanted, text.distinct), MOST_SWEEPS * text.length / chunk
+    worth = MOST_SWEEPS * text.length / characters_of_a_step(text, wanted)
+    return max(0.0, seconds) / assumed_seconds(wanted, text.distinct), worth
+
+
+def characters_of_a_step(text: Text, wanted: Config) -> int:
+    """Return the characters that a step trains on, of all streams."""
+    return prod(fit_batch(text.length, wanted.train.batch_size, wanted.train.seq_length))
 
 
 def own_parameters(wanted: Config, V: int) -> int:

@@ -222,8 +222,8 @@ def step_seconds(trainer: Trainer) -> float:
         trainer.close()
 
 
-def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved:
-    """Return `resolved` with as many steps as fit into `seconds`, together with their evaluations.
+def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> tuple[int, str]:
+    """Return how many steps fit into `seconds`, together with their evaluations, and a line for the user.
 
     The speed of both is measured with `trainer`, which is trained meanwhile: do not use it afterwards.
     """
@@ -242,6 +242,4 @@ def plan_steps(resolved: Resolved, trainer: Trainer, seconds: float) -> Resolved
     evaluation_per_step = evaluation / config.log.eval_every if evaluation else 0.0
     steps = trainer.ranks.from_first(max(1, int(left * PLAN_SHARE / (1 / rate + evaluation_per_step))))
     rest = f"{left:,.0f} s left" if left > 0 else "no time is left"
-    notice = f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"
-    config = replace(config, train=replace(config.train, steps=steps))
-    return replace(resolved, config=config, notices=(*resolved.notices, notice))
+    return steps, f"planned {steps:,} steps: {rate:,.0f} steps/s measured, {rest}"

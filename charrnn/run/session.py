@@ -152,10 +152,16 @@ def prepare(request: Request) -> Session:
                 split = resolved.train, resolved.validation
                 baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
             seconds = ranks.from_first(request.seconds_left())
-            resolved = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
-            if chosen is not None and chosen.is_enough and chosen.steps < resolved.config.train.steps:
-                train, seconds = replace(resolved.config.train, steps=chosen.steps), 0.0
-                resolved = replace(resolved, config=replace(resolved.config, train=train))
+            steps, line = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
+            if chosen is not None and chosen.is_enough and chosen.steps < steps:
+                steps, seconds = chosen.steps, 0.0
+            if chosen is not None:
+                chosen = chosen.for_steps(steps)
+                complete = config.build(config.merged(chosen.table, text.table))
+            else:
+                complete = replace(complete, train=replace(complete.train, steps=steps))
+            resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
+            resolved = replace(resolved, notices=(*resolved.notices, line))
         trainer = early.pop() if early else start_trainer(resolved.config)
         trainer.config = resolved.config
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
@@ -210,10 +216,10 @@ def choose_network(
     if request.minutes is None or "steps" in fixed.get("train", {}):
         return automatic.choose(about, automatic.ASSUMED_SECONDS, fixed)
     if request.ranks.size > 1:  # they fork all their processes before MPI starts, so none may compute already
-        return automatic.choose(about, request.minutes * 60, fixed)
+        return automatic.choose(about, automatic.training_seconds(request.minutes * 60), fixed)
     seconds = request.seconds_left()
     if seconds < LEAST_MEASURED:
-        return automatic.choose(about, seconds, fixed)
+        return automatic.choose(about, automatic.training_seconds(seconds), fixed)
 
     def measure(wanted: Config) -> float:
         """Return the seconds of a training step."""
@@ -222,7 +228,7 @@ def choose_network(
             network = build(resolved.config.model, len(corpus.vocabulary), device)
             return step_seconds(start(resolved.config, network, resolved.train, device.thread_pool(request.threads)))
 
-    return automatic.for_this_machine(about, seconds, fixed, measure)
+    return automatic.for_this_machine(about, automatic.training_seconds(seconds), fixed, measure)
 
 
 def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: Checkpoint | None) -> dict[str, object]:

@@ -13,7 +13,7 @@ from helpers.runs import TINY
 from charrnn import config
 from charrnn.model import layout_of
 from charrnn.optim.schedule import learning_rate
-from charrnn.run import session
+from charrnn.run import automatic, session
 from charrnn.run.automatic import (
     WIDTHS,
     Choice,
@@ -25,6 +25,7 @@ from charrnn.run.automatic import (
     own_parameters,
 )
 from charrnn.run.request import Request, read_preset
+from charrnn.run.resolve import resolve
 from charrnn.run.session import prepare
 
 SMALL = ["--set=model.hidden_size=8", "--set=train.seq_length=8"]
@@ -122,6 +123,49 @@ def test_weight_decay_of_few_steps() -> None:
     assert ", learning rate 0.02, weight decay 0.1, dropout 0" in few.notices(None)[0]
     assert choose(CHINESE, 1, {"train": {"steps": 30}}).config.optimizer.weight_decay == 0.2
     assert choose(BOOK, 60, {"optimizer": {"weight_decay": 0}}).config.optimizer.weight_decay == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "evaluated", "evaluations"),
+    [
+        (NAMES, 60, 2_000, 20),
+        (BOOK, 60, 100_000, 4),
+        (BOOK, 900, 100_000, 20),
+        (BOOK, 3, 33_000, 3),
+        (BOOK, 1, 20_000, 3),
+    ],
+)
+def test_evaluations_take_a_twentieth_of_the_time(text: Text, seconds: float, evaluated: int, evaluations: int) -> None:
+    """There are at most 20. In a short time there are three, of fewer characters, but never fewer than 20,000."""
+    log = choose(text, seconds, {}).config.log
+    assert log.eval_chars == evaluated
+    assert log.eval_every == log.sample_every == math.ceil(choose(text, seconds, {}).steps / evaluations)
+
+
+def test_characters_of_an_evaluation() -> None:
+    """Those of a wide alphabet take longer, as nothing is sampled. The number that the user sets is kept."""
+    long = Text(length=10_000_000, evaluated=500_000, distinct=100)
+    wide = Text(length=10_000_000, evaluated=500_000, distinct=5_000)
+    counts = [choose(text, 60, {}).config.log.eval_chars for text in (long, wide)]
+    assert counts[0] >= 200_000
+    assert 40_000 <= counts[1] <= 80_000
+    kept = choose(wide, 60, {"log": {"eval_chars": 500_000}}).config.log
+    assert kept.eval_chars == 500_000
+
+
+def test_the_same_network_for_other_steps() -> None:
+    """Its weight decay and evaluations are those for these steps; what the user sets is kept."""
+    long = Text(length=10_000_000, evaluated=1_000_000, distinct=5_000)
+    choice = choose(long, 300, {"log": {"sample_every": 7}})
+    twice = choice.for_steps(choice.steps * 2)
+    before, after = choice.config, twice.config
+    assert (after.model, after.optimizer.learning_rate) == (before.model, before.optimizer.learning_rate)
+    assert twice.sweeps == pytest.approx(2 * choice.sweeps)
+    assert after.optimizer.weight_decay == pytest.approx(before.optimizer.weight_decay / 2, rel=0.05)
+    assert after.log.eval_chars == before.log.eval_chars  # n-grams may be counted on them already
+    assert (math.ceil(choice.steps / before.log.eval_every), math.ceil(twice.steps / after.log.eval_every)) == (3, 6)
+    assert (before.log.sample_every, after.log.sample_every) == (7, 7)
+    assert twice.for_steps(choice.steps) == choice
 
 
 def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
@@ -251,3 +295,32 @@ def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch:
     given.loop.trainer.close()
     assert given.config.model.cell == "rnn"
     assert len(measured) == 1
+
+
+def test_the_network_is_chosen_for_the_time_of_training(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A minute has 52 seconds of training steps, and the rest of the rule is applied to the steps that are planned."""
+    times = list[float]()
+
+    def for_this_machine(about: Text, seconds: float, fixed: config.Table, measure: object) -> Choice:
+        times.append(seconds)
+        return choose(about, seconds, fixed)
+
+    monkeypatch.setattr(automatic, "for_this_machine", for_this_machine)
+    monkeypatch.setattr(session, "plan_steps", lambda *_: (23, "planned 23 steps"))
+    request: dict[str, Any] = {"text": text, "threads": 1, "minutes": 1, "out": tmp_path / "a"}
+    begun = prepare(Request(**request, automatic=True))
+    begun.loop.trainer.close()
+    assert times == [pytest.approx(0.93 * (60 - 4), abs=1)]
+    settings = begun.config
+    assert settings.train.steps == 23
+    assert settings.log.eval_every == 2
+    assert settings.optimizer.weight_decay == 0.1
+    assert any(", weight decay 0.1, dropout " in line for line in begun.notices)
+    assert begun.notices[-1] == "planned 23 steps"
+    again = resolve(settings, begun.corpus, begun.network.backend)
+    assert again.config == settings
+    assert begun.loop.train_stretch is not None
+    assert again.train_stretch is not None
+    assert len(again.train_stretch.ids) == len(begun.loop.train_stretch.ids)

@@ -226,9 +226,9 @@ def test_steps_are_planned_for_the_time_after_counting(
     options["train"] = {k: v for k, v in TINY["train"].items() if k != "steps"} | {"steps": 4}
     clock, planned_for = [0.0], []
 
-    def plan(resolved: object, _: object, seconds: float) -> object:
+    def plan(_resolved: object, _trainer: object, seconds: float) -> tuple[int, str]:
         planned_for.append(seconds)
-        return resolved
+        return 4, ""
 
     def count(of: Split) -> Baselines:
         clock[0] += 100.0
