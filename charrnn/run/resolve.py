@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -202,15 +203,18 @@ def warm_up(trainer: Trainer, clock: Callable[[], float] = time.monotonic) -> No
 
 
 def pace(trainer: Trainer, seconds: float) -> float:
-    """Return the steps per second of a trainer that is warm, measured for `seconds` or up to twice as long."""
-    done, started = 0, time.perf_counter()
-    while trainer.ranks.from_first(done == 0 or time.perf_counter() - started < seconds):
+    """Return the steps per second of a trainer that is warm, measured for about `seconds`."""
+    done, started, more = 0, time.perf_counter(), 1
+    while more:
         with one_thread:
-            for _ in range(min(CAPACITY, max(1, done))):
+            for _ in range(more):
                 trainer.step()
-                done += 1
         trainer.drain()
-    return done / (time.perf_counter() - started)
+        done += more
+        taken = time.perf_counter() - started
+        more = math.ceil(done * (seconds / taken - 1))  # as many as fit into the rest of the time
+        more = trainer.ranks.from_first(max(0, min(CAPACITY, done, more)))
+    return done / taken
 
 
 def step_seconds(trainer: Trainer) -> float:

@@ -8,14 +8,16 @@ import os
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from charrnn.backend import ThreadPool, process_pool
+from charrnn.backend import Ranks, ThreadPool, process_pool
 from charrnn.errors import ConfigError
 from charrnn.run import resolve
 from charrnn.run.request import Request
-from charrnn.run.resolve import start
+from charrnn.run.resolve import pace, start
 from charrnn.tools import tune
 from charrnn.tools.tune import (
     Bench,
@@ -220,6 +222,16 @@ def test_processes_that_never_become_ready(planned: Plan, monkeypatch: pytest.Mo
     warm_up(trainer, clock=count().__next__)
     assert trainer.done == 7
     trainer.close()
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(1.0, 16), (1.5, 24), (0.0, 1)])
+def test_the_pace_is_measured_for_its_time(seconds: float, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that a step moves by 1/16 s the rate is 16 steps a second, found in as many steps as fit."""
+    done = list[float]()
+    trainer: Any = SimpleNamespace(step=lambda: done.append(1 / 16), drain=lambda: None, ranks=Ranks())
+    monkeypatch.setattr("charrnn.run.resolve.time.perf_counter", lambda: sum(done))
+    assert pace(trainer, seconds) == 16
+    assert len(done) == steps
 
 
 def test_failed_write_is_a_configuration_error(planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
