@@ -32,7 +32,7 @@ OWN = 1.0
 """Parameters for each character of the training split, at most."""
 RATES, HIGHEST_RATE = {"lstm": 3.2, "gru": 1.2, "rnn": 1.2}, 0.02
 """The learning rate times H, by the cell: the wider a network, the more its outputs change by an update of weights."""
-WIDE, EMBEDDING, SAMPLED = 300, 96, 256
+WIDE, EMBEDDING, SAMPLED = 300, 96, 128
 """From so many distinct characters on, they are embedded in so many numbers, and the output layer is tied to these. The
 softmax of a training step is over its own characters and so many others."""
 DECAY, WIDE_DECAY = (1.0, 0.1), (2.5, 0.2)
@@ -49,6 +49,8 @@ EVALUATED, FEWEST_EVALUATED = 0.05, 20_000
 characters, unless the text has fewer."""
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 3, 20
 """Between these numbers there are as many evaluations as their time allows."""
+ALL_EVALUATIONS = FEWEST_EVALUATIONS + 2
+"""With the one before the first step, and the one that is measured for the plan."""
 ASSUMED_SECONDS = 20.0
 """The time for which a network is chosen if no time is given."""
 
@@ -193,7 +195,7 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
         "model": {"dropout": dropout, "recurrent_dropout": recurrent},
         "train": {"steps": steps},
         "optimizer": {"learning_rate": min(HIGHEST_RATE, rounded(RATES[cell] / hidden_size))},
-        "log": {"eval_chars": min(text.evaluated, max(FEWEST_EVALUATED, int(rounded(readable / FEWEST_EVALUATIONS))))},
+        "log": {"eval_chars": min(text.evaluated, max(FEWEST_EVALUATED, int(rounded(readable / ALL_EVALUATIONS))))},
     }
     table = config.merged(network, rule, fixed)
     parameters = own_parameters(wanted, text.distinct)
@@ -206,7 +208,7 @@ def keys_for_steps(text: Text, wanted: Config) -> Table:
     steps = wanted.train.steps
     decay = min(highest_decay, rounded(2 * shrinking / max(1e-9, wanted.optimizer.learning_rate * steps)))
     evaluated = min(text.evaluated, wanted.log.eval_chars or text.evaluated)
-    affordable = int(readable_characters(text, wanted) / max(1, evaluated))
+    affordable = int(readable_characters(text, wanted) / max(1, evaluated)) if evaluated == text.evaluated else 0
     every = max(1, math.ceil(steps / min(MOST_EVALUATIONS, max(FEWEST_EVALUATIONS, affordable))))
     return {"optimizer": {"weight_decay": decay}, "log": {"eval_every": every, "sample_every": every}}
 
@@ -245,7 +247,7 @@ def assumed_seconds(wanted: Config, V: int) -> float:
     """Return the seconds of a training step on the machine that the rule assumes if none is measured.
 
     It is fitted to two cores of a server (AMD EPYC, Zen 4): 27 billion multiplications a second, some time for every
-    element of the gates and of the logits, and some for every step in time.
+    element of the gates, of the logits and of the table of an embedding, and some for every step in time.
     """
     model, train = wanted.model, wanted.train
     G, H, L, E = CELLS[model.cell].GATES, model.hidden_size, model.num_layers, model.embedding_size
@@ -255,7 +257,7 @@ def assumed_seconds(wanted: Config, V: int) -> float:
     outputs = H * E + E * softmax if model.tie_weights else H * V
     products = inputs + (2 * L - 1) * G * H * H + outputs
     character = products / 27e9 + (G * H * L + softmax) * 2e-9
-    return train.seq_length * (60e-6 * L + train.batch_size * character) + E * V * 1e-8
+    return train.seq_length * (60e-6 * L + train.batch_size * character) + E * V * 3e-9
 
 
 def for_this_machine(

@@ -129,10 +129,10 @@ def test_weight_decay_of_few_steps() -> None:
     ("text", "seconds", "evaluated", "evaluations"),
     [
         (NAMES, 60, 2_000, 20),
-        (BOOK, 60, 100_000, 4),
+        (BOOK, 60, 86_000, 3),
+        (BOOK, 300, 100_000, 12),
         (BOOK, 900, 100_000, 20),
-        (BOOK, 3, 33_000, 3),
-        (BOOK, 1, 20_000, 3),
+        (BOOK, 3, 20_000, 3),
     ],
 )
 def test_evaluations_take_a_twentieth_of_the_time(text: Text, seconds: float, evaluated: int, evaluations: int) -> None:
@@ -147,23 +147,22 @@ def test_characters_of_an_evaluation() -> None:
     long = Text(length=10_000_000, evaluated=500_000, distinct=100)
     wide = Text(length=10_000_000, evaluated=500_000, distinct=5_000)
     counts = [choose(text, 60, {}).config.log.eval_chars for text in (long, wide)]
-    assert counts[0] >= 200_000
-    assert 40_000 <= counts[1] <= 80_000
+    assert 150_000 <= counts[0] <= 200_000
+    assert 40_000 <= counts[1] <= 60_000
     kept = choose(wide, 60, {"log": {"eval_chars": 500_000}}).config.log
     assert kept.eval_chars == 500_000
 
 
 def test_the_same_network_for_other_steps() -> None:
     """Its weight decay and evaluations are those for these steps; what the user sets is kept."""
-    long = Text(length=10_000_000, evaluated=1_000_000, distinct=5_000)
-    choice = choose(long, 300, {"log": {"sample_every": 7}})
+    choice = choose(BOOK, 200, {"log": {"sample_every": 7}})
     twice = choice.for_steps(choice.steps * 2)
     before, after = choice.config, twice.config
     assert (after.model, after.optimizer.learning_rate) == (before.model, before.optimizer.learning_rate)
     assert twice.sweeps == pytest.approx(2 * choice.sweeps)
     assert after.optimizer.weight_decay == pytest.approx(before.optimizer.weight_decay / 2, rel=0.05)
     assert after.log.eval_chars == before.log.eval_chars  # n-grams may be counted on them already
-    assert (math.ceil(choice.steps / before.log.eval_every), math.ceil(twice.steps / after.log.eval_every)) == (3, 6)
+    assert (math.ceil(choice.steps / before.log.eval_every), math.ceil(twice.steps / after.log.eval_every)) == (8, 16)
     assert (before.log.sample_every, after.log.sample_every) == (7, 7)
     assert twice.for_steps(choice.steps) == choice
 
@@ -178,11 +177,11 @@ def test_a_wide_alphabet_gets_a_tied_embedding() -> None:
 def test_a_wide_alphabet_gets_a_sampled_softmax() -> None:
     """More steps fit into the time. Nothing is sampled without tied weights, or if a step could have all characters."""
     wide, narrow = candidate(CHINESE, 192, 60, {}), candidate(BOOK, 192, 60, {})
-    assert (wide.config.train.sampled_softmax, narrow.config.train.sampled_softmax) == (256, 0)
+    assert (wide.config.train.sampled_softmax, narrow.config.train.sampled_softmax) == (128, 0)
     assert wide.steps > 1.5 * candidate(CHINESE, 192, 60, {"train": {"sampled_softmax": 0}}).steps
     assert ", 32 streams of 32 characters, sampled softmax, learning rate " in wide.notices(1)[0]
     assert candidate(CHINESE, 192, 60, {"model": {"tie_weights": False}}).config.train.sampled_softmax == 0
-    few = Text(length=2_000_000, evaluated=100_000, distinct=32 * 32 + 256)
+    few = Text(length=2_000_000, evaluated=100_000, distinct=32 * 32 + 128)
     assert candidate(few, 192, 60, {}).config.train.sampled_softmax == 0
     assert candidate(few, 192, 60, {}).config.model.tie_weights
 
