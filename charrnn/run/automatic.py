@@ -44,7 +44,7 @@ MOST_SWEEPS = 60.0
 """After so many sweeps over the training split a network has learned what it can."""
 SETUP, TRAINING = 4.0, 0.93
 """Seconds of a run before its first step, about, and the share of the others that training steps fill."""
-EVALUATED, FEWEST_EVALUATED = 0.05, 20_000
+EVALUATED, FEWEST_EVALUATED = 0.05, 50_000
 """The time of evaluations, at most, as a share of that of training steps. An evaluation reads at least so many
 characters, unless the text has fewer."""
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 3, 20

@@ -154,14 +154,14 @@ def prepare(request: Request) -> Session:
             seconds = ranks.from_first(request.seconds_left())
             steps, line = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
             if chosen is not None and chosen.is_enough and chosen.steps < steps:
-                steps, seconds = chosen.steps, 0.0
+                steps, seconds, line = chosen.steps, 0.0, ""  # `chosen` says why
             if chosen is not None:
                 chosen = chosen.for_steps(steps)
                 complete = config.build(config.merged(chosen.table, text.table))
             else:
                 complete = replace(complete, train=replace(complete.train, steps=steps))
             resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
-            resolved = replace(resolved, notices=(*resolved.notices, line))
+            resolved = replace(resolved, notices=(*resolved.notices, *([line] if line else [])))
         trainer = early.pop() if early else start_trainer(resolved.config)
         trainer.config = resolved.config
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)

@@ -132,11 +132,11 @@ def test_weight_decay_of_few_steps() -> None:
         (BOOK, 60, 86_000, 3),
         (BOOK, 300, 100_000, 12),
         (BOOK, 900, 100_000, 20),
-        (BOOK, 3, 20_000, 3),
+        (BOOK, 3, 50_000, 3),
     ],
 )
 def test_evaluations_take_a_twentieth_of_the_time(text: Text, seconds: float, evaluated: int, evaluations: int) -> None:
-    """There are at most 20. In a short time there are three, of fewer characters, but never fewer than 20,000."""
+    """There are at most 20. In a short time there are three, of fewer characters, but never fewer than 50,000."""
     log = choose(text, seconds, {}).config.log
     assert log.eval_chars == evaluated
     assert log.eval_every == log.sample_every == math.ceil(choose(text, seconds, {}).steps / evaluations)
@@ -148,7 +148,7 @@ def test_characters_of_an_evaluation() -> None:
     wide = Text(length=10_000_000, evaluated=500_000, distinct=5_000)
     counts = [choose(text, 60, {}).config.log.eval_chars for text in (long, wide)]
     assert 150_000 <= counts[0] <= 200_000
-    assert 40_000 <= counts[1] <= 60_000
+    assert 50_000 <= counts[1] <= 60_000
     kept = choose(wide, 60, {"log": {"eval_chars": 500_000}}).config.log
     assert kept.eval_chars == 500_000
 
@@ -287,6 +287,7 @@ def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch:
     sweeps = train.steps * train.batch_size * train.seq_length / len(begun.loop.train.ids)
     assert 55 < sweeps <= 60
     assert begun.seconds == 0
+    assert not any(line.startswith("planned ") for line in begun.notices)
     steps = prepare(Request(**request, automatic=True, overwrite=True, options={"train": {"steps": 9}}))
     steps.loop.trainer.close()
     assert steps.config.train.steps == 9
