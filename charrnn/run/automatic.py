@@ -72,24 +72,33 @@ class Choice:
         text: what it was chosen for.
         fixed: the settings of the user.
         table: the keys that were chosen, with those of the user.
-        parameters: of the network, without those of single characters.
-        steps: those of the user, or as many as fit into the time, or as the text is worth.
         is_enough: whether the text is worth no more steps, although more would fit.
-        is_given: whether the user has set the steps.
     """
 
     text: Text
     fixed: Mapping[str, Mapping[str, Any]]
     table: Table
-    parameters: int
-    steps: int
     is_enough: bool
-    is_given: bool
 
     @property
     def config(self) -> Config:
         """The configuration, complete."""
         return config.build(self.table)
+
+    @property
+    def parameters(self) -> int:
+        """The parameters of the network, without those of single characters."""
+        return own_parameters(self.config, self.text.distinct)
+
+    @property
+    def steps(self) -> int:
+        """The steps: those of the user, or as many as fit into the time, or as the text is worth."""
+        return self.config.train.steps
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user has set the steps."""
+        return "steps" in self.fixed.get("train", {})
 
     @property
     def sweeps(self) -> float:
@@ -100,7 +109,7 @@ class Choice:
         """Return the same network for so many steps, with the weight decay and the evaluations for them."""
         table = config.merged(self.table, {"train": {"steps": steps}})
         keys = keys_for_steps(self.text, config.build(table))
-        return replace(self, table=config.merged(table, keys, self.fixed), steps=steps)
+        return replace(self, table=config.merged(table, keys, self.fixed))
 
     def notices(self, minutes: float | None) -> tuple[str, str]:
         """Return two lines for the user: what was chosen, and why. `minutes` is the time that the user gave."""
@@ -198,8 +207,7 @@ def candidate(text: Text, H: int, seconds: float, fixed: Mapping[str, Mapping[st
         "log": {"eval_chars": min(text.evaluated, max(FEWEST_EVALUATED, int(rounded(readable / ALL_EVALUATIONS))))},
     }
     table = config.merged(network, rule, fixed)
-    parameters = own_parameters(wanted, text.distinct)
-    return Choice(text, fixed, table, parameters, steps, possible > worth, given is not None).for_steps(steps)
+    return Choice(text, fixed, table, possible > worth).for_steps(steps)
 
 
 def keys_for_steps(text: Text, wanted: Config) -> Table:
@@ -207,9 +215,11 @@ def keys_for_steps(text: Text, wanted: Config) -> Table:
     shrinking, highest_decay = WIDE_DECAY if text.distinct >= WIDE else DECAY
     steps = wanted.train.steps
     decay = min(highest_decay, rounded(2 * shrinking / max(1e-9, wanted.optimizer.learning_rate * steps)))
-    evaluated = min(text.evaluated, wanted.log.eval_chars or text.evaluated)
-    affordable = int(readable_characters(text, wanted) / max(1, evaluated)) if evaluated == text.evaluated else 0
-    every = max(1, math.ceil(steps / min(MOST_EVALUATIONS, max(FEWEST_EVALUATIONS, affordable))))
+    affordable = int(readable_characters(text, wanted) / max(1, text.evaluated))
+    if 0 < wanted.log.eval_chars < text.evaluated:  # because there is not time for more
+        affordable = FEWEST_EVALUATIONS
+    evaluations = min(MOST_EVALUATIONS, max(FEWEST_EVALUATIONS, affordable))
+    every = max(1, math.ceil(steps / evaluations))
     return {"optimizer": {"weight_decay": decay}, "log": {"eval_every": every, "sample_every": every}}
 
 

@@ -153,15 +153,16 @@ def prepare(request: Request) -> Session:
                 baselines = count(split_to_count(resolved.config, text.corpus.vocabulary, *split))
             seconds = ranks.from_first(request.seconds_left())
             steps, line = plan_steps(resolved, early.pop() if early else start_trainer(resolved.config), seconds)
-            if chosen is not None and chosen.is_enough and chosen.steps < steps:
-                steps, seconds, line = chosen.steps, 0.0, ""  # `chosen` says why
-            if chosen is not None:
+            lines: tuple[str, ...] = (line,)
+            if chosen is None:
+                complete = replace(complete, train=replace(complete.train, steps=steps))
+            else:
+                if chosen.is_enough and chosen.steps < steps:
+                    steps, seconds, lines = chosen.steps, 0.0, ()  # `chosen` says why
                 chosen = chosen.for_steps(steps)
                 complete = config.build(config.merged(chosen.table, text.table))
-            else:
-                complete = replace(complete, train=replace(complete.train, steps=steps))
             resolved = resolve(complete, text.corpus, choice.backend, eval_every_is_set=eval_every_is_set)
-            resolved = replace(resolved, notices=(*resolved.notices, *([line] if line else [])))
+            resolved = replace(resolved, notices=(*resolved.notices, *lines))
         trainer = early.pop() if early else start_trainer(resolved.config)
         trainer.config = resolved.config
         copied = initialize(trainer, text.corpus.vocabulary, saved, wanted.source)
@@ -215,11 +216,11 @@ def choose_network(
     about = automatic.Text(len(train.ids), evaluated, len(corpus.vocabulary))
     if request.minutes is None or "steps" in fixed.get("train", {}):
         return automatic.choose(about, automatic.ASSUMED_SECONDS, fixed)
-    if request.ranks.size > 1:  # they fork all their processes before MPI starts, so none may compute already
-        return automatic.choose(about, automatic.training_seconds(request.minutes * 60), fixed)
-    seconds = request.seconds_left()
-    if seconds < LEAST_MEASURED:
-        return automatic.choose(about, automatic.training_seconds(seconds), fixed)
+    several = request.ranks.size > 1  # they fork all their processes before MPI starts, so none may compute already
+    seconds = request.minutes * 60 if several else request.seconds_left()
+    training = automatic.training_seconds(seconds)
+    if several or seconds < LEAST_MEASURED:
+        return automatic.choose(about, training, fixed)
 
     def measure(wanted: Config) -> float:
         """Return the seconds of a training step."""
@@ -228,7 +229,7 @@ def choose_network(
             network = build(resolved.config.model, len(corpus.vocabulary), device)
             return step_seconds(start(resolved.config, network, resolved.train, device.thread_pool(request.threads)))
 
-    return automatic.for_this_machine(about, automatic.training_seconds(seconds), fixed, measure)
+    return automatic.for_this_machine(about, training, fixed, measure)
 
 
 def what_ranks_share(request: Request, settings: Config, corpus: Corpus, saved: Checkpoint | None) -> dict[str, object]:

@@ -151,6 +151,8 @@ def test_characters_of_an_evaluation() -> None:
     assert 50_000 <= counts[1] <= 60_000
     kept = choose(wide, 60, {"log": {"eval_chars": 500_000}}).config.log
     assert kept.eval_chars == 500_000
+    names = choose(NAMES, 60, {"log": {"eval_chars": 0}})  # 0: all
+    assert names.config.log.eval_every == math.ceil(names.steps / 20)
 
 
 def test_the_same_network_for_other_steps() -> None:
@@ -278,6 +280,7 @@ def test_minutes_without_a_preset_choose(tmp_path: Path, text: str, monkeypatch:
         return 1e-3
 
     monkeypatch.setattr(session, "step_seconds", step_seconds)
+    monkeypatch.setattr(session, "plan_steps", lambda *_: (10**6, "planned 1,000,000 steps"))
     request: dict[str, Any] = {"text": text, "threads": 1, "minutes": 1, "out": tmp_path / "a"}
     begun = prepare(Request(**request, automatic=True))
     begun.loop.trainer.close()
@@ -309,7 +312,8 @@ def test_the_network_is_chosen_for_the_time_of_training(
 
     monkeypatch.setattr(automatic, "for_this_machine", for_this_machine)
     monkeypatch.setattr(session, "plan_steps", lambda *_: (23, "planned 23 steps"))
-    request: dict[str, Any] = {"text": text, "threads": 1, "minutes": 1, "out": tmp_path / "a"}
+    monkeypatch.setattr("charrnn.run.request.time.monotonic", lambda: 0.0)  # nothing takes time
+    request: dict[str, Any] = {"text": text, "threads": 1, "minutes": 1, "began": 0.0, "out": tmp_path / "a"}
     begun = prepare(Request(**request, automatic=True))
     begun.loop.trainer.close()
     assert times == [pytest.approx(0.93 * (60 - 4), abs=1)]

@@ -226,7 +226,7 @@ def test_processes_that_never_become_ready(planned: Plan, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1.0, 16), (1.5, 24), (0.0, 1)])
 def test_the_pace_is_measured_for_its_time(seconds: float, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that a step moves by 1/16 s the rate is 16 steps a second, found in as many steps as fit."""
+    """Every step takes 1/16 s, so the rate is 16 steps a second. As many steps are measured as the time allows."""
     done = list[float]()
     trainer: Any = SimpleNamespace(step=lambda: done.append(1 / 16), drain=lambda: None, ranks=Ranks())
     monkeypatch.setattr("charrnn.run.resolve.time.perf_counter", lambda: sum(done))
